@@ -1,0 +1,35 @@
+# Every target does its own set-up on a machine that has Python 3.10 to 3.12 and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint train clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(INSTALLED)  ## make the virtual environment in .venv
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,train,dev]'
+	@touch $@
+
+demo: install  ## export, start Triton, write a poem about PHOTO=path (or two sample photographs)
+	@$(BIN)/python -m examples.demo $(if $(PHOTO),"$(PHOTO)")
+
+test: install  ## run all tests, the real server included
+	$(BIN)/python -m pytest
+
+lint: install  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train: install  ## train weights/lite anew from DATA=folder (about an hour)
+	$(BIN)/python -m training.all --data "$(or $(DATA),../shared/data)" --out weights/lite
+
+clean:  ## remove the environment and everything generated
+	rm -rf $(VENV) triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

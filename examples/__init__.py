@@ -1,0 +1,1 @@
+"""Examples of use; ``make demo`` runs :mod:`examples.demo`."""

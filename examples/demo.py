@@ -1,0 +1,83 @@
+"""The whole chain once: export, start Triton, send photographs, print their poems.
+
+    python -m examples.demo [PHOTO ...]
+
+Without a photograph it takes the two that scikit-learn's package carries.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from img2poem import Img2Poem, Img2PoemError
+from img2poem.errors import BadImage
+from img2poem.images import check, read_photo
+from img2poem.serving.server import Ports, TritonServer
+
+REPOSITORY = Path("triton_repo")
+
+
+def main(photos: list[Path]) -> int:
+    """Return the exit status: 0, 1 when the chain failed, 2 when a photograph could not be used."""
+    # A bad photograph is cheaper to refuse before the export and the start of the server than after.
+    bad = [photo for photo in photos if not _usable(photo)]
+    photos = [photo for photo in photos if photo not in bad]
+    if not photos:
+        return 2
+    exported = subprocess.run([sys.executable, "-m", "export.all", "--out", str(REPOSITORY)]).returncode
+    if exported:
+        return exported
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print("starting Triton ...", flush=True)
+    try:
+        with TritonServer(REPOSITORY, Ports(*_free_ports(3))) as server, Img2Poem(server.grpc_url) as poet:
+            for photo in photos:
+                poem = poet.write(photo)
+                print(f"\n{photo} ({poem.milliseconds:.0f} ms)\n\n{poem.text}\n", flush=True)
+    except BadImage as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    except Img2PoemError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 2 if bad else 0
+
+
+def _usable(photo: Path) -> bool:
+    try:
+        check(read_photo(photo))
+    except BadImage as error:
+        print(f"demo: {photo}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _samples() -> list[Path]:
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise SystemExit(
+            "demo: the sample photographs come with scikit-learn; pip install scikit-learn or name a photograph"
+        )
+    folder = Path(spec.origin).parent / "datasets" / "images"
+    return [folder / "china.jpg", folder / "flower.jpg"]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody uses, so that the demo runs beside a server on the usual ones."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [int(s.getsockname()[1]) for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main([Path(name) for name in sys.argv[1:]] or _samples()))

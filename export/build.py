@@ -1,0 +1,64 @@
+"""Fill an empty folder with the models of a repository, checking each as it is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tritonclient.grpc import model_config_pb2 as pb
+
+from img2poem.nn.model import load_package
+from img2poem.package import contract_hash
+
+from . import onnx, parity, triton
+from .modules import TensorSpec, served_models
+
+_PYTHON_MODELS = Path(__file__).parent / "python_models"
+
+Row = tuple[str, str, int, str]
+
+
+def build(weights: Path, folder: Path, device: triton.Device, progress: Callable[[str], None]) -> Iterator[Row]:
+    """Write every model; yields name, format, size in bytes and largest difference of each."""
+    model, tokenizer = load_package(weights)
+    contract, config = contract_hash(weights), model.config
+    configs: dict[str, pb.ModelConfig] = {}
+
+    def stamps(name: str) -> dict[str, str]:
+        return onnx.stamps_of(config, contract, name)
+
+    for served in served_models(model, tokenizer):
+        progress(f"exporting {served.name}")
+        path = folder / served.name / "1" / "model.onnx"
+        onnx.write(onnx.export_module(served), path, stamps(served.name))
+        progress(f"checking {served.name} against torch")
+        checked = parity.check_model(served, path)
+        configs[served.name] = triton.onnx_config(
+            served.name, served.inputs, served.outputs, device, stamps(served.name)
+        )
+        yield served.name, "onnx", path.stat().st_size, f"{checked.largest_difference:.1e}"
+
+    steps, vocabulary = config.decoder.max_tokens, config.decoder.vocabulary_size
+    path = folder / "poem_text" / "1" / "model.onnx"
+    onnx.write(onnx.export_poem_text(tokenizer, config), path, stamps("poem_text"))
+    parity.check_poem_text(path, tokenizer, vocabulary, steps)
+    tokens = TensorSpec("tokens", np.int64, (steps,))
+    configs["poem_text"] = triton.onnx_config("poem_text", [tokens], [triton.TEXT], device, stamps("poem_text"))
+    yield "poem_text", "onnx", path.stat().st_size, "equal"
+
+    size = config.preprocessing.size
+    pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
+    (folder / "decode_image" / "1").mkdir(parents=True)
+    shutil.copyfile(_PYTHON_MODELS / "decode_image.py", folder / "decode_image" / "1" / "model.py")
+    configs["decode_image"] = triton.python_config("decode_image", [triton.IMAGE], [pixels], stamps("decode_image"))
+    yield "decode_image", "python", 0, ""
+
+    for name, decoder in (("img2poem", "poem_decoder_beam"), ("img2poem_greedy", "poem_decoder_greedy")):
+        # Triton wants a version folder even where there is nothing to put into it.
+        (folder / name / "1").mkdir(parents=True)
+        configs[name] = triton.ensemble_config(name, decoder, configs, stamps(name))
+        yield name, "ensemble", 0, ""
+    for name, model_config in configs.items():
+        (folder / name / "config.pbtxt").write_text(triton.to_text(model_config), encoding="utf-8")

@@ -1,0 +1,93 @@
+"""``poem_text``: token ids to the poem's text as an ONNX graph of string operators.
+
+With it the ensemble answers in plain text and no caller needs a tokenizer, in any language. It follows
+:meth:`img2poem.text.PoemTokenizer.decode`; a parity check compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from img2poem.text import EOS, NEWLINE, PAD, SPECIAL_TOKENS, joined, needs_no_space
+
+
+def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
+    """Return the graph ``tokens int64 [B, steps]`` to ``text string [B, 1]``.
+
+    Every token becomes a string of its own, with a space before it or not, looked up in tables; the
+    strings of a row are then joined pair by pair, in log2(steps) rounds.
+    """
+    special = [i < len(SPECIAL_TOKENS) for i in range(len(pieces))]
+    texts = ["\n" if i == NEWLINE else "" if special[i] else joined(p) for i, p in enumerate(pieces)]
+    glued = [special[i] or needs_no_space(p, "x") for i, p in enumerate(pieces)]
+    gluing = [special[i] or needs_no_space("x", joined(p)[-1:]) for i, p in enumerate(pieces)]
+    graph = _Graph()
+    pad = graph.constant("pad", np.array([[PAD]]))
+    rows = graph.node("Shape", ["tokens"], start=0, end=1)
+    edge = graph.node("Expand", [pad, graph.node("Concat", [rows, graph.constant("one", np.array([1]))], axis=0)])
+    before = graph.node("Concat", [edge, graph.slice("tokens", 0, steps - 1)], axis=1)
+    after = graph.node("Concat", [graph.slice("tokens", 1, steps), edge], axis=1)
+
+    words = graph.node("Gather", [graph.constant("texts", np.array(texts, object)), "tokens"])
+    no_space = graph.node(
+        "Or",
+        [
+            graph.node("Gather", [graph.constant("glued", np.array(glued)), "tokens"]),
+            graph.node("Gather", [graph.constant("gluing", np.array(gluing)), before]),
+        ],
+    )
+    nothing, space = graph.constant("nothing", np.array("", object)), graph.constant("space", np.array(" ", object))
+    words = graph.node("StringConcat", [graph.node("Where", [no_space, nothing, space]), words])
+    # A newline at the very end, before the end token or padding, leaves no empty line.
+    ending = graph.node("Or", [graph.equal(after, EOS), graph.equal(after, PAD)])
+    last_newline = graph.node("And", [graph.equal("tokens", NEWLINE), ending])
+    words = graph.node("Where", [last_newline, nothing, words])
+    while steps > 1:
+        even, odd = graph.slice(words, 0, steps // 2 * 2, 2), graph.slice(words, 1, steps // 2 * 2, 2)
+        paired = graph.node("StringConcat", [even, odd])
+        words = graph.node("Concat", [paired, graph.slice(words, steps - 1, steps)], axis=1) if steps % 2 else paired
+        steps = (steps + 1) // 2
+    return graph.model(words, opset)
+
+
+class _Graph:
+    """The few lines that make ``onnx.helper`` readable above."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._steps = 0
+
+    def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
+        output = f"{operator.lower()}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        self._constants.setdefault(name, numpy_helper.from_array(value, name))
+        return name
+
+    def slice(self, source: str, start: int, end: int, step: int = 1) -> str:
+        values = {"start": start, "end": end, "axis": 1, "step": step}
+        names = [self.constant(f"{key}_{value}", np.array([value])) for key, value in values.items()]
+        return self.node("Slice", [source, *names])
+
+    def equal(self, source: str, value: int) -> str:
+        return self.node("Equal", [source, self.constant(f"token_{value}", np.array(value))])
+
+    def model(self, output: str, opset: int) -> onnx.ModelProto:
+        self._nodes.append(helper.make_node("Identity", [output], ["text"], name="text"))
+        graph = helper.make_graph(
+            self._nodes,
+            "poem_text",
+            [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", None])],
+            [helper.make_tensor_value_info("text", TensorProto.STRING, ["batch", 1])],
+            list(self._constants.values()),
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])

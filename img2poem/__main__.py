@@ -1,0 +1,5 @@
+"""``python -m img2poem``."""
+
+from .cli import app
+
+app()

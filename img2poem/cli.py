@@ -1,0 +1,129 @@
+"""The command line: ``img2poem write`` and ``img2poem serve``."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from . import __version__
+from .client import Img2Poem
+from .decoding import MAX_BEAM_WIDTH, BeamSearch, Greedy, Strategy
+from .errors import BadImage, Img2PoemError, InvalidOption
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+class StrategyName(str, Enum):
+    """How the poem is searched for."""
+
+    greedy = "greedy"
+    beam = "beam"
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """A photograph goes in, a poem about it comes out."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def write(
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, GIF, WebP, BMP or TIFF files.")],
+    engine: Annotated[
+        Path | None, typer.Option(help="Model repository to run in process.  [default: triton_repo]")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Server to ask instead, grpc://HOST:PORT.")] = None,
+    strategy: Annotated[StrategyName, typer.Option(help="How the poem is searched for.")] = StrategyName.beam,
+    beam_width: Annotated[
+        int | None, typer.Option(help=f"Width of the beam, 1 to {MAX_BEAM_WIDTH}.  [default: 5]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photograph.")] = False,
+) -> None:
+    """Write a poem about each photograph. Exit status 2 when a photograph could not be used."""
+    with _reporting():
+        if engine is not None and url is not None:
+            raise InvalidOption("give --engine or --url, not both")
+        decoding = _strategy(strategy, beam_width)
+        with Img2Poem(url or engine or "triton_repo") as poet:
+            bad = sum(not _write_one(poet, photo, decoding, as_json, len(photos) > 1) for photo in photos)
+    if bad:
+        raise typer.Exit(2)
+
+
+@app.command()
+def serve(
+    repository: Annotated[Path, typer.Argument(help="Model repository to serve.")] = Path("triton_repo"),
+    http_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the REST protocol.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the gRPC protocol.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prometheus metrics.")] = 8002,
+    log_file: Annotated[Path | None, typer.Option(help="Keep the server's own log in this file.")] = None,
+) -> None:
+    """Serve a model repository on the genuine Triton server, on 127.0.0.1, until Ctrl-C or SIGTERM."""
+    from .serving.server import Ports, TritonServer
+
+    with _reporting():
+        signal.signal(signal.SIGTERM, _terminated)
+        server = TritonServer(repository, Ports(http_port, grpc_port, metrics_port), log=log_file)
+        typer.echo(f"starting Triton on {repository} ...", err=True)
+        with _until_interrupted(), server:
+            typer.echo(f"ready: {server.grpc_url} {server.http_url} (Ctrl-C stops)", err=True)
+            server.wait()
+
+
+def _strategy(name: StrategyName, beam_width: int | None) -> Strategy:
+    if name is StrategyName.greedy:
+        if beam_width is not None:
+            raise InvalidOption("--beam-width goes with --strategy beam")
+        return Greedy()
+    return BeamSearch() if beam_width is None else BeamSearch(width=beam_width)
+
+
+def _write_one(poet: Img2Poem, photo: str, strategy: Strategy, as_json: bool, titled: bool) -> bool:
+    """Print the poem; False, and one line on stderr, when the photograph cannot be used."""
+    try:
+        poem = poet.write(photo, strategy)
+    except BadImage as error:
+        typer.echo(f"img2poem: {photo}: {error}", err=True)
+        return False
+    if as_json:
+        typer.echo(poem.to_json(photo=photo))
+    else:
+        typer.echo((f"{photo}\n\n" if titled else "") + poem.text + "\n")
+    sys.stdout.flush()
+    return True
+
+
+@contextlib.contextmanager
+def _reporting() -> Iterator[None]:
+    """Turn our errors into one line and exit status 1 (2 for wrong options), Ctrl-C into 130."""
+    try:
+        yield
+    except Img2PoemError as error:
+        typer.echo(f"img2poem: {error}", err=True)
+        raise typer.Exit(2 if isinstance(error, InvalidOption) else 1) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """End the block quietly on Ctrl-C and SIGTERM: for a server that is how it is meant to end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+
+
+def _terminated(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

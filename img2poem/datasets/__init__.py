@@ -1,0 +1,1 @@
+"""Readers of the training data, in the formats that it comes in."""

@@ -1,0 +1,122 @@
+"""Poems: MultiM-Poem (with captions), UniM-Poem and the public-domain collection.
+
+All come out in one plain style, lower case without punctuation but for apostrophes and hyphens inside
+words, which is how MultiM-Poem is written: one style, or the decoder would mix them.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MIN_LINES, MAX_LINES = 3, 8
+MAX_WORDS_A_LINE = 14
+# A text is taken for English when enough of its words are among the commonest of the language.
+_COMMON = frozenset(
+    [
+        "the",
+        "and",
+        "of",
+        "to",
+        "a",
+        "in",
+        "i",
+        "that",
+        "is",
+        "my",
+        "with",
+        "on",
+        "for",
+        "it",
+        "his",
+        "as",
+        "he",
+        "her",
+        "all",
+        "but",
+        "be",
+        "you",
+        "not",
+        "so",
+        "your",
+        "from",
+        "by",
+        "or",
+        "at",
+        "me",
+        "their",
+        "this",
+        "they",
+        "was",
+        "we",
+        "no",
+        "are",
+        "thy",
+        "thou",
+        "our",
+        "she",
+        "when",
+        "what",
+    ]
+)
+_MIN_COMMON_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class PoemRecord:
+    """A poem of ``MIN_LINES`` to ``MAX_LINES`` plain lines; ``key`` names the whole poem it is from."""
+
+    key: str
+    text: str
+    caption: str | None = None
+
+
+def plain(line: str) -> str:
+    """Return ``line`` in lower case ASCII, without punctuation but in-word apostrophes and hyphens."""
+    line = unicodedata.normalize("NFKD", line.replace("’", "'").replace("`", "'")).encode("ascii", "ignore").decode()
+    line = re.sub(r"-{2,}", " ", line.lower())
+    line = re.sub(r"[^a-z'\- ]+", " ", line)
+    line = re.sub(r"(?<![a-z])['-]+|['-]+(?![a-z])", " ", line)
+    return " ".join(line.split())
+
+
+def multim(root: Path) -> Iterator[PoemRecord]:
+    """Yield the poems of MultiM-Poem, each with the caption of its photograph where there is one."""
+    for record in json.loads((root / "multim_poem.json").read_text()):
+        yield from _stanzas(f"multim/{record['id']}", record["poem"], record["caption"])
+
+
+def unim(root: Path) -> Iterator[PoemRecord]:
+    """Yield the three-line poems of UniM-Poem."""
+    for record in json.loads((root / "unim_poem_part.json").read_text()):
+        yield from _stanzas(f"unim/{record['id']}", record["poem"])
+
+
+def public_domain(root: Path) -> Iterator[PoemRecord]:
+    """Yield the public-domain poems, cut into stanzas."""
+    with lzma.open(root / "public_domain_poems.jsonl.xz", "rt", encoding="utf-8") as file:
+        for line in file:
+            record = json.loads(line)
+            yield from _stanzas(f"public_domain/{record['author']}/{record['title']}", record["poem"])
+
+
+def _stanzas(key: str, poem: str, caption: str | None = None) -> Iterator[PoemRecord]:
+    """Cut ``poem`` at blank lines, then into pieces of at most ``MAX_LINES`` lines."""
+    for stanza in re.split(r"\n\s*\n", poem):
+        lines = [words for words in map(plain, stanza.splitlines()) if words]
+        pieces = -(-len(lines) // MAX_LINES)
+        for piece in range(pieces):
+            part = lines[len(lines) * piece // pieces : len(lines) * (piece + 1) // pieces]
+            if len(part) >= MIN_LINES and _looks_english(part):
+                yield PoemRecord(key, "\n".join(part), caption)
+
+
+def _looks_english(lines: list[str]) -> bool:
+    words = " ".join(lines).split()
+    too_long = any(len(line.split()) > MAX_WORDS_A_LINE for line in lines)
+    return not too_long and sum(word in _COMMON for word in words) >= _MIN_COMMON_SHARE * len(words)

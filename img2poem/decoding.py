@@ -1,0 +1,120 @@
+"""Decoding strategies and their options: what a caller asks for, and the tensors that say so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InvalidOption
+
+#: Width of the exported beam search; a request may ask for less.
+MAX_BEAM_WIDTH = 10
+#: Longest poem in tokens, the end token included.
+MAX_TOKENS = 96
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option that every engine understands: range and dtype of its tensor."""
+
+    dtype: type[np.generic]
+    lowest: float
+    highest: float
+
+    def random(self, batch: int, random: np.random.Generator) -> NDArray[np.generic]:
+        """Return random valid values ``[batch, 1]``."""
+        if self.dtype is np.int64:
+            return random.integers(int(self.lowest), int(self.highest) + 1, (batch, 1))
+        return random.uniform(self.lowest, self.highest, (batch, 1)).astype(self.dtype)
+
+
+OPTIONS = {
+    "min_lines": Option(np.int64, 1, 16),
+    "max_lines": Option(np.int64, 1, 16),
+    "max_tokens": Option(np.int64, 2, MAX_TOKENS),
+    "max_line_tokens": Option(np.int64, 2, 32),
+    "no_repeat_ngram": Option(np.int64, 0, 4),
+    "repetition_penalty": Option(np.float32, 1.0, 4.0),
+    "beam_width": Option(np.int64, 1, MAX_BEAM_WIDTH),
+    "length_penalty": Option(np.float32, 0.0, 4.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """Options common to all strategies. Use :class:`Greedy` or :class:`BeamSearch`.
+
+    ``min_lines`` and ``max_lines`` bound the poem (a poem cut off at ``max_tokens`` may have fewer
+    lines), ``max_line_tokens`` a line; ``no_repeat_ngram`` n bans every n-gram of tokens from coming
+    twice (0: off, else 2 to 4); ``repetition_penalty`` multiplies the log-probability of words already
+    used (1: off; after Keskar et al. 2019, CTRL).
+
+    Raises:
+        InvalidOption: a value is outside its range.
+    """
+
+    min_lines: int = 4
+    max_lines: int = 8
+    max_tokens: int = MAX_TOKENS
+    max_line_tokens: int = 14
+    no_repeat_ngram: int = 3
+    repetition_penalty: float = 1.2
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name), OPTIONS[_tensor_name(field.name)])
+        if self.no_repeat_ngram == 1:
+            raise InvalidOption("no_repeat_ngram must be 0 (off) or 2 to 4, not 1")
+        if self.max_lines < self.min_lines:
+            raise InvalidOption(f"max_lines ({self.max_lines}) is less than min_lines ({self.min_lines})")
+
+    @property
+    def name(self) -> str:
+        """``greedy`` or ``beam``; the served decoder is ``poem_decoder_<name>``."""
+        raise NotImplementedError
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Return the options as tensors ``[1, 1]``, one row, by name."""
+        named = {_tensor_name(field.name): getattr(self, field.name) for field in fields(self)}
+        return {name: np.array([[value]], OPTIONS[name].dtype) for name, value in named.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy(Strategy):
+    """The likeliest allowed token at each step."""
+
+    @property
+    def name(self) -> str:
+        return "greedy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamSearch(Strategy):
+    """The best of ``width`` hypotheses, by log-probability over length ** ``length_penalty``."""
+
+    width: int = 5
+    length_penalty: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return "beam"
+
+
+#: Names of the option tensors that every decoder takes, and those of the beam decoder.
+RULE_OPTIONS = tuple(field.name for field in fields(Strategy))
+BEAM_OPTIONS = (*RULE_OPTIONS, "beam_width", "length_penalty")
+
+
+def _tensor_name(field_name: str) -> str:
+    return "beam_width" if field_name == "width" else field_name
+
+
+def _check(name: str, value: float, option: Option) -> None:
+    whole = option.dtype is np.int64
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+        raise InvalidOption(f"{name} must be {'a whole number' if whole else 'a number'}, not {value!r}")
+    if not option.lowest <= value <= option.highest:
+        raise InvalidOption(f"{name} must be from {option.lowest:g} to {option.highest:g}, not {value:g}")

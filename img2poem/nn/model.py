@@ -1,0 +1,78 @@
+"""The three trained parts together, and their way to and from a model package."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..errors import BadPackage
+from ..package import PackageConfig, load_config
+from ..text import PoemTokenizer
+from .image_encoder import ImageEncoder
+from .poem_decoder import PoemDecoder
+from .poem_encoder import PoemEncoder
+
+
+class PhotoToPoem(nn.Module):
+    """Image encoder, poem encoder (the aligner's two sides) and decoder of one model package."""
+
+    def __init__(self, config: PackageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(config.image_encoder, config.preprocessing, config.embedding_dim)
+        self.poem_encoder = PoemEncoder(config.poem_encoder, config.embedding_dim)
+        self.poem_decoder = PoemDecoder(config.decoder, config.embedding_dim)
+
+
+def load_package(folder: Path) -> tuple[PhotoToPoem, PoemTokenizer]:
+    """Load a model package in float32, in evaluation mode.
+
+    Raises:
+        BadPackage: a file is missing or damaged, or weights and configuration do not fit.
+    """
+    config = load_config(folder)
+    model = PhotoToPoem(config)
+    try:
+        state = load_file(folder / "model.safetensors")
+        model.load_state_dict({name: _widened(tensor) for name, tensor in state.items()})
+        tokenizer = PoemTokenizer.from_file(folder / "tokenizer.json")
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise BadPackage(f"{folder} cannot be loaded: {error}") from error
+    if len(tokenizer.pieces) != config.poem_encoder.bert.get("vocab_size"):
+        raise BadPackage(f"{folder}: tokenizer.json and config.json disagree on the size of the vocabulary")
+    return model.eval(), tokenizer
+
+
+def save_package(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, config: PackageConfig, card: str) -> None:
+    """Write a model package whole: into a staging folder beside ``folder``, then renamed.
+
+    Weights are stored as float16, half the size; metrics should be measured after rounding to it.
+    """
+    staging = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        save_file(
+            {name: _narrowed(tensor) for name, tensor in model.state_dict().items()}, staging / "model.safetensors"
+        )
+        tokenizer.save(staging / "tokenizer.json")
+        (staging / "config.json").write_text(config.to_json(), encoding="utf-8")
+        (staging / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.rename(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _narrowed(tensor: torch.Tensor) -> torch.Tensor:
+    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()

@@ -1,0 +1,79 @@
+"""The decoder: a GRU over WordPiece ids that sees the embedding at every step.
+
+The recurrent state that is served as ``hidden`` is the hidden states of all layers followed by the
+context (a projection of the embedding), so that a step needs nothing but ``token`` and ``hidden``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..package import DecoderConfig
+
+
+class PoemDecoder(nn.Module):
+    """GRU language model conditioned on a point of the poetic space; input and output layers are tied."""
+
+    def __init__(self, config: DecoderConfig, embedding_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocabulary_size, config.token_dim)
+        self.context = nn.Linear(embedding_dim, config.context_dim)
+        self.initial = nn.Linear(embedding_dim, config.layers * config.hidden_dim)
+        self.gru = nn.GRU(
+            config.token_dim + config.context_dim,
+            config.hidden_dim,
+            config.layers,
+            batch_first=True,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.bottleneck = nn.Linear(config.hidden_dim + config.context_dim, config.token_dim)
+        self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
+        nn.init.normal_(self.token_embedding.weight, std=config.token_dim**-0.5)
+
+    @property
+    def state_dim(self) -> int:
+        """Width of ``hidden``: all layers' hidden states and the context."""
+        return self.config.layers * self.config.hidden_dim + self.config.context_dim
+
+    def init(self, embedding: Tensor) -> Tensor:
+        """``float32 [B, embedding_dim]`` to the first ``hidden``, ``float32 [B, state_dim]``."""
+        return torch.cat([torch.tanh(self.initial(embedding)), torch.tanh(self.context(embedding))], dim=-1)
+
+    def step(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """One token: ``int64 [B]``, ``float32 [B, state_dim]`` to ``logits [B, V]`` and the next ``hidden``.
+
+        The GRU cell is written out, in PyTorch's order of gates (reset, update, new; the reset gate
+        applied after the hidden-to-hidden product), so that its export does not depend on how an
+        exporter maps ``nn.GRU`` onto ONNX's GRU operator.
+        """
+        sizes = [self.config.hidden_dim] * self.config.layers + [self.config.context_dim]
+        *layers, context = hidden.split(sizes, dim=-1)
+        x = torch.cat([self.token_embedding(token), context], dim=-1)
+        after = []
+        for layer, h in enumerate(layers):
+            w_ih, w_hh, b_ih, b_hh = self.gru.all_weights[layer]
+            reset_x, update_x, new_x = F.linear(x, w_ih, b_ih).chunk(3, dim=-1)
+            reset_h, update_h, new_h = F.linear(h, w_hh, b_hh).chunk(3, dim=-1)
+            reset, update = torch.sigmoid(reset_x + reset_h), torch.sigmoid(update_x + update_h)
+            new = torch.tanh(new_x + reset * new_h)
+            x = new + update * (h - new)
+            after.append(x)
+        return self._logits(x, context), torch.cat([*after, context], dim=-1)
+
+    def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
+        """Teacher forcing: inputs ``int64 [B, T]``, ``float32 [B, embedding_dim]`` to ``logits [B, T, V]``."""
+        hidden = self.init(embedding)
+        layers, context = hidden[:, : -self.config.context_dim], hidden[:, -self.config.context_dim :]
+        context = context.unsqueeze(1).expand(-1, tokens.shape[1], -1)
+        x = torch.cat([self.dropout(self.token_embedding(tokens)), context], dim=-1)
+        first = layers.view(-1, self.config.layers, self.config.hidden_dim).transpose(0, 1).contiguous()
+        output, _ = self.gru(x, first)
+        return self._logits(self.dropout(output), context)
+
+    def _logits(self, output: Tensor, context: Tensor) -> Tensor:
+        x = self.bottleneck(torch.cat([output, context], dim=-1))
+        return F.linear(self.dropout(x), self.token_embedding.weight, self.output_bias)

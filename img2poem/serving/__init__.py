@@ -1,0 +1,1 @@
+"""The genuine Triton Inference Server, started from its PyPI wheel."""

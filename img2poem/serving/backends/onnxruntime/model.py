@@ -1,0 +1,75 @@
+"""Triton's ``onnxruntime`` backend for the PyPI wheel, which comes without the native one.
+
+A Python-based backend: Triton starts it for every model whose config says ``backend: "onnxruntime"``,
+so that the same repository runs unmodified on the NGC image, where the native backend takes its place.
+"""
+
+import json
+import os
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """Runs ``<version>/model.onnx`` on batches that Triton's dynamic batcher formed."""
+
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        filename = config.get("default_model_filename") or "model.onnx"
+        path = os.path.join(args["model_repository"], args["model_version"], filename)
+        options = onnxruntime.SessionOptions()
+        # Each model is a process of its own here; spinning threads would take the cores from the others.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        gpu = args["model_instance_kind"] == "GPU"
+        cuda = ("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"]})
+        providers = [cuda, "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
+        self.session = onnxruntime.InferenceSession(path, options, providers=providers)
+        self.inputs = [tensor["name"] for tensor in config["input"]]
+        self.outputs = [tensor["name"] for tensor in config["output"]]
+
+    def execute(self, requests):
+        feeds = [self._feed(request) for request in requests]
+        try:
+            return self._run(feeds)
+        except Exception:
+            # One bad request must not fail the others of its batch.
+            return [self._alone(feed) for feed in feeds]
+
+    def _feed(self, request):
+        return {name: _from_triton(pb_utils.get_input_tensor_by_name(request, name).as_numpy()) for name in self.inputs}
+
+    def _run(self, feeds):
+        batch = {name: np.concatenate([feed[name] for feed in feeds]) for name in self.inputs}
+        results = [_to_triton(result) for result in self.session.run(self.outputs, batch)]
+        sizes = [len(feed[self.inputs[0]]) for feed in feeds]
+        ends = np.cumsum(sizes)
+        return [
+            pb_utils.InferenceResponse(
+                [
+                    pb_utils.Tensor(name, result[end - size : end])
+                    for name, result in zip(self.outputs, results, strict=True)
+                ]
+            )
+            for size, end in zip(sizes, ends, strict=True)
+        ]
+
+    def _alone(self, feed):
+        try:
+            return self._run([feed])[0]
+        except Exception as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"onnxruntime: {error}"))
+
+
+def _from_triton(array):
+    """Triton hands strings over as bytes, ONNX Runtime takes str."""
+    if array.dtype != np.object_:
+        return array
+    return np.array([item.decode() for item in array.reshape(-1)], np.object_).reshape(array.shape)
+
+
+def _to_triton(array):
+    if array.dtype != np.object_:
+        return array
+    return np.array([item.encode() for item in array.reshape(-1)], np.object_).reshape(array.shape)

@@ -1,0 +1,128 @@
+"""Train a model package from the data, on a CPU in about an hour: frozen features, small heads.
+
+    python -m training.all --data ../shared/data --out weights/lite
+
+Stages: features, scene and sentiment heads, alignment by the ranking loss, decoder by likelihood.
+Features and the decoder's checkpoint stay in ``--work``; run again, it goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from img2poem.datasets import photographs, poems
+from img2poem.datasets.poems import PoemRecord
+from img2poem.nn.model import PhotoToPoem, save_package
+from img2poem.nn.poem_encoder import PoemEncoder
+from img2poem.package import (
+    ARCHITECTURE_VERSION,
+    DecoderConfig,
+    EncoderConfig,
+    ImageEncoderConfig,
+    PackageConfig,
+    PoemEncoderConfig,
+)
+
+from .alignment import embed_photos, rows_of, train_alignment
+from .card import model_card
+from .features import PREPROCESSING, Arrays, corpora, load_all, minilm
+from .generator import Conditions, GeneratorTraining, conditions_of, train_generator
+from .heads import train_scene, train_sentiment
+
+EMBEDDING_DIM = 512
+VOCABULARY_SIZE = 10_240
+
+
+def configuration(name: str, poem_encoder: PoemEncoderConfig, scenes: list[str]) -> PackageConfig:
+    """Return the architecture of the package; scene and sentiment share the object encoder's trunk."""
+    backbone = "efficientnet_lite0"
+    return PackageConfig(
+        name=name,
+        architecture_version=ARCHITECTURE_VERSION,
+        embedding_dim=EMBEDDING_DIM,
+        preprocessing=PREPROCESSING,
+        image_encoder=ImageEncoderConfig(
+            encoders={
+                "object": EncoderConfig(backbone, trunk="object", adapter_dim=0, outputs=1000),
+                "scene": EncoderConfig(backbone, trunk="object", adapter_dim=256, outputs=len(scenes)),
+                "sentiment": EncoderConfig(backbone, trunk="object", adapter_dim=256, outputs=2),
+            },
+            projection_dim=768,
+            dropout=0.3,
+        ),
+        poem_encoder=poem_encoder,
+        decoder=DecoderConfig(
+            vocabulary_size=VOCABULARY_SIZE,
+            token_dim=256,
+            context_dim=256,
+            hidden_dim=512,
+            layers=1,
+            dropout=0.3,
+            max_tokens=96,
+        ),
+        scene_classes=scenes,
+    )
+
+
+def train(data: Path, work: Path, out: Path, settings: GeneratorTraining) -> None:
+    """Run every stage and write the package."""
+    torch.manual_seed(0)
+    features = load_all(data, work / "features")
+    records = [*poems.multim(data), *poems.unim(data), *poems.public_domain(data)]
+    tokenizer, bert_config, bert = minilm(*corpora(data))
+    config = configuration(out.name, bert_config, photographs.miniplaces_classes(data))
+    model = PhotoToPoem(config)
+    model.poem_encoder.bert = bert
+    encoder = model.image_encoder
+    encoder.load_imagenet()
+    encoders = config.image_encoder.encoders
+    encoder.heads["scene"], scene = train_scene(
+        encoders["scene"], features["miniplaces_train"], features["miniplaces_val"]
+    )
+    encoder.heads["sentiment"], sentiment = train_sentiment(encoders["sentiment"], features["oasis"])
+    print(scene, sentiment, flush=True)
+    aligned = train_alignment(encoder, model.poem_encoder, features, records)
+    print(aligned, flush=True)
+    conditions = _conditions(model, features, records)
+    decoder_tokenizer = tokenizer.limited(config.decoder.vocabulary_size)
+    likelihood = train_generator(
+        model.poem_decoder, decoder_tokenizer, records, conditions, work / "generator.pt", settings
+    )
+    print(likelihood, flush=True)
+    metrics: dict[str, Any] = {**scene, **sentiment, **aligned, **likelihood}
+    config.metrics.update(metrics)
+    config.provenance.update({"tokens": settings.tokens, "torch": torch.__version__.split("+")[0]})
+    save_package(out, model, tokenizer, config, model_card(config))
+
+
+@torch.inference_mode()
+def _conditions(model: PhotoToPoem, features: dict[str, Arrays], records: list[PoemRecord]) -> Conditions:
+    def project(encoder: PoemEncoder, array: np.ndarray[Any, Any]) -> torch.Tensor:
+        return encoder.project(torch.from_numpy(array).float())
+
+    model.eval()
+    photos = torch.from_numpy(features["flickr8k"]["features"]).float()[rows_of(features["flickr8k"]["names"], "train")]
+    poem_points = project(model.poem_encoder, features["poems"]["features"])
+    captions = torch.zeros_like(poem_points)
+    captioned = [i for i, r in enumerate(records) if r.caption]
+    captions[captioned] = project(model.poem_encoder, features["multim_captions"]["features"])[captioned]
+    return conditions_of(poem_points, captions, embed_photos(model.image_encoder, photos))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
+    parser.add_argument("--out", type=Path, default=Path("weights/lite"), help="model package to write")
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="feature cache and checkpoints")
+    parser.add_argument("--tokens", type=int, default=GeneratorTraining.tokens, help="tokens to train the decoder on")
+    args = parser.parse_args()
+    train(args.data, args.work, args.out, GeneratorTraining(tokens=args.tokens))
+
+
+if __name__ == "__main__":
+    main()
