@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from img2poem.nn.model import load_package
 from img2poem.package import contract_hash
 
-from . import onnx, parity, triton
+from . import onnx, parity, poem_text, triton
 from .modules import TensorSpec, served_models
 
 _PYTHON_MODELS = Path(__file__).parent / "python_models"
@@ -44,8 +44,7 @@ def build(weights: Path, folder: Path, device: triton.Device, progress: Callable
     path = folder / "poem_text" / "1" / "model.onnx"
     onnx.write(onnx.export_poem_text(tokenizer, config), path, stamps("poem_text"))
     parity.check_poem_text(path, tokenizer, vocabulary, steps)
-    tokens = TensorSpec("tokens", np.int64, (steps,))
-    configs["poem_text"] = triton.onnx_config("poem_text", [tokens], [triton.TEXT], device, stamps("poem_text"))
+    configs["poem_text"] = triton.onnx_config("poem_text", *poem_text.signature(steps), device, stamps("poem_text"))
     yield "poem_text", "onnx", path.stat().st_size, "equal"
 
     size = config.preprocessing.size

@@ -45,14 +45,20 @@ class ServedModel:
 
 
 class ServedImageEncoder(nn.Module):
-    """The three encoders and the projection in one graph."""
+    """The three encoders and the projection in one graph.
+
+    ``condition``, what decoders are conditioned on, is the embedding again under a second name. An
+    ensemble needs it: Triton prunes a step whose mapped outputs are all outputs of the ensemble that
+    the caller did not ask for, even when another step reads them.
+    """
 
     def __init__(self, encoder: ImageEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.encoder(pixels))
+        encoding = self.encoder(pixels)
+        return (*encoding, encoding.embedding.clone())
 
 
 class ServedDecoderInit(nn.Module):
@@ -175,6 +181,7 @@ def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedMo
                 TensorSpec("object_scores", f32, (outputs["object"],)),
                 TensorSpec("scene_scores", f32, (outputs["scene"],)),
                 TensorSpec("sentiment", f32, (outputs["sentiment"],)),
+                TensorSpec("condition", f32, (dim,)),
             ),
             pixels,
         ),

@@ -16,9 +16,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from img2poem.text import EOS, NEWLINE, PAD, SPECIAL_TOKENS, joined, needs_no_space
 
+from .modules import TensorSpec
+
 
 def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
-    """Return the graph ``tokens int64 [B, steps]`` to ``text string [B, 1]``.
+    """Return the graph ``tokens int64 [B, steps]`` to ``text string [B, 1]`` and ``poem_tokens``.
+
+    ``poem_tokens`` are the tokens again, for the same reason as ``condition`` of the image encoder.
 
     Every token becomes a string of its own, with a space before it or not, looked up in tables; the
     strings of a row are then joined pair by pair, in log2(steps) rounds.
@@ -48,12 +52,19 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
     ending = graph.node("Or", [graph.equal(after, EOS), graph.equal(after, PAD)])
     last_newline = graph.node("And", [graph.equal("tokens", NEWLINE), ending])
     words = graph.node("Where", [last_newline, nothing, words])
+    width = steps
     while steps > 1:
         even, odd = graph.slice(words, 0, steps // 2 * 2, 2), graph.slice(words, 1, steps // 2 * 2, 2)
         paired = graph.node("StringConcat", [even, odd])
         words = graph.node("Concat", [paired, graph.slice(words, steps - 1, steps)], axis=1) if steps % 2 else paired
         steps = (steps + 1) // 2
-    return graph.model(words, opset)
+    return graph.model(words, width, opset)
+
+
+def signature(steps: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return the inputs and outputs of the graph."""
+    tokens, again = (TensorSpec(name, np.int64, (steps,)) for name in ("tokens", "poem_tokens"))
+    return (tokens,), (TensorSpec("text", np.object_, (1,)), again)
 
 
 class _Graph:
@@ -81,13 +92,17 @@ class _Graph:
     def equal(self, source: str, value: int) -> str:
         return self.node("Equal", [source, self.constant(f"token_{value}", np.array(value))])
 
-    def model(self, output: str, opset: int) -> onnx.ModelProto:
+    def model(self, output: str, steps: int, opset: int) -> onnx.ModelProto:
         self._nodes.append(helper.make_node("Identity", [output], ["text"], name="text"))
+        self._nodes.append(helper.make_node("Identity", ["tokens"], ["poem_tokens"], name="poem_tokens"))
         graph = helper.make_graph(
             self._nodes,
             "poem_text",
-            [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", None])],
-            [helper.make_tensor_value_info("text", TensorProto.STRING, ["batch", 1])],
+            [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", steps])],
+            [
+                helper.make_tensor_value_info("text", TensorProto.STRING, ["batch", 1]),
+                helper.make_tensor_value_info("poem_tokens", TensorProto.INT64, ["batch", steps]),
+            ],
             list(self._constants.values()),
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])

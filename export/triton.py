@@ -20,7 +20,6 @@ QUEUE_TIMEOUT_US = 10_000_000
 MAX_QUEUE = 256
 
 IMAGE = TensorSpec("image", np.object_, (1,))
-TEXT = TensorSpec("text", np.object_, (1,))
 
 _TYPES = {np.float32: pb.TYPE_FP32, np.int64: pb.TYPE_INT64, np.uint8: pb.TYPE_UINT8, np.object_: pb.TYPE_STRING}
 
@@ -63,28 +62,28 @@ def ensemble_config(
 
     The decoder's options are inputs of the ensemble, all required: an ensemble cannot have optional ones.
     """
-    dims = {t.name: tuple(t.dims) for c in configs.values() for t in (*c.input, *c.output)}
-    options = [t for t in configs[decoder].input if t.name != "embedding"]
+    options = [tensor for tensor in configs[decoder].input if tensor.name != "embedding"]
     config = pb.ModelConfig(name=name, platform="ensemble", max_batch_size=MAX_BATCH)
     config.version_policy.latest.num_versions = 1
     config.input.add(name="image", data_type=pb.TYPE_STRING, dims=[1])
     config.input.extend(options)
-    for output, source in (
-        ("text", "text"),
-        ("tokens", "tokens"),
-        ("score", "scores"),
-        ("length", "lengths"),
-        ("embedding", "embedding"),
-    ):
-        kind = {"text": pb.TYPE_STRING, "tokens": pb.TYPE_INT64, "length": pb.TYPE_INT64}.get(output, pb.TYPE_FP32)
-        config.output.add(name=output, data_type=kind, dims=dims[source])
+    sources = {
+        "text": ("poem_text", "text"),
+        "tokens": ("poem_text", "poem_tokens"),
+        "score": (decoder, "scores"),
+        "length": (decoder, "lengths"),
+        "embedding": ("image_encoder", "embedding"),
+    }
+    for output, (model, tensor_name) in sources.items():
+        [tensor] = [t for t in configs[model].output if t.name == tensor_name]
+        config.output.add(name=output, data_type=tensor.data_type, dims=tensor.dims)
     steps = config.ensemble_scheduling.step
     _step(steps, "decode_image", {"image": "image"}, {"pixels": "pixels"})
-    _step(steps, "image_encoder", {"pixels": "pixels"}, {"embedding": "embedding"})
-    option_names = {t.name: t.name for t in options}
-    poem = {"tokens": "tokens", "scores": "score", "lengths": "length"}
-    _step(steps, decoder, {"embedding": "embedding", **option_names}, poem)
-    _step(steps, "poem_text", {"tokens": "tokens"}, {"text": "text"})
+    # What one step hands to the next is never an output of the ensemble itself; see ServedImageEncoder.
+    _step(steps, "image_encoder", {"pixels": "pixels"}, {"condition": "condition", "embedding": "embedding"})
+    given = {"embedding": "condition", **{option.name: option.name for option in options}}
+    _step(steps, decoder, given, {"tokens": "decoded", "scores": "score", "lengths": "length"})
+    _step(steps, "poem_text", {"tokens": "decoded"}, {"text": "text", "poem_tokens": "tokens"})
     _stamp(config, stamps)
     return config
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +49,16 @@ class Strategy:
     """Options common to all strategies. Use :class:`Greedy` or :class:`BeamSearch`.
 
     ``min_lines`` and ``max_lines`` bound the poem (a poem cut off at ``max_tokens`` may have fewer
-    lines), ``max_line_tokens`` a line; ``no_repeat_ngram`` n bans every n-gram of tokens from coming
-    twice (0: off, else 2 to 4); ``repetition_penalty`` multiplies the log-probability of words already
-    used (1: off; after Keskar et al. 2019, CTRL).
+    lines), ``max_line_tokens`` a line. ``no_repeat_ngram`` n bans every n-gram of tokens from coming
+    twice, but for those that end a line (0: off, else 2 to 4). ``repetition_penalty`` multiplies the
+    log-probability of words already used (1: off; after Keskar et al. 2019, CTRL).
 
     Raises:
         InvalidOption: a value is outside its range.
     """
+
+    #: ``greedy`` or ``beam``; the served decoder is ``poem_decoder_<name>``.
+    name: ClassVar[str]
 
     min_lines: int = 4
     max_lines: int = 8
@@ -71,11 +75,6 @@ class Strategy:
         if self.max_lines < self.min_lines:
             raise InvalidOption(f"max_lines ({self.max_lines}) is less than min_lines ({self.min_lines})")
 
-    @property
-    def name(self) -> str:
-        """``greedy`` or ``beam``; the served decoder is ``poem_decoder_<name>``."""
-        raise NotImplementedError
-
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Return the options as tensors ``[1, 1]``, one row, by name."""
         named = {_tensor_name(field.name): getattr(self, field.name) for field in fields(self)}
@@ -86,9 +85,7 @@ class Strategy:
 class Greedy(Strategy):
     """The likeliest allowed token at each step."""
 
-    @property
-    def name(self) -> str:
-        return "greedy"
+    name = "greedy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +95,7 @@ class BeamSearch(Strategy):
     width: int = 5
     length_penalty: float = 1.0
 
-    @property
-    def name(self) -> str:
-        return "beam"
+    name = "beam"
 
 
 #: Names of the option tensors that every decoder takes, and those of the beam decoder.

@@ -72,7 +72,7 @@ class PoemTokenizer:
         return [e.ids for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ``ids``: special tokens left out, pieces joined, lines by ``\\n``."""
+        """Return the text of ``ids``: special tokens left out, pieces joined."""
         text = ""
         for i in ids:
             piece = self._pieces[i]

@@ -1,0 +1,1 @@
+"""From the data to a model package: ``python -m training.all``."""

@@ -28,12 +28,12 @@ from .features import Arrays
 class AlignmentTraining:
     """Hyper-parameters of the alignment."""
 
-    epochs: int = 20
+    epochs: int = 40
     batch: int = 256
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     margin: float = 0.2
-    poem_weight: float = 0.5
+    poem_weight: float = 0.2
 
 
 def train_alignment(

@@ -60,8 +60,8 @@ class Conditions:
         caption = self.captions[rows]
         use_caption = (kind < settings.caption_conditions) & (caption.norm(dim=-1, keepdim=True) > 0)
         chosen = torch.where(use_caption, caption, chosen)
-        neighbour = self.near_photos.gather(1, torch.randint(self.near_photos.shape[1], (len(self.near_photos), 1)))
-        photo = self.photos[neighbour[rows, 0]]
+        near = self.near_photos[rows]
+        photo = self.photos[near.gather(1, torch.randint(near.shape[1], (len(rows), 1))).squeeze(1)]
         return torch.where(kind > 1 - settings.photo_conditions, photo, chosen)
 
 

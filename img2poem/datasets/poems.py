@@ -18,51 +18,10 @@ MIN_LINES, MAX_LINES = 3, 8
 MAX_WORDS_A_LINE = 14
 # A text is taken for English when enough of its words are among the commonest of the language.
 _COMMON = frozenset(
-    [
-        "the",
-        "and",
-        "of",
-        "to",
-        "a",
-        "in",
-        "i",
-        "that",
-        "is",
-        "my",
-        "with",
-        "on",
-        "for",
-        "it",
-        "his",
-        "as",
-        "he",
-        "her",
-        "all",
-        "but",
-        "be",
-        "you",
-        "not",
-        "so",
-        "your",
-        "from",
-        "by",
-        "or",
-        "at",
-        "me",
-        "their",
-        "this",
-        "they",
-        "was",
-        "we",
-        "no",
-        "are",
-        "thy",
-        "thou",
-        "our",
-        "she",
-        "when",
-        "what",
-    ]
+    (
+        "the and of to a in i that is my with on for it his as he her all but be you not so your from by or at "
+        "me their this they was we no are thy thou our she when what"
+    ).split()
 )
 _MIN_COMMON_SHARE = 0.2
 

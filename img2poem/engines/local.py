@@ -54,7 +54,8 @@ class LocalEngine:
             stamped = session.get_modelmeta().custom_metadata_map.get("img2poem.contract")
             if stamped != self.contract:
                 raise ContractMismatch(
-                    f"{self._repository / model} was exported from another model package than the rest; {_advice(self._repository)}"
+                    f"{self._repository / model} was exported from another model package than the rest; "
+                    f"{_advice(self._repository)}"
                 )
             self._sessions[model] = session
         return self._sessions[model]

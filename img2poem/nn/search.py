@@ -81,7 +81,10 @@ class Rules(nn.Module):
         # Logic instead of torch.where on booleans, which ONNX Runtime does not implement.
         word = (token != NEWLINE) & (token != EOS) & ~banned
         allowed = word | (token == NEWLINE) & may_break.unsqueeze(1) | (token == EOS) & may_end.unsqueeze(1)
-        return torch.where(allowed, log_probs, _NEVER)
+        masked = torch.where(allowed, log_probs, _NEVER)
+        # With every word banned, which takes a tiny vocabulary, the poem ends where it is.
+        stuck = masked.amax(1, keepdim=True) == _NEVER
+        return torch.where(stuck & (token == EOS), log_probs, masked)
 
     def _without_repeats(self, log_probs: Tensor, tokens: Tensor, step: Tensor, options: RowOptions) -> Tensor:
         """Apply the repetition penalty (Keskar et al. 2019, on log-probabilities) and ban seen n-grams."""
@@ -100,7 +103,9 @@ class Rules(nn.Module):
             before = tokens.gather(1, (position - k).clamp(min=0).expand(tokens.shape[0], count))
             same = same & (before == last) & (position >= k)
             repeats = repeats | (same & (options.no_repeat_ngram == k + 1).unsqueeze(1))
-        # Places that repeat nothing point at PAD, which is never allowed anyway.
+        # Places that repeat nothing point at PAD, which is never allowed anyway. Newline and end are
+        # never banned: a line that has reached its limit must be able to break.
+        repeats = repeats & (tokens > NEWLINE)
         ban = nothing.scatter(1, torch.where(repeats, tokens, PAD), torch.ones_like(tokens, dtype=torch.bool))
         return torch.where(ban, _NEVER, log_probs)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.util
 import json
 import os
@@ -24,7 +23,6 @@ from types import TracebackType
 from ..errors import BadRepository, MissingDependency, ServerError
 
 _BACKENDS = Path(__file__).parent / "backends"
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ class TritonServer:
         self.repository, self.ports, self.host = repository, ports, host
         self._log_path, self._ready_timeout = log, ready_timeout
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     @property
@@ -101,9 +100,14 @@ class TritonServer:
             log_path = self._log_path or folder / "triton.log"
             with open(log_path, "wb") as log:
                 self._process = subprocess.Popen(
-                    self._command(wheel, folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    env=_environment(wheel), start_new_session=True, preexec_fn=_die_with_parent,
-                )  # fmt: skip
+                    self._command(wheel, folder),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=_environment(wheel),
+                    start_new_session=True,
+                )
+            self._guard = _guard(self._process.pid)
             self._wait_until_ready(log_path)
         except BaseException:
             self.stop()
@@ -133,6 +137,10 @@ class TritonServer:
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
                 self._process = None
+            if self._guard is not None:
+                self._guard.kill()
+                self._guard.communicate()
+                self._guard = None
             if self._folder is not None:
                 self._folder.cleanup()
                 self._folder = None
@@ -214,9 +222,17 @@ def _environment(wheel: Path) -> dict[str, str]:
     }
 
 
-def _die_with_parent() -> None:
-    """In the child: be terminated when the parent dies, even by SIGKILL, so that no server is left over."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _guard(session: int) -> subprocess.Popen[bytes]:
+    """Start a process that stops the server's ``session`` when we die without stopping it, by SIGKILL say.
+
+    It waits on a pipe that only we hold open. (PR_SET_PDEATHSIG would reach the server but not the
+    processes of its Python backend, which stay behind when it is killed while it loads.)
+    """
+    script = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"'
+    command = ["/bin/sh", "-c", script, "sh", str(session)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def _check_port(host: str, port: int, option: str) -> None:

@@ -1,0 +1,19 @@
+#!/bin/sh
+# A poem by curl alone, from a running `img2poem serve`: sh examples/rest.sh PHOTO [http://HOST:PORT]
+# KServe v2 with Triton's binary extension: a JSON head, then the photograph behind its length.
+set -eu
+photo=$1
+server=${2:-http://127.0.0.1:8000}
+size=$(wc -c <"$photo")
+option() { printf '{"name": "%s", "shape": [1, 1], "datatype": "%s", "data": [%s]}' "$1" "$2" "$3"; }
+head=$(printf '{"inputs": [{"name": "image", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": %d}}, %s, %s, %s, %s, %s, %s, %s, %s], "outputs": [{"name": "text"}, {"name": "score"}]}' \
+    $((size + 4)) \
+    "$(option min_lines INT64 4)" "$(option max_lines INT64 8)" "$(option max_tokens INT64 96)" \
+    "$(option max_line_tokens INT64 14)" "$(option no_repeat_ngram INT64 3)" \
+    "$(option repetition_penalty FP32 1.2)" "$(option beam_width INT64 5)" "$(option length_penalty FP32 1.0)")
+# The length in four bytes, the least significant first, written as octal escapes.
+length=$(printf '\\%03o' $((size % 256)) $((size / 256 % 256)) $((size / 65536 % 256)) $((size / 16777216)))
+{ printf '%s' "$head"; printf "$length"; cat "$photo"; } |
+    curl --silent --show-error --fail-with-body --data-binary @- \
+        --header "Inference-Header-Content-Length: ${#head}" "$server/v2/models/img2poem/infer"
+echo

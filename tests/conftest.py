@@ -1,0 +1,79 @@
+"""What the tests share: one exported repository, one real Triton server, photographs of many kinds."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.all import export
+from img2poem.serving.server import Ports, TritonServer
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "weights" / "lite"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository of the shipped package; exported only when it is not up to date."""
+    out = ROOT / "triton_repo"
+    export(WEIGHTS, out, "cpu")
+    return out
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    log = tmp_path_factory.mktemp("triton") / "triton.log"
+    with TritonServer(repository, Ports(*free_ports(3)), log=log) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[bytes]:
+    """The two real photographs that scikit-learn carries, and six crops of each."""
+    spec = importlib.util.find_spec("sklearn")
+    assert spec is not None and spec.origin is not None
+    found = []
+    for name in ("china.jpg", "flower.jpg"):
+        path = Path(spec.origin).parent / "datasets" / "images" / name
+        image = Image.open(path)
+        found.append(path.read_bytes())
+        for left, top in ((0, 0), (200, 0), (400, 0), (0, 200), (200, 200), (400, 200)):
+            found.append(encoded(image.crop((left, top, left + 240, top + 220)), "JPEG"))
+    return found
+
+
+@pytest.fixture
+def photo_file(tmp_path: Path, photos: list[bytes]) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photos[0])
+    return path
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def gradient(width: int = 60, height: int = 40) -> Image.Image:
+    """Red grows to the right, green to the bottom."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.dstack([x, y, np.full_like(x, 60)]).astype(np.uint8))
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+Encoder = Callable[[Image.Image], bytes]

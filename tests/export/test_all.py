@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from export import build, parity
+from export.all import export
+from export.repository import replacing
+from img2poem.errors import BadPackage, BadRepository
+
+from ..conftest import ROOT, WEIGHTS
+
+
+@pytest.fixture
+def copy(repository: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(repository, tmp_path / "repository"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_nothing_changed_nothing_done(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unexpected(*args: Any) -> None:
+        raise AssertionError("exported again")
+
+    monkeypatch.setattr(build, "build", unexpected)
+    assert export(WEIGHTS, copy, "cpu") is False
+    with pytest.raises(AssertionError, match="exported again"):
+        export(WEIGHTS, copy, "gpu")
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_a_damaged_repository_is_not_taken_for_current(
+    copy: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = copy / "poem_text" / "config.pbtxt"
+    victim.write_text("") if damage == "changed" else victim.unlink()
+    monkeypatch.setattr(build, "build", lambda *args: iter([("all", "onnx", 1, "equal")]))
+    assert export(WEIGHTS, copy, "cpu") is True
+
+
+def test_a_file_that_differs_from_torch_leaves_the_old_repository(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(copy)
+    monkeypatch.setattr(parity, "TOLERANCE", -1.0)
+    with pytest.raises(parity.ParityError, match=r"image_encoder\.embedding, batch 1: differs from torch"):
+        export(WEIGHTS, copy, "cpu", force=True)
+    assert contents(copy) == before
+    assert [p.name for p in copy.parent.iterdir() if not p.name.endswith(".lock")] == ["repository"]
+
+
+def test_the_command_fails_with_one_line_and_no_repository(tmp_path: Path) -> None:
+    shutil.copytree(WEIGHTS, tmp_path / "weights")
+    (tmp_path / "weights" / "tokenizer.json").unlink()
+    command = [sys.executable, "-m", "export.all", "--weights", str(tmp_path / "weights"), "--out", str(tmp_path / "o")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and not (tmp_path / "o").exists()
+    assert "tokenizer.json" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_package_says_how_to_train_one(tmp_path: Path) -> None:
+    with pytest.raises(BadPackage, match=r"training\.all"):
+        export(tmp_path / "none", tmp_path / "out", "cpu")
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BadRepository, match="not a model repository"):
+        export(WEIGHTS, tmp_path, "cpu")
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_two_exports_at_once_do_not_mix(tmp_path: Path) -> None:
+    with replacing(tmp_path / "out"), pytest.raises(BadRepository, match="another export"), replacing(tmp_path / "out"):
+        pass
+
+
+def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) -> None:
+    """Killed between the two renames: the old repository stands aside, the new one is still staged."""
+    before = contents(copy)
+    copy.rename(copy.with_name("repository.old"))
+    copy.with_name("repository.new").mkdir()
+
+    def broken() -> Iterator[None]:
+        with replacing(copy):
+            yield
+            raise ValueError
+
+    attempt = broken()
+    next(attempt)
+    with pytest.raises(ValueError):
+        next(attempt)
+    assert contents(copy) == before
+    assert not copy.with_name("repository.old").exists() and not copy.with_name("repository.new").exists()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 6.0])
+def test_a_killed_export_leaves_the_old_repository_whole(copy: Path, seconds: float) -> None:
+    before = contents(copy)
+    command = [sys.executable, "-m", "export.all", "--out", str(copy), "--force"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert contents(copy) == before
+
+
+def test_configs_are_complete_and_agree_with_the_files(repository: Path) -> None:
+    configs = {}
+    for path in repository.glob("*/config.pbtxt"):
+        configs[path.parent.name] = text_format.Parse(path.read_text(), pb.ModelConfig())
+    manifest = json.loads((repository / "manifest.json").read_text())
+    assert len(configs) == 9
+    for name, config in configs.items():
+        assert config.name == name and config.max_batch_size >= 8
+        assert config.version_policy.HasField("latest")
+        assert config.parameters["img2poem.contract"].string_value == manifest["contract"]
+        if config.platform != "ensemble":
+            assert config.instance_group and config.HasField("dynamic_batching")
+            assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
+    for name in ("img2poem", "img2poem_greedy"):
+        for step in configs[name].ensemble_scheduling.step:
+            served = configs[step.model_name]
+            assert set(step.input_map) == {t.name for t in served.input}
+            assert set(step.output_map) <= {t.name for t in served.output}
+            assert served.max_batch_size >= configs[name].max_batch_size

@@ -1,0 +1,136 @@
+"""The gate catches what goes wrong in exports; each fault is planted, and named by the error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from export import onnx as export_onnx
+from export import parity
+from export.modules import ServedModel, served_models
+from export.parity import ParityError
+from img2poem.errors import BadRepository
+from img2poem.nn.model import PhotoToPoem, load_package
+from img2poem.text import PoemTokenizer
+
+from ..conftest import WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def package() -> tuple[PhotoToPoem, PoemTokenizer]:
+    return load_package(WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def served(package: tuple[PhotoToPoem, PoemTokenizer]) -> dict[str, ServedModel]:
+    return {model.name: model for model in served_models(*package)}
+
+
+def changed(repository: Path, model: str, tmp_path: Path, change: object) -> Path:
+    """Return a copy of an exported file with ``change(proto)`` applied."""
+    proto = onnx.load(repository / model / "1" / "model.onnx")
+    change(proto)  # type: ignore[operator]
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path)
+    return path
+
+
+def scale_largest(proto: onnx.ModelProto, shape: tuple[int, ...], factor: float) -> None:
+    [tensor] = [t for t in proto.graph.initializer if tuple(t.dims) == shape][:1]
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(factor), tensor.name))
+
+
+@pytest.mark.parametrize("model", ["decoder_init", "decoder_step"])
+def test_a_faithful_file_passes(repository: Path, served: dict[str, ServedModel], model: str) -> None:
+    found = parity.check_model(served[model], repository / model / "1" / "model.onnx", seed=9)
+    assert found.largest_difference < 1e-4
+
+
+def test_a_wrong_normalisation_constant_is_caught(
+    repository: Path, served: dict[str, ServedModel], tmp_path: Path
+) -> None:
+    path = changed(repository, "image_encoder", tmp_path, lambda proto: scale_largest(proto, (1, 3, 1, 1), 1.02))
+    with pytest.raises(ParityError, match="image_encoder"):
+        parity.check_model(served["image_encoder"], path)
+
+
+def test_stale_weights_are_caught(repository: Path, package: tuple[PhotoToPoem, PoemTokenizer], tmp_path: Path) -> None:
+    model, tokenizer = load_package(WEIGHTS)
+    with torch.no_grad():
+        model.poem_decoder.initial.weight.mul_(1.01)
+    [stale] = [m for m in served_models(model, tokenizer) if m.name == "decoder_init"]
+    with pytest.raises(ParityError, match=r"decoder_init\.hidden.*differs"):
+        parity.check_model(stale, repository / "decoder_init" / "1" / "model.onnx")
+
+
+def test_a_shifted_vocabulary_is_caught_by_its_tokens(
+    repository: Path, served: dict[str, ServedModel], tmp_path: Path
+) -> None:
+    def shift(proto: onnx.ModelProto) -> None:
+        shape = tuple(served["decoder_step"].module.step.decoder.token_embedding.weight.shape)
+        [table] = [t for t in proto.graph.initializer if tuple(t.dims) == shape]
+        table.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(table), 1, axis=0), table.name))
+
+    path = changed(repository, "decoder_step", tmp_path, shift)
+    with pytest.raises(ParityError, match="decoder_step"):
+        parity.check_model(served["decoder_step"], path)
+
+
+def test_a_frozen_batch_axis_is_caught(repository: Path, served: dict[str, ServedModel], tmp_path: Path) -> None:
+    def freeze(proto: onnx.ModelProto) -> None:
+        for value in (*proto.graph.input, *proto.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_value = 2
+
+    path = changed(repository, "decoder_init", tmp_path, freeze)
+    with pytest.raises(ParityError, match="frozen at 2"):
+        parity.check_model(served["decoder_init"], path)
+
+
+def test_a_renamed_tensor_is_caught(repository: Path, served: dict[str, ServedModel], tmp_path: Path) -> None:
+    def rename(proto: onnx.ModelProto) -> None:
+        proto.graph.output[0].name = proto.graph.node[-1].output[0] = "state"
+
+    path = changed(repository, "decoder_init", tmp_path, rename)
+    with pytest.raises(ParityError, match="state"):
+        parity.check_model(served["decoder_init"], path)
+
+
+def test_a_truncated_file_is_caught(repository: Path, served: dict[str, ServedModel], tmp_path: Path) -> None:
+    path = tmp_path / "decoder_init" / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes((repository / "decoder_init" / "1" / "model.onnx").read_bytes()[:-1000])
+    with pytest.raises(BadRepository, match="cannot be loaded"):
+        parity.check_model(served["decoder_init"], path)
+
+
+def test_poem_text_with_another_vocabulary_is_caught(
+    repository: Path, package: tuple[PhotoToPoem, PoemTokenizer], tmp_path: Path
+) -> None:
+    model, tokenizer = package
+    pieces = list(tokenizer.pieces[: model.config.decoder.vocabulary_size])
+    shifted = export_onnx.poem_text.build([*pieces[:5], pieces[-1], *pieces[5:-1]], 96, export_onnx.OPSET)
+    export_onnx.write(shifted, tmp_path / "model.onnx", {})
+    with pytest.raises(ParityError, match="poem_text"):
+        parity.check_poem_text(tmp_path / "model.onnx", tokenizer, model.config.decoder.vocabulary_size, 96)
+
+
+def test_every_file_is_one_that_triton_reads_and_is_stamped(repository: Path) -> None:
+    files = list(repository.glob("*/1/model.onnx"))
+    assert len(files) == 6
+    contracts = set()
+    for path in files:
+        proto = onnx.load(path)
+        onnx.checker.check_model(proto)
+        assert proto.ir_version <= 10
+        assert all(o.version <= 21 for o in proto.opset_import if o.domain == "")
+        assert {o.domain for o in proto.opset_import if any(n.domain == o.domain for n in proto.graph.node)} == {""}
+        stamps = {p.key: p.value for p in proto.metadata_props}
+        assert stamps["img2poem.model"] == path.parts[-3]
+        contracts.add(stamps["img2poem.contract"])
+        assert str(Path(__file__).resolve().parents[2]) not in str(proto.metadata_props), "no path of this machine"
+    assert len(contracts) == 1

@@ -1,0 +1,52 @@
+"""Small random models, for tests of mechanics that need no trained weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from img2poem.nn.poem_decoder import PoemDecoder
+from img2poem.nn.search import RowOptions
+from img2poem.package import DecoderConfig
+from img2poem.text import SPECIAL_TOKENS
+
+EMBEDDING_DIM = 12
+STEPS = 24
+WORDS = "the sea is wide and blue old sun on a hill where birds sing low of love or loss in rain by night we go"
+PIECES = [*SPECIAL_TOKENS, "'", "7", "##r", "##ly", *WORDS.split()]
+
+
+def small_decoder(seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIECES)) -> PoemDecoder:
+    torch.manual_seed(seed)
+    config = DecoderConfig(
+        vocabulary_size=vocabulary_size,
+        token_dim=8,
+        context_dim=6,
+        hidden_dim=10,
+        layers=layers,
+        dropout=0.2,
+        max_tokens=STEPS,
+    )
+    decoder = PoemDecoder(config, EMBEDDING_DIM)
+    # Fresh layers give nearly equal probabilities; larger ones tell tokens apart.
+    for parameter in decoder.parameters():
+        parameter.data.mul_(3)
+    return decoder.eval().requires_grad_(False)
+
+
+def embeddings(rows: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(rows, EMBEDDING_DIM, generator=generator), dim=-1)
+
+
+def options(rows: int, **changed: float) -> RowOptions:
+    values: dict[str, float] = {
+        "min_lines": 2,
+        "max_lines": 4,
+        "max_tokens": STEPS,
+        "max_line_tokens": 6,
+        "no_repeat_ngram": 3,
+        "repetition_penalty": 1.2,
+        **changed,
+    }
+    return RowOptions(*(torch.full((rows,), value) for value in values.values()))

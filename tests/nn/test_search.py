@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from img2poem.nn.poem_decoder import PoemDecoder
+from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, Hypotheses, RowOptions, Rules
+from img2poem.text import BOS, EOS, NEWLINE, PAD
+
+from .models import PIECES, STEPS, embeddings, options, small_decoder
+
+row_options = st.fixed_dictionaries(
+    {
+        "min_lines": st.integers(1, 4),
+        "max_lines": st.integers(4, 8),
+        "max_tokens": st.integers(2, STEPS),
+        "max_line_tokens": st.integers(2, 8),
+        "no_repeat_ngram": st.sampled_from([0, 2, 3, 4]),
+        "repetition_penalty": st.floats(1, 3, width=32),
+    }
+)
+
+
+def greedy(decoder: PoemDecoder, embedding: torch.Tensor, rows: RowOptions) -> Hypotheses:
+    with torch.inference_mode():
+        return GreedySearch(decoder, PIECES)(embedding, rows)
+
+
+def beam(
+    decoder: PoemDecoder, embedding: torch.Tensor, rows: RowOptions, width: int, widest: int = 4, penalty: float = 1.0
+) -> Hypotheses:
+    count = len(embedding)
+    with torch.inference_mode():
+        search = BeamSearch(decoder, PIECES, widest)
+        return search(embedding, rows, torch.full((count,), width), torch.full((count,), penalty))
+
+
+def lines_of(row: torch.Tensor) -> list[list[int]]:
+    lines: list[list[int]] = [[]]
+    for token in row.tolist():
+        if token == NEWLINE:
+            lines.append([])
+        elif token not in (EOS, PAD):
+            lines[-1].append(token)
+    return lines
+
+
+@settings(deadline=None, max_examples=60)
+@given(row_options, st.integers(0, 10_000), st.sampled_from([0, 1, 3]))
+def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, width: int) -> None:
+    decoder, rows = small_decoder(seed % 7), options(2, **chosen)
+    found = greedy(decoder, embeddings(2, seed), rows) if not width else beam(decoder, embeddings(2, seed), rows, width)
+    for tokens, length in zip(found.tokens, found.lengths.tolist(), strict=True):
+        assert tokens[length - 1] == EOS and (tokens[length:] == PAD).all() and (tokens[: length - 1] != EOS).all()
+        assert length <= chosen["max_tokens"]
+        poem = tokens[: length - 1].tolist()
+        assert not {PAD, BOS, PIECES.index("[UNK]"), PIECES.index("7")} & set(poem)
+        lines = lines_of(tokens)
+        assert len(lines) <= chosen["max_lines"]
+        assert all(len(line) <= chosen["max_line_tokens"] for line in lines)
+        assert all(PIECES[line[0]].isalpha() for line in lines if line), "a line begins with a word of its own"
+        if length < chosen["max_tokens"]:
+            assert len(lines) >= chosen["min_lines"] and all(lines), "no empty line, none too few"
+        if n := int(chosen["no_repeat_ngram"]):
+            # A line that is full must break, so an n-gram that ends in a newline may come again.
+            grams = [tuple(poem[i : i + n]) for i in range(len(poem) - n + 1) if poem[i + n - 1] != NEWLINE]
+            assert len(grams) == len(set(grams))
+
+
+def test_a_search_without_words_left_ends() -> None:
+    """Three words that may not come twice in a row soon leave nothing to say."""
+    pieces, decoder = PIECES[:12], small_decoder(vocabulary_size=12)
+    rows = options(4, no_repeat_ngram=2, min_lines=4, max_line_tokens=30)
+    found = GreedySearch(decoder, pieces)(embeddings(4), rows)
+    for tokens, length in zip(found.tokens, found.lengths.tolist(), strict=True):
+        assert tokens[length - 1] == EOS and (tokens[: length - 1] != PAD).all()
+    assert found.scores.isfinite().all()
+
+
+def test_greedy_follows_the_decoder_step_by_step() -> None:
+    decoder, embedding = small_decoder(), embeddings(3)
+    rules, rows = Rules(PIECES), options(3)
+    found = greedy(decoder, embedding, rows)
+    tokens, hidden, previous = torch.full((3, STEPS), PAD), decoder.init(embedding), torch.full((3,), BOS)
+    total = torch.zeros(3)
+    for step in range(int(found.lengths.max())):
+        logits, hidden = decoder.step(previous, hidden)
+        best = rules(logits.log_softmax(-1), tokens, torch.tensor(step), rows).max(-1)
+        running = torch.tensor([EOS not in row for row in tokens.tolist()])
+        tokens[:, step] = torch.where(running, best.indices, PAD)
+        total += torch.where(running, best.values, 0.0)
+        previous = tokens[:, step]
+    assert torch.equal(tokens, found.tokens)
+    assert torch.allclose(total / found.lengths, found.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
+    """The same search written with lists, hypothesis by hypothesis, for one row."""
+    decoder, embedding, rows = small_decoder(seed), embeddings(1, seed), options(1)
+    rules, penalty = Rules(PIECES), 0.7
+    beams = [([], 0.0, decoder.init(embedding))]
+    ended: list[tuple[float, list[int]]] = []
+    for step in range(STEPS):
+        candidates = []
+        for tokens, score, hidden in beams:
+            logits, after = decoder.step(torch.tensor([tokens[-1] if tokens else BOS]), hidden)
+            history = torch.tensor([tokens + [PAD] * (STEPS - len(tokens))])
+            allowed = rules(logits.log_softmax(-1), history, torch.tensor(step), rows)[0]
+            candidates += [([*tokens, t], score + float(v), after) for t, v in enumerate(allowed) if v > float("-inf")]
+        candidates.sort(key=lambda c: -c[1])
+        candidates = candidates[: 2 * 4]
+        ended += [(s / (step + 1) ** penalty, t) for t, s, _ in candidates[:width] if t[-1] == EOS]
+        beams = [c for c in candidates if c[0][-1] != EOS][:width]
+        if len(ended) >= width or not beams:
+            break
+    score, tokens = max(ended, key=lambda e: e[0])
+    found = beam(decoder, embedding, rows, width, penalty=penalty)
+    assert found.tokens[0, : len(tokens)].tolist() == tokens
+    assert found.scores[0].item() == pytest.approx(score, abs=1e-5)
+
+
+def test_beam_of_one_is_greedy() -> None:
+    decoder, embedding = small_decoder(2), embeddings(8)
+    one, best = beam(decoder, embedding, options(8), width=1), greedy(decoder, embedding, options(8))
+    assert torch.equal(one.tokens, best.tokens)
+    assert torch.allclose(one.scores, best.scores, atol=1e-5)
+
+
+def test_rows_do_not_influence_each_other() -> None:
+    """Different options, widths and lengths in one batch give what each row gives alone."""
+    decoder, embedding = small_decoder(3), embeddings(5)
+    rows = [options(1, max_lines=2 + i, max_tokens=8 + 4 * i, repetition_penalty=1 + 0.3 * i) for i in range(5)]
+    together = RowOptions(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+    widths, penalties = torch.tensor([1, 2, 3, 4, 2]), torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0])
+    search = BeamSearch(decoder, PIECES, 4)
+    with torch.inference_mode():
+        batch = search(embedding, together, widths, penalties)
+        for i in range(5):
+            alone = search(embedding[i : i + 1], rows[i], widths[i : i + 1], penalties[i : i + 1])
+            assert torch.equal(batch.tokens[i], alone.tokens[0])
+            assert torch.allclose(batch.scores[i], alone.scores[0], atol=1e-5)
+
+
+def test_wider_beams_find_likelier_poems() -> None:
+    decoder, embedding = small_decoder(1), embeddings(32)
+    scores = [beam(decoder, embedding, options(32), width).scores.mean().item() for width in (1, 2, 4)]
+    assert all(less < more for less, more in pairwise(scores))
+
+
+def test_decoder_step_returns_the_likeliest_words_and_always_the_breaks() -> None:
+    torch.manual_seed(0)
+    decoder = small_decoder()
+    decoder.token_embedding = torch.nn.Embedding(200, 8)
+    decoder.output_bias = torch.nn.Parameter(torch.randn(200))
+    token, hidden = torch.tensor([7, 9]), decoder.init(embeddings(2))
+    log_probs = decoder.step(token, hidden)[0].log_softmax(-1)
+    top_logprobs, top_tokens, after = DecoderStep(decoder)(token, hidden)
+    assert top_tokens.shape == (2, TOP_TOKENS) and torch.equal(after, decoder.step(token, hidden)[1])
+    assert torch.equal(top_logprobs, log_probs.gather(1, top_tokens))
+    assert top_tokens[:, -2:].tolist() == [[NEWLINE, EOS]] * 2
+    words = log_probs.clone()
+    words[:, [NEWLINE, EOS]] = float("-inf")
+    assert torch.equal(top_tokens[:, :-2], words.topk(TOP_TOKENS - 2).indices)

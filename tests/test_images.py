@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from img2poem.errors import BadImage
+from img2poem.images import FORMATS, MAX_BYTES, check, decode, read_photo
+
+from .conftest import encoded, gradient
+
+RED, GREEN = (0, -1), (-1, 0)  # corners of the gradient, as indices into pixels
+
+
+def corners_are_right(pixels: np.ndarray) -> bool:
+    """Whether the picture is the gradient, upright: red top right, green bottom left, both bottom right."""
+    top_left, red, green, both = pixels[4, 4], pixels[4, -5], pixels[-5, 4], pixels[-5, -5]
+    return bool(top_left[0] < 60 < 190 < red[0] and red[1] < 60 < 190 < green[1] and min(both[:2]) > 190)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_named_format_decodes_to_the_same_picture(format: str) -> None:
+    pixels = decode(encoded(gradient(300, 200), format))
+    assert pixels.shape == (224, 224, 3) and pixels.dtype == np.uint8
+    if format != "GIF":  # its palette of 256 colours is coarse
+        assert np.abs(pixels.astype(int) - decode(encoded(gradient(300, 200), "PNG"))).mean() < 3
+    assert corners_are_right(pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = gradient(300, 200)
+    if orientation in turns:
+        stored = stored.transpose(turns[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert corners_are_right(decode(encoded(stored, "JPEG", exif=exif, quality=95)))
+
+
+def test_transparency_lies_on_white() -> None:
+    clear = Image.new("RGBA", (20, 20), (10, 20, 30, 0))
+    assert (decode(encoded(clear, "PNG")) == 255).all()
+    palette = Image.new("P", (20, 20), 3)
+    palette.putpalette([0, 0, 0] * 256)
+    assert (decode(encoded(palette, "GIF", transparency=3)) == 255).all()
+    grey = Image.new("LA", (20, 20), (0, 0))
+    assert (decode(encoded(grey, "PNG")) == 255).all()
+
+
+def test_sixteen_bit_greyscale_keeps_its_brightness() -> None:
+    grey = Image.fromarray(np.full((20, 20), 128 * 257, np.uint16))
+    assert (decode(encoded(grey, "PNG")) == 128).all()
+
+
+def test_greyscale_bilevel_and_cmyk() -> None:
+    assert abs(int(decode(encoded(Image.new("L", (9, 9), 77), "JPEG")).mean()) - 77) <= 1
+    assert (decode(encoded(Image.new("1", (9, 9), 1), "PNG")) == 255).all()
+    cmyk = decode(encoded(Image.new("CMYK", (40, 40), (0, 255, 255, 0)), "JPEG"))
+    assert cmyk[..., 0].mean() > 200 > 60 > cmyk[..., 1].mean()
+
+
+def test_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    pixels = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert pixels[..., 0].min() > 250 and pixels[..., 2].max() < 5
+
+
+def test_one_pixel_and_forty_eight_megapixels() -> None:
+    assert (decode(encoded(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG")) == (9, 8, 7)).all()
+    large = decode(encoded(Image.new("RGB", (8000, 6000), (200, 100, 50)), "JPEG"))
+    assert np.abs(large.astype(int) - (200, 100, 50)).max() <= 3
+
+
+def test_pixels_of_a_photograph_are_stable(photos: list[bytes]) -> None:
+    """Golden values of china.jpg, from Pillow 13.0 with libjpeg-turbo on x86-64, 2026-11-24."""
+    pixels = decode(photos[0])
+    assert np.abs(pixels.mean((0, 1)) - GOLDEN_MEAN).max() < 0.5
+    assert np.abs(pixels[[20, 100, 200], [30, 112, 190]].astype(int) - GOLDEN_PIXELS).max() <= 4
+
+
+GOLDEN_MEAN = np.array([144.72, 145.47, 140.92])
+GOLDEN_PIXELS = np.array([[186, 211, 241], [212, 209, 210], [82, 80, 64]])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_truncated_file_is_refused(format: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))
+    whole = encoded(noise, format)
+    with pytest.raises(BadImage, match=r"truncated|damaged|not a picture"):
+        decode(whole[: len(whole) // 2])
+
+
+def png_that_declares(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("size", [(50_000, 50_000), (11_000, 11_000), (100_000_001, 1)])
+def test_a_bomb_is_refused_from_its_header(size: tuple[int, int]) -> None:
+    for refuse in (check, decode):
+        with pytest.raises(BadImage, match="pixels"):
+            refuse(png_that_declares(*size))
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_a_bad_image(data: bytes) -> None:
+    with pytest.raises(BadImage):
+        decode(data)
+
+
+@given(st.sampled_from(FORMATS), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=20))
+def test_damaged_files_decode_or_are_refused(format: str, damage: list[tuple[float, int]]) -> None:
+    data = bytearray(encoded(gradient(), format))
+    for place, value in damage:
+        data[int(place * (len(data) - 1))] = value
+    with contextlib.suppress(BadImage):
+        assert decode(bytes(data)).shape == (224, 224, 3)
+
+
+def test_only_the_named_formats_are_opened() -> None:
+    for format in ("PPM", "TGA", "ICO", "PDF"):
+        buffer = io.BytesIO()
+        gradient().save(buffer, format)
+        with pytest.raises(BadImage, match="known format"):
+            decode(buffer.getvalue())
+
+
+def test_paths_that_are_no_photographs(tmp_path: Path) -> None:
+    with pytest.raises(BadImage, match="no such file"):
+        read_photo(tmp_path / "missing.jpg")
+    with pytest.raises(BadImage, match="folder"):
+        read_photo(tmp_path)
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(BadImage, match="empty"):
+        read_photo(tmp_path / "empty.jpg")
+    with pytest.raises(BadImage, match="cannot be read"):
+        read_photo("nul\0byte.jpg")
+    with open(tmp_path / "huge.jpg", "wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(BadImage, match="MiB"):
+        read_photo(tmp_path / "huge.jpg")
