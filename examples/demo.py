@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +24,8 @@ REPOSITORY = Path("triton_repo")
 def main(photos: list[Path]) -> int:
     """Return the exit status: 0, 1 when the chain failed, 2 when a photograph could not be used."""
     # A bad photograph is cheaper to refuse before the export and the start of the server than after.
-    bad = [photo for photo in photos if not _usable(photo)]
-    photos = [photo for photo in photos if photo not in bad]
-    if not photos:
+    usable = [photo for photo in photos if _usable(photo)]
+    if not usable:
         return 2
     exported = subprocess.run([sys.executable, "-m", "export.all", "--out", str(REPOSITORY)]).returncode
     if exported:
@@ -35,19 +33,25 @@ def main(photos: list[Path]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("starting Triton ...", flush=True)
     try:
-        with TritonServer(REPOSITORY, Ports(*_free_ports(3))) as server, Img2Poem(server.grpc_url) as poet:
-            for photo in photos:
-                poem = poet.write(photo)
-                print(f"\n{photo} ({poem.milliseconds:.0f} ms)\n\n{poem.text}\n", flush=True)
-    except BadImage as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 2
+        # Ports that are free: the demo runs beside a server on the usual ones.
+        with TritonServer(REPOSITORY, Ports.free()) as server, Img2Poem(server.grpc_url) as poet:
+            written = [_write(poet, photo) for photo in usable]
     except Img2PoemError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 2 if bad else 0
+    return 0 if all(written) and len(usable) == len(photos) else 2
+
+
+def _write(poet: Img2Poem, photo: Path) -> bool:
+    try:
+        poem = poet.write(photo)
+    except BadImage as error:
+        print(f"demo: {photo}: {error}", file=sys.stderr)
+        return False
+    print(f"\n{photo} ({poem.milliseconds:.0f} ms)\n\n{poem.text}\n", flush=True)
+    return True
 
 
 def _usable(photo: Path) -> bool:
@@ -67,16 +71,6 @@ def _samples() -> list[Path]:
         )
     folder = Path(spec.origin).parent / "datasets" / "images"
     return [folder / "china.jpg", folder / "flower.jpg"]
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody uses, so that the demo runs beside a server on the usual ones."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(s.getsockname()[1]) for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 if __name__ == "__main__":

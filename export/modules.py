@@ -17,7 +17,7 @@ from img2poem.decoding import BEAM_OPTIONS, MAX_BEAM_WIDTH, OPTIONS, RULE_OPTION
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_decoder import PoemDecoder
-from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, Hypotheses, RowOptions
+from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, RowOptions
 from img2poem.text import PoemTokenizer
 
 Inputs = dict[str, NDArray[np.generic]]
@@ -45,20 +45,14 @@ class ServedModel:
 
 
 class ServedImageEncoder(nn.Module):
-    """The three encoders and the projection in one graph.
-
-    ``condition``, what decoders are conditioned on, is the embedding again under a second name. An
-    ensemble needs it: Triton prunes a step whose mapped outputs are all outputs of the ensemble that
-    the caller did not ask for, even when another step reads them.
-    """
+    """The three encoders and the projection in one graph."""
 
     def __init__(self, encoder: ImageEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        encoding = self.encoder(pixels)
-        return (*encoding, encoding.embedding.clone())
+        return tuple(self.encoder(pixels))
 
 
 class ServedDecoderInit(nn.Module):
@@ -83,48 +77,21 @@ class ServedDecoderStep(nn.Module):
         return self.step(token.squeeze(1), hidden)
 
 
-class ServedGreedy(nn.Module):
-    """:class:`GreedySearch` with its options as ``[B, 1]`` tensors."""
+class ServedSearch(nn.Module):
+    """A search with its options as ``[B, 1]`` tensors, in the order of ``RULE_OPTIONS`` or ``BEAM_OPTIONS``.
 
-    def __init__(self, search: GreedySearch) -> None:
+    ``condition`` is the embedding again, for the ensemble to return; see :func:`export.triton.ensemble_config`.
+    """
+
+    def __init__(self, search: GreedySearch | BeamSearch) -> None:
         super().__init__()
         self.search = search
 
-    def forward(
-        self,
-        embedding: Tensor,
-        min_lines: Tensor,
-        max_lines: Tensor,
-        max_tokens: Tensor,
-        max_line_tokens: Tensor,
-        no_repeat_ngram: Tensor,
-        repetition_penalty: Tensor,
-    ) -> tuple[Tensor, ...]:
-        options = _rows(min_lines, max_lines, max_tokens, max_line_tokens, no_repeat_ngram, repetition_penalty)
-        return _served(self.search(embedding, options))
-
-
-class ServedBeam(nn.Module):
-    """:class:`BeamSearch` with its options as ``[B, 1]`` tensors."""
-
-    def __init__(self, search: BeamSearch) -> None:
-        super().__init__()
-        self.search = search
-
-    def forward(
-        self,
-        embedding: Tensor,
-        min_lines: Tensor,
-        max_lines: Tensor,
-        max_tokens: Tensor,
-        max_line_tokens: Tensor,
-        no_repeat_ngram: Tensor,
-        repetition_penalty: Tensor,
-        beam_width: Tensor,
-        length_penalty: Tensor,
-    ) -> tuple[Tensor, ...]:
-        options = _rows(min_lines, max_lines, max_tokens, max_line_tokens, no_repeat_ngram, repetition_penalty)
-        return _served(self.search(embedding, options, beam_width.squeeze(1), length_penalty.squeeze(1)))
+    def forward(self, embedding: Tensor, *options: Tensor) -> tuple[Tensor, ...]:
+        rows = [option.squeeze(1) for option in options]
+        rules = len(RowOptions._fields)
+        tokens, scores, lengths = self.search(embedding, RowOptions(*rows[:rules]), *rows[rules:])
+        return tokens, scores.unsqueeze(1), lengths.unsqueeze(1), embedding.clone()
 
 
 def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]:
@@ -136,7 +103,12 @@ def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedMo
     f32, i64 = np.float32, np.int64
     embedding = TensorSpec("embedding", f32, (dim,))
     hidden = TensorSpec("hidden", f32, (decoder.state_dim,))
-    poem = (TensorSpec("tokens", i64, (steps,)), TensorSpec("scores", f32, (1,)), TensorSpec("lengths", i64, (1,)))
+    poem = (
+        TensorSpec("tokens", i64, (steps,)),
+        TensorSpec("scores", f32, (1,)),
+        TensorSpec("lengths", i64, (1,)),
+        TensorSpec("condition", f32, (dim,)),
+    )
 
     def pixels(batch: int, random: np.random.Generator) -> Inputs:
         # Smooth colour fields over noise: closer to photographs than noise alone, which saturates ReLU6.
@@ -181,7 +153,6 @@ def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedMo
                 TensorSpec("object_scores", f32, (outputs["object"],)),
                 TensorSpec("scene_scores", f32, (outputs["scene"],)),
                 TensorSpec("sentiment", f32, (outputs["sentiment"],)),
-                TensorSpec("condition", f32, (dim,)),
             ),
             pixels,
         ),
@@ -191,24 +162,16 @@ def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedMo
         ),
         ServedModel(
             "poem_decoder_greedy",
-            ServedGreedy(greedy),
+            ServedSearch(greedy),
             (embedding, *option_specs(RULE_OPTIONS)),
             poem,
             decoding(RULE_OPTIONS),
         ),
         ServedModel(
             "poem_decoder_beam",
-            ServedBeam(beam),
+            ServedSearch(beam),
             (embedding, *option_specs(BEAM_OPTIONS)),
             poem,
             decoding(BEAM_OPTIONS),
         ),
     ]
-
-
-def _rows(*options: Tensor) -> RowOptions:
-    return RowOptions(*(option.squeeze(1) for option in options))
-
-
-def _served(result: Hypotheses) -> tuple[Tensor, ...]:
-    return result.tokens, result.scores.unsqueeze(1), result.lengths.unsqueeze(1)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from torch import nn
 
 from img2poem.package import PackageConfig
 from img2poem.text import PoemTokenizer
@@ -30,13 +33,12 @@ def export_module(served: ServedModel) -> onnx.ModelProto:
     """Export a served model with a free batch axis."""
     sample = served.sample(_EXAMPLE_BATCH, np.random.default_rng(0))
     inputs = tuple(torch.from_numpy(sample[spec.name]) for spec in served.inputs)
-    batch = torch.export.Dim("batch", min=1, max=4096)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             served.module.eval(),
             inputs,
             dynamo=True,
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            dynamic_shapes=_free_batch(served.module, len(inputs)),
             input_names=[spec.name for spec in served.inputs],
             output_names=[spec.name for spec in served.outputs],
             opset_version=OPSET,
@@ -78,6 +80,16 @@ def stamps_of(config: PackageConfig, contract: str, model: str) -> dict[str, str
         "img2poem.model": model,
         "img2poem.preprocessing": json.dumps(preprocessing),
     }
+
+
+def _free_batch(module: nn.Module, inputs: int) -> dict[str, Any]:
+    """Say of each argument of ``forward`` that its first axis is free; ``*options`` take all that remain."""
+    free = {0: torch.export.Dim("batch", min=1, max=4096)}
+    arguments = list(inspect.signature(module.forward).parameters.values())
+    shapes: dict[str, Any] = {argument.name: free for argument in arguments}
+    if arguments[-1].kind is inspect.Parameter.VAR_POSITIONAL:
+        shapes[arguments[-1].name] = (free,) * (inputs - len(arguments) + 1)
+    return shapes
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from .modules import TensorSpec
 def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
     """Return the graph ``tokens int64 [B, steps]`` to ``text string [B, 1]`` and ``poem_tokens``.
 
-    ``poem_tokens`` are the tokens again, for the same reason as ``condition`` of the image encoder.
+    ``poem_tokens`` are the tokens again, for the ensemble to return; see :func:`export.triton.ensemble_config`.
 
     Every token becomes a string of its own, with a space before it or not, looked up in tables; the
     strings of a row are then joined pair by pair, in log2(steps) rounds.

@@ -61,6 +61,11 @@ def ensemble_config(
     """Return the ensemble photograph -> pixels -> embedding -> tokens -> text with the named decoder.
 
     The decoder's options are inputs of the ensemble, all required: an ensemble cannot have optional ones.
+
+    Triton prunes steps by the outputs that a caller did not ask for, and does it wrongly in two cases: it
+    drops a step whose mapped outputs are all such, even when another step reads them, and it may drop any
+    step once it has dropped one that reads an input of the ensemble. So what one step hands to the next
+    is never an output of the ensemble, and every output comes from the decoder or from behind it.
     """
     options = [tensor for tensor in configs[decoder].input if tensor.name != "embedding"]
     config = pb.ModelConfig(name=name, platform="ensemble", max_batch_size=MAX_BATCH)
@@ -72,17 +77,17 @@ def ensemble_config(
         "tokens": ("poem_text", "poem_tokens"),
         "score": (decoder, "scores"),
         "length": (decoder, "lengths"),
-        "embedding": ("image_encoder", "embedding"),
+        "embedding": (decoder, "condition"),
     }
     for output, (model, tensor_name) in sources.items():
         [tensor] = [t for t in configs[model].output if t.name == tensor_name]
         config.output.add(name=output, data_type=tensor.data_type, dims=tensor.dims)
     steps = config.ensemble_scheduling.step
     _step(steps, "decode_image", {"image": "image"}, {"pixels": "pixels"})
-    # What one step hands to the next is never an output of the ensemble itself; see ServedImageEncoder.
-    _step(steps, "image_encoder", {"pixels": "pixels"}, {"condition": "condition", "embedding": "embedding"})
-    given = {"embedding": "condition", **{option.name: option.name for option in options}}
-    _step(steps, decoder, given, {"tokens": "decoded", "scores": "score", "lengths": "length"})
+    _step(steps, "image_encoder", {"pixels": "pixels"}, {"embedding": "encoded"})
+    given = {"embedding": "encoded", **{option.name: option.name for option in options}}
+    made = {"tokens": "decoded", "scores": "score", "lengths": "length", "condition": "embedding"}
+    _step(steps, decoder, given, made)
     _step(steps, "poem_text", {"tokens": "decoded"}, {"text": "text", "poem_tokens": "tokens"})
     _stamp(config, stamps)
     return config

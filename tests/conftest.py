@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     log = tmp_path_factory.mktemp("triton") / "triton.log"
-    with TritonServer(repository, Ports(*free_ports(3)), log=log) as running:
+    with TritonServer(repository, Ports.free(), log=log) as running:
         yield running
 
 
@@ -66,14 +65,3 @@ def gradient(width: int = 60, height: int = 40) -> Image.Image:
     """Red grows to the right, green to the bottom."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     return Image.fromarray(np.dstack([x, y, np.full_like(x, 60)]).astype(np.uint8))
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-Encoder = Callable[[Image.Image], bytes]

@@ -42,8 +42,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "flickr8k_captions.json").write_text(json.dumps(captions))
     (root / "miniplaces_classes.txt").write_text("".join(f"{i} {c}\n" for i, c in enumerate(COLOURS)))
     for split in ("train", "val"):
-        archive(root / f"miniplaces_{split}.tar", {f"miniplaces/{split}/{i}.jpg": photos[i] for i in range(64)})
-        labels = "".join(f"{split}/{i}.jpg {i % 8}\n" for i in range(64))
+        archive(root / f"miniplaces_{split}.tar", {f"miniplaces/{split}/{i}.jpg": photos[i] for i in photos})
+        labels = "".join(f"{split}/{i}.jpg {i % 8}\n" for i in photos)
         (root / f"miniplaces_{split}.txt").write_text(labels)
     archive(root / "oasis.tar", {f"oasis/{i}.jpg": photos[i] for i in range(80)})
     with open(root / "oasis.csv", "w", newline="") as file:

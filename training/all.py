@@ -3,20 +3,24 @@
     python -m training.all --data ../shared/data --out weights/lite
 
 Stages: features, scene and sentiment heads, alignment by the ranking loss, decoder by likelihood.
-Features and the decoder's checkpoint stay in ``--work``; run again, it goes on from there.
+What each stage made stays in ``--work``; run again, it goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from img2poem.datasets import photographs, poems
 from img2poem.datasets.poems import PoemRecord
+from img2poem.nn.image_encoder import EncoderHead
 from img2poem.nn.model import PhotoToPoem, save_package
 from img2poem.nn.poem_encoder import PoemEncoder
 from img2poem.package import (
@@ -78,15 +82,8 @@ def train(data: Path, work: Path, out: Path, settings: GeneratorTraining) -> Non
     config = configuration(out.name, bert_config, photographs.miniplaces_classes(data))
     model = PhotoToPoem(config)
     model.poem_encoder.bert = bert
-    encoder = model.image_encoder
-    encoder.load_imagenet()
-    encoders = config.image_encoder.encoders
-    encoder.heads["scene"], scene = train_scene(
-        encoders["scene"], features["miniplaces_train"], features["miniplaces_val"]
-    )
-    encoder.heads["sentiment"], sentiment = train_sentiment(encoders["sentiment"], features["oasis"])
-    print(scene, sentiment, flush=True)
-    aligned = train_alignment(encoder, model.poem_encoder, features, records)
+    model.image_encoder.load_imagenet()
+    aligned = _aligned(model, features, records, work / "aligned.safetensors")
     print(aligned, flush=True)
     conditions = _conditions(model, features, records)
     decoder_tokenizer = tokenizer.limited(config.decoder.vocabulary_size)
@@ -94,10 +91,32 @@ def train(data: Path, work: Path, out: Path, settings: GeneratorTraining) -> Non
         model.poem_decoder, decoder_tokenizer, records, conditions, work / "generator.pt", settings
     )
     print(likelihood, flush=True)
-    metrics: dict[str, Any] = {**scene, **sentiment, **aligned, **likelihood}
-    config.metrics.update(metrics)
+    config.metrics.update({**aligned, **likelihood})
     config.provenance.update({"tokens": settings.tokens, "torch": torch.__version__.split("+")[0]})
     save_package(out, model, tokenizer, config, model_card(config))
+
+
+def _aligned(
+    model: PhotoToPoem, features: dict[str, Arrays], records: list[PoemRecord], checkpoint: Path
+) -> dict[str, float]:
+    """Train heads and alignment, or load them: a decoder must go on in the very space that it began in."""
+    encoder = model.image_encoder
+    trained = torch.nn.ModuleDict(
+        {"heads": encoder.heads, "image": encoder.projection, "poem": model.poem_encoder.projection}
+    )
+    if checkpoint.exists():
+        with safe_open(checkpoint, "pt") as file:
+            trained.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            metrics: dict[str, float] = json.loads(file.metadata()["metrics"])
+        return metrics
+    scene_head, sentiment_head = (cast(EncoderHead, encoder.heads[name]) for name in ("scene", "sentiment"))
+    scene = train_scene(scene_head, features["miniplaces_train"], features["miniplaces_val"])
+    sentiment = train_sentiment(sentiment_head, features["oasis"])
+    metrics = {**scene, **sentiment, **train_alignment(encoder, model.poem_encoder, features, records)}
+    staging = checkpoint.with_suffix(".tmp")
+    save_file(trained.state_dict(), staging, {"metrics": json.dumps(metrics)})
+    staging.replace(checkpoint)
+    return metrics
 
 
 @torch.inference_mode()
@@ -121,7 +140,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs"), help="feature cache and checkpoints")
     parser.add_argument("--tokens", type=int, default=GeneratorTraining.tokens, help="tokens to train the decoder on")
     args = parser.parse_args()
-    train(args.data, args.work, args.out, GeneratorTraining(tokens=args.tokens))
+    try:
+        train(args.data, args.work, args.out, GeneratorTraining(tokens=args.tokens))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise SystemExit(f"training: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(f"training: interrupted; run again to go on from what {args.work} holds") from None
 
 
 if __name__ == "__main__":

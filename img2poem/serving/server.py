@@ -33,6 +33,16 @@ class Ports:
     grpc: int = 8001
     metrics: int = 8002
 
+    @classmethod
+    def free(cls) -> Ports:
+        """Return three ports that nobody uses just now."""
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+        try:
+            return cls(*(s.getsockname()[1] for s in sockets))
+        finally:
+            for s in sockets:
+                s.close()
+
 
 class TritonServer:
     """A ``tritonserver`` process over one model repository; use it as a context manager.

@@ -25,9 +25,9 @@ from img2poem.images import decode
 from img2poem.nn import search
 from img2poem.nn.model import load_package
 from img2poem.package import contract_hash
-from img2poem.serving.server import TritonServer
+from img2poem.serving.server import Ports, TritonServer
 
-from ..conftest import WEIGHTS, encoded, free_ports, gradient
+from ..conftest import WEIGHTS, encoded, gradient
 
 STRATEGIES = [
     Greedy(),
@@ -109,7 +109,7 @@ def test_a_bad_photograph_fails_alone(server: TritonServer, photos: list[bytes])
 
 def test_nobody_at_the_address() -> None:
     with pytest.raises(ConnectionFailed, match="img2poem serve"):
-        Img2Poem(f"grpc://127.0.0.1:{free_ports(1)[0]}")
+        Img2Poem(f"grpc://127.0.0.1:{Ports.free().grpc}")
 
 
 def test_a_deadline_that_is_too_short(server: TritonServer) -> None:

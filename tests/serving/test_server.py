@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from img2poem import BeamSearch, Img2Poem
 from img2poem.errors import BadRepository, ServerError
 from img2poem.serving.server import Ports, TritonServer
 
-from ..conftest import ROOT, free_ports
+from ..conftest import ROOT
 
 
 def processes_of(repository: Path) -> list[str]:
@@ -36,8 +37,8 @@ def processes_of(repository: Path) -> list[str]:
     return found
 
 
-def started(repository: Path, ports: list[int]) -> subprocess.Popen[str]:
-    options = [f"--{kind}-port={port}" for kind, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
+def started(repository: Path, ports: Ports) -> subprocess.Popen[str]:
+    options = [f"--{kind}-port={port}" for kind, port in asdict(ports).items()]
     command = [sys.executable, "-m", "img2poem", "serve", str(repository), *options]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
@@ -57,13 +58,13 @@ def copy(repository: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_answers_and_stops_with_no_process_left(copy: Path, number: signal.Signals, photo_file: Path) -> None:
-    ports = free_ports(3)
+    ports = Ports.free()
     process = started(copy, ports)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("ready: "):
             break
-    with Img2Poem(f"grpc://127.0.0.1:{ports[1]}") as poet:
+    with Img2Poem(f"grpc://127.0.0.1:{ports.grpc}") as poet:
         assert len(poet.write(photo_file).lines) >= 3
     assert len(processes_of(copy)) > 2
     process.send_signal(number)
@@ -72,7 +73,7 @@ def test_serve_answers_and_stops_with_no_process_left(copy: Path, number: signal
 
 
 def test_a_stop_before_it_is_ready_leaves_no_process(copy: Path) -> None:
-    process = started(copy, free_ports(3))
+    process = started(copy, Ports.free())
     while len(processes_of(copy)) < 2:  # itself and tritonserver
         time.sleep(0.05)
     process.terminate()
@@ -81,7 +82,7 @@ def test_a_stop_before_it_is_ready_leaves_no_process(copy: Path) -> None:
 
 
 def test_a_killed_parent_takes_the_server_along(copy: Path) -> None:
-    process = started(copy, free_ports(3))
+    process = started(copy, Ports.free())
     while len(processes_of(copy)) < 3:
         time.sleep(0.1)
     process.kill()
@@ -90,29 +91,29 @@ def test_a_killed_parent_takes_the_server_along(copy: Path) -> None:
 
 
 def test_a_taken_port_says_so(repository: Path) -> None:
-    ports = free_ports(3)
-    with socket.create_server(("127.0.0.1", ports[1])):
+    ports = Ports.free()
+    with socket.create_server(("127.0.0.1", ports.grpc)):
         process = started(repository, ports)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert f"port {ports[1]}" in errors and "--grpc-port" in errors and "Traceback" not in errors
+    assert f"port {ports.grpc}" in errors and "--grpc-port" in errors and "Traceback" not in errors
 
 
 def test_a_folder_that_is_no_repository(tmp_path: Path) -> None:
     with pytest.raises(BadRepository, match=f"python -m export.all --out {tmp_path}"):
-        TritonServer(tmp_path, Ports(*free_ports(3))).start()
+        TritonServer(tmp_path, Ports.free()).start()
 
 
 def test_a_missing_file_is_named_before_the_server_starts(copy: Path) -> None:
     (copy / "poem_text" / "1" / "model.onnx").unlink()
     with pytest.raises(BadRepository, match=r"poem_text/1/model\.onnx"):
-        TritonServer(copy, Ports(*free_ports(3))).start()
+        TritonServer(copy, Ports.free()).start()
 
 
 def test_a_model_that_does_not_load_is_named_and_leaves_no_process(copy: Path) -> None:
     (copy / "decoder_init" / "1" / "model.onnx").write_bytes(b"garbage")
     with pytest.raises(ServerError, match="decoder_init"):
-        TritonServer(copy, Ports(*free_ports(3))).start()
+        TritonServer(copy, Ports.free()).start()
     assert gone(copy, seconds=1)
 
 
