@@ -73,7 +73,9 @@ def serve(
     from .serving.server import Ports, TritonServer
 
     with _reporting():
-        signal.signal(signal.SIGTERM, _terminated)
+        # SIGINT too: a shell starts what it runs in the background with that one ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupted)
         server = TritonServer(repository, Ports(http_port, grpc_port, metrics_port), log=log_file)
         typer.echo(f"starting Triton on {repository} ...", err=True)
         with _until_interrupted(), server:
@@ -125,5 +127,5 @@ def _until_interrupted() -> Iterator[None]:
         typer.echo("stopped", err=True)
 
 
-def _terminated(signum: int, frame: object) -> NoReturn:
+def _interrupted(signum: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt

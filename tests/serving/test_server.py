@@ -40,7 +40,9 @@ def processes_of(repository: Path) -> list[str]:
 def started(repository: Path, ports: Ports) -> subprocess.Popen[str]:
     options = [f"--{kind}-port={port}" for kind, port in asdict(ports).items()]
     command = [sys.executable, "-m", "img2poem", "serve", str(repository), *options]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # With SIGINT ignored, as a shell starts what it runs in the background.
+    ignoring = ["/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+    return subprocess.Popen([*ignoring, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def gone(repository: Path, seconds: float = 20) -> bool:
