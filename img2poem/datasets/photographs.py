@@ -5,15 +5,20 @@ Each reader goes once through its archive and yields ``(name, encoded file, labe
 
 from __future__ import annotations
 
-import csv
-import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from .errors import BadData
+from .files import FETCH_ANEW, csv_rows, json_of, number_of, read_bytes, require, text_of
+
 
 def flickr8k(root: Path) -> Iterator[tuple[str, bytes, list[str]]]:
-    """Yield name, encoded photograph and its five human captions."""
+    """Yield name, encoded photograph and its five human captions.
+
+    Raises:
+        BadData: ``flickr8k.tar`` or ``flickr8k_captions.json`` is missing or not in its format.
+    """
     captions = flickr8k_captions(root)
     for name, data in _archive(root / "flickr8k.tar"):
         if name in captions:
@@ -21,39 +26,75 @@ def flickr8k(root: Path) -> Iterator[tuple[str, bytes, list[str]]]:
 
 
 def flickr8k_captions(root: Path) -> dict[str, list[str]]:
-    """Return the five captions of each photograph by its name."""
-    captions: dict[str, list[str]] = json.loads((root / "flickr8k_captions.json").read_text())
+    """Return the five captions of each photograph by its name.
+
+    Raises:
+        BadData: ``flickr8k_captions.json`` is missing or not in its format.
+    """
+    path = root / "flickr8k_captions.json"
+    captions = json_of(read_bytes(path), path)
+    if not isinstance(captions, dict):
+        raise BadData.at(path, "an object of captions by file name is expected", FETCH_ANEW)
+    for name, five in captions.items():
+        if not isinstance(five, list) or not all(isinstance(caption, str) for caption in five):
+            raise BadData.at(path, "a list of captions is expected", "correct or delete the record", name)
     return {name: [caption.strip() for caption in five] for name, five in captions.items()}
 
 
 def miniplaces(root: Path, split: str) -> Iterator[tuple[str, bytes, int]]:
-    """Yield path, encoded photograph and scene class (0 to 99) of split ``train`` or ``val``."""
-    lines = (root / f"miniplaces_{split}.txt").read_text().splitlines()
-    labels = {path: int(label) for path, label in (line.split() for line in lines)}
+    """Yield path, encoded photograph and scene class (0 to 99) of split ``train`` or ``val``.
+
+    Raises:
+        BadData: ``miniplaces_<split>.tar`` or ``.txt`` is missing or not in its format.
+    """
+    path = root / f"miniplaces_{split}.txt"
+    labels = {photo: number_of(label, path, line, int) for line, (photo, label) in _columns(path)}
     for name, data in _archive(root / f"miniplaces_{split}.tar", keep_folders=True):
-        path = name.removeprefix("miniplaces/")
-        if path in labels:
-            yield path, data, labels[path]
+        photo = name.removeprefix("miniplaces/")
+        if photo in labels:
+            yield photo, data, labels[photo]
 
 
 def miniplaces_classes(root: Path) -> list[str]:
-    """Return the 100 scene names in the order of their class numbers."""
-    lines = (root / "miniplaces_classes.txt").read_text().splitlines()
-    return [line.split()[1] for line in lines]
+    """Return the 100 scene names in the order of their class numbers.
+
+    Raises:
+        BadData: ``miniplaces_classes.txt`` is missing or not in its format.
+    """
+    return [name for _, (_, name) in _columns(root / "miniplaces_classes.txt")]
 
 
 def oasis(root: Path) -> Iterator[tuple[str, bytes, tuple[float, float]]]:
-    """Yield name, encoded photograph and its mean valence and arousal, each from 1 to 7."""
-    with open(root / "oasis.csv", newline="") as file:
-        ratings = {row["file"]: (float(row["valence"]), float(row["arousal"])) for row in csv.DictReader(file)}
+    """Yield name, encoded photograph and its mean valence and arousal, each from 1 to 7.
+
+    Raises:
+        BadData: ``oasis.tar`` or ``oasis.csv`` is missing or not in its format.
+    """
+    path = root / "oasis.csv"
+    ratings = {}
+    for line, row in csv_rows(read_bytes(path), path, ("file", "valence", "arousal")):
+        valence, arousal = (number_of(row[column], path, line, float) for column in ("valence", "arousal"))
+        ratings[row["file"]] = (valence, arousal)
     for name, data in _archive(root / "oasis.tar"):
         if name in ratings:
             yield name, data, ratings[name]
 
 
+def _columns(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the name and the two words of each line."""
+    for number, line in enumerate(text_of(read_bytes(path), path).splitlines(), start=1):
+        words = line.split()
+        if len(words) != 2:
+            raise BadData.at(path, f"two words are expected, not {line!r:.80}", FETCH_ANEW, f"line {number}")
+        yield f"line {number}", words
+
+
 def _archive(path: Path, keep_folders: bool = False) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            file = archive.extractfile(member)
-            if file is not None:
-                yield member.name if keep_folders else Path(member.name).name, file.read()
+    try:
+        with tarfile.open(require(path)) as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                if file is not None:
+                    yield member.name if keep_folders else Path(member.name).name, file.read()
+    except tarfile.TarError as error:
+        raise BadData.at(path, f"not a tar archive, or damaged: {error}", FETCH_ANEW) from error

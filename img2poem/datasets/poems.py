@@ -6,13 +6,16 @@ words, which is how MultiM-Poem is written: one style, or the decoder would mix 
 
 from __future__ import annotations
 
-import json
 import lzma
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from .errors import BadData
+from .files import FETCH_ANEW, check_record, json_of, json_records, read_bytes, require
+from .splits import text_links
 
 MIN_LINES, MAX_LINES = 3, 8
 MAX_WORDS_A_LINE = 14
@@ -34,6 +37,11 @@ class PoemRecord:
     text: str
     caption: str | None = None
 
+    @property
+    def links(self) -> tuple[str, ...]:
+        """What no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
+        return text_links(self.text.splitlines())
+
 
 def plain(line: str) -> str:
     """Return ``line`` in lower case ASCII, without punctuation but in-word apostrophes and hyphens."""
@@ -44,30 +52,56 @@ def plain(line: str) -> str:
     return " ".join(line.split())
 
 
+def plain_lines(poem: str) -> list[str]:
+    """Return the lines of ``poem`` in the plain style, without those of which nothing is left."""
+    return [words for words in map(plain, poem.splitlines()) if words]
+
+
 def multim(root: Path) -> Iterator[PoemRecord]:
-    """Yield the poems of MultiM-Poem, each with the caption of its photograph where there is one."""
-    for record in json.loads((root / "multim_poem.json").read_text()):
-        yield from _stanzas(f"multim/{record['id']}", record["poem"], record["caption"])
+    """Yield the poems of MultiM-Poem, each with the caption of its photograph where there is one.
+
+    Raises:
+        BadData: ``multim_poem.json`` is missing or not in its format.
+    """
+    path = root / "multim_poem.json"
+    fields = {"id": (int,), "poem": (str,), "caption": (str, type(None))}
+    for _, record in json_records(read_bytes(path), path, fields):
+        yield from _stanzas(f"multim/{record['id']}", record["poem"], record.get("caption"))
 
 
 def unim(root: Path) -> Iterator[PoemRecord]:
-    """Yield the three-line poems of UniM-Poem."""
-    for record in json.loads((root / "unim_poem_part.json").read_text()):
+    """Yield the three-line poems of UniM-Poem.
+
+    Raises:
+        BadData: ``unim_poem_part.json`` is missing or not in its format.
+    """
+    path = root / "unim_poem_part.json"
+    for _, record in json_records(read_bytes(path), path, {"id": (int,), "poem": (str,)}):
         yield from _stanzas(f"unim/{record['id']}", record["poem"])
 
 
 def public_domain(root: Path) -> Iterator[PoemRecord]:
-    """Yield the public-domain poems, cut into stanzas."""
-    with lzma.open(root / "public_domain_poems.jsonl.xz", "rt", encoding="utf-8") as file:
-        for line in file:
-            record = json.loads(line)
-            yield from _stanzas(f"public_domain/{record['author']}/{record['title']}", record["poem"])
+    """Yield the public-domain poems, cut into stanzas.
+
+    Raises:
+        BadData: ``public_domain_poems.jsonl.xz`` is missing, damaged or not in its format.
+    """
+    path = require(root / "public_domain_poems.jsonl.xz")
+    try:
+        with lzma.open(path) as file:
+            for number, line in enumerate(file, start=1):
+                name = f"line {number}"
+                record = json_of(line, path, name)
+                check_record(record, path, name, {"author": (str,), "title": (str,), "poem": (str,)})
+                yield from _stanzas(f"public_domain/{record['author']}/{record['title']}", record["poem"])
+    except (lzma.LZMAError, EOFError) as error:
+        raise BadData.at(path, f"not an XZ file, or damaged: {error}", FETCH_ANEW) from error
 
 
 def _stanzas(key: str, poem: str, caption: str | None = None) -> Iterator[PoemRecord]:
     """Cut ``poem`` at blank lines, then into pieces of at most ``MAX_LINES`` lines."""
     for stanza in re.split(r"\n\s*\n", poem):
-        lines = [words for words in map(plain, stanza.splitlines()) if words]
+        lines = plain_lines(stanza)
         pieces = -(-len(lines) // MAX_LINES)
         for piece in range(pieces):
             part = lines[len(lines) * piece // pieces : len(lines) * (piece + 1) // pieces]
