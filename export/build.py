@@ -54,7 +54,12 @@ def build(weights: Path, folder: Path, device: triton.Device, progress: Callable
     configs["decode_image"] = triton.python_config("decode_image", [triton.IMAGE], [pixels], stamps("decode_image"))
     yield "decode_image", "python", 0, ""
 
-    for name, decoder in (("img2poem", "poem_decoder_beam"), ("img2poem_greedy", "poem_decoder_greedy")):
+    ensembles = {
+        "img2poem": "poem_decoder_beam",
+        "img2poem_greedy": "poem_decoder_greedy",
+        "img2poem_sample": "poem_decoder_sample",
+    }
+    for name, decoder in ensembles.items():
         # Triton wants a version folder even where there is nothing to put into it.
         (folder / name / "1").mkdir(parents=True)
         configs[name] = triton.ensemble_config(name, decoder, configs, stamps(name))

@@ -13,11 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from img2poem.decoding import BEAM_OPTIONS, MAX_BEAM_WIDTH, OPTIONS, RULE_OPTIONS
+from img2poem.decoding import (
+    BEAM_OPTIONS,
+    MAX_BEAM_WIDTH,
+    MAX_TOKENS,
+    OPTIONS,
+    RULE_OPTIONS,
+    SAMPLE_OPTIONS,
+    TOP_TOKENS,
+    noise,
+)
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_decoder import PoemDecoder
-from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, RowOptions
+from img2poem.nn.rules import RowOptions
+from img2poem.nn.search import BeamSearch, DecoderStep, GreedySearch, Sampling
 from img2poem.text import PoemTokenizer
 
 Inputs = dict[str, NDArray[np.generic]]
@@ -78,17 +88,19 @@ class ServedDecoderStep(nn.Module):
 
 
 class ServedSearch(nn.Module):
-    """A search with its options as ``[B, 1]`` tensors, in the order of ``RULE_OPTIONS`` or ``BEAM_OPTIONS``.
+    """A search with its options as ``[B, 1]`` tensors, in the order of ``RULE_OPTIONS`` and what follows them.
+
+    Options that are more than a value a row, as noise is, stay as they are.
 
     ``condition`` is the embedding again, for the ensemble to return; see :func:`export.triton.ensemble_config`.
     """
 
-    def __init__(self, search: GreedySearch | BeamSearch) -> None:
+    def __init__(self, search: GreedySearch | BeamSearch | Sampling) -> None:
         super().__init__()
         self.search = search
 
     def forward(self, embedding: Tensor, *options: Tensor) -> tuple[Tensor, ...]:
-        rows = [option.squeeze(1) for option in options]
+        rows = [option.squeeze(1) if option.dim() == 2 else option for option in options]
         rules = len(RowOptions._fields)
         tokens, scores, lengths = self.search(embedding, RowOptions(*rows[:rules]), *rows[rules:])
         return tokens, scores.unsqueeze(1), lengths.unsqueeze(1), embedding.clone()
@@ -132,11 +144,15 @@ def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedMo
 
         return sample
 
+    def sampling_inputs(batch: int, random: np.random.Generator) -> Inputs:
+        return {**decoding(SAMPLE_OPTIONS)(batch, random), "noise": noise(random, batch)}
+
     def option_specs(names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(name, OPTIONS[name].dtype, (1,)) for name in names)
 
     greedy = GreedySearch(decoder, tokenizer.pieces)
     beam = BeamSearch(decoder, tokenizer.pieces, MAX_BEAM_WIDTH)
+    sampling = Sampling(decoder, tokenizer.pieces)
     step_outputs = (
         TensorSpec("top_logprobs", f32, (TOP_TOKENS,)),
         TensorSpec("top_tokens", i64, (TOP_TOKENS,)),
@@ -173,5 +189,12 @@ def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedMo
             (embedding, *option_specs(BEAM_OPTIONS)),
             poem,
             decoding(BEAM_OPTIONS),
+        ),
+        ServedModel(
+            "poem_decoder_sample",
+            ServedSearch(sampling),
+            (embedding, *option_specs(SAMPLE_OPTIONS), TensorSpec("noise", f32, (MAX_TOKENS, TOP_TOKENS))),
+            poem,
+            sampling_inputs,
         ),
     ]

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from . import __version__
 from .client import Img2Poem
-from .decoding import MAX_BEAM_WIDTH, BeamSearch, Greedy, Strategy
+from .decoding import MAX_BEAM_WIDTH, BeamSearch, Greedy, Sampling, Strategy
 from .errors import BadImage, Img2PoemError, InvalidOption
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ class StrategyName(str, Enum):
 
     greedy = "greedy"
     beam = "beam"
+    sample = "sample"
 
 
 @app.callback(invoke_without_command=True)
@@ -41,12 +42,19 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def write(
     photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, GIF, WebP, BMP or TIFF files.")],
     engine: Annotated[
-        Path | None, typer.Option(help="Model repository to run in process.  [default: triton_repo]")
+        Path | None, typer.Option(help="Model repository to run in process.", show_default="triton_repo")
     ] = None,
     url: Annotated[str | None, typer.Option(help="Server to ask instead, grpc://HOST:PORT.")] = None,
     strategy: Annotated[StrategyName, typer.Option(help="How the poem is searched for.")] = StrategyName.beam,
     beam_width: Annotated[
-        int | None, typer.Option(help=f"Width of the beam, 1 to {MAX_BEAM_WIDTH}.  [default: 5]")
+        int | None, typer.Option(help=f"Width of the beam, 1 to {MAX_BEAM_WIDTH}.", show_default="5")
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Temperature of sampling: lower is safer, higher more surprising.", show_default="0.8"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of sampling: another one gives another poem.", show_default="0")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photograph.")] = False,
 ) -> None:
@@ -54,7 +62,7 @@ def write(
     with _reporting():
         if engine is not None and url is not None:
             raise InvalidOption("give --engine or --url, not both")
-        decoding = _strategy(strategy, beam_width)
+        decoding = _strategy(strategy, beam_width, temperature, seed)
         with Img2Poem(url or engine or "triton_repo") as poet:
             bad = sum(not _write_one(poet, photo, decoding, as_json, len(photos) > 1) for photo in photos)
     if bad:
@@ -83,12 +91,25 @@ def serve(
             server.wait()
 
 
-def _strategy(name: StrategyName, beam_width: int | None) -> Strategy:
-    if name is StrategyName.greedy:
-        if beam_width is not None:
-            raise InvalidOption("--beam-width goes with --strategy beam")
-        return Greedy()
-    return BeamSearch() if beam_width is None else BeamSearch(width=beam_width)
+def _strategy(name: StrategyName, width: int | None, temperature: float | None, seed: int | None) -> Strategy:
+    """Return the strategy with the options that were given, each of which belongs to one strategy alone."""
+    options = {
+        "--beam-width": ("width", width, StrategyName.beam),
+        "--temperature": ("temperature", temperature, StrategyName.sample),
+        "--seed": ("seed", seed, StrategyName.sample),
+    }
+    given: dict[str, Any] = {}
+    for option, (field, value, owner) in options.items():
+        if value is not None and name is not owner:
+            raise InvalidOption(f"{option} goes with --strategy {owner.value}")
+        if value is not None:
+            given[field] = value
+    strategies: dict[StrategyName, type[Strategy]] = {
+        StrategyName.greedy: Greedy,
+        StrategyName.beam: BeamSearch,
+        StrategyName.sample: Sampling,
+    }
+    return strategies[name](**given)
 
 
 def _write_one(poet: Img2Poem, photo: str, strategy: Strategy, as_json: bool, titled: bool) -> bool:

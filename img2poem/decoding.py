@@ -15,6 +15,8 @@ from .errors import InvalidOption
 MAX_BEAM_WIDTH = 10
 #: Longest poem in tokens, the end token included.
 MAX_TOKENS = 96
+#: How many of a step's likeliest tokens sampling draws from, and ``decoder_step`` returns.
+TOP_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,27 @@ OPTIONS = {
     "repetition_penalty": Option(np.float32, 1.0, 4.0),
     "beam_width": Option(np.int64, 1, MAX_BEAM_WIDTH),
     "length_penalty": Option(np.float32, 0.0, 4.0),
+    "temperature": Option(np.float32, 0.05, 4.0),
+    "top_k": Option(np.int64, 1, TOP_TOKENS),
+    "top_p": Option(np.float32, 0.01, 1.0),
+    "seed": Option(np.int64, 0, 2**63 - 1),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """Options common to all strategies. Use :class:`Greedy` or :class:`BeamSearch`.
+    """Options common to all strategies. Use :class:`Greedy`, :class:`BeamSearch` or :class:`Sampling`.
 
     ``min_lines`` and ``max_lines`` bound the poem (a poem cut off at ``max_tokens`` may have fewer
     lines), ``max_line_tokens`` a line. ``no_repeat_ngram`` n bans every n-gram of tokens from coming
-    twice, but for those that end a line (0: off, else 2 to 4). ``repetition_penalty`` multiplies the
-    log-probability of words already used (1: off; after Keskar et al. 2019, CTRL).
+    twice, but for those that end a line (0: off, else 2 to 4). ``repetition_penalty`` divides the
+    probability of a word of three letters or more, for each time it was used (1: off).
 
     Raises:
         InvalidOption: a value is outside its range.
     """
 
-    #: ``greedy`` or ``beam``; the served decoder is ``poem_decoder_<name>``.
+    #: ``greedy``, ``beam`` or ``sample``; the served decoder is ``poem_decoder_<name>``.
     name: ClassVar[str]
 
     min_lines: int = 4
@@ -65,7 +71,7 @@ class Strategy:
     max_tokens: int = MAX_TOKENS
     max_line_tokens: int = 14
     no_repeat_ngram: int = 3
-    repetition_penalty: float = 1.2
+    repetition_penalty: float = 1.5
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -98,9 +104,39 @@ class BeamSearch(Strategy):
     name = "beam"
 
 
-#: Names of the option tensors that every decoder takes, and those of the beam decoder.
+@dataclass(frozen=True, kw_only=True)
+class Sampling(Strategy):
+    """Draws each token by its probability; the same ``seed`` gives the same poem on every engine.
+
+    Log-probabilities are divided by ``temperature``; only the ``top_k`` likeliest tokens (Fan et al. 2018) that
+    together reach the probability ``top_p`` (Holtzman et al. 2020) are drawn from.
+    """
+
+    temperature: float = 0.8
+    top_k: int = TOP_TOKENS
+    top_p: float = 0.95
+    seed: int = 0
+
+    name = "sample"
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Return the options as tensors, one row, by name; the seed as the noise that it makes."""
+        named = super().tensors()
+        del named["seed"]
+        return {**named, "noise": noise(np.random.default_rng(self.seed))}
+
+
+def noise(random: np.random.Generator, batch: int = 1) -> NDArray[np.float32]:
+    """Return what sampling draws with: uniform in (0, 1), float32 ``[batch, MAX_TOKENS, TOP_TOKENS]``."""
+    uniform = random.random((batch, MAX_TOKENS, TOP_TOKENS))
+    # Neither 0 nor, once rounded, 1: their Gumbel noise is infinite.
+    return uniform.clip(1e-7, 1 - 1e-7).astype(np.float32)
+
+
+#: Names of the option tensors that every decoder takes, and those of the beam and the sampling decoder.
 RULE_OPTIONS = tuple(field.name for field in fields(Strategy))
 BEAM_OPTIONS = (*RULE_OPTIONS, "beam_width", "length_penalty")
+SAMPLE_OPTIONS = (*RULE_OPTIONS, "temperature", "top_k", "top_p")
 
 
 def _tensor_name(field_name: str) -> str:

@@ -58,7 +58,11 @@ class PoemEncoderConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of the GRU decoder; ids below ``vocabulary_size`` are its vocabulary."""
+    """Sizes of the GRU decoder; ids below ``vocabulary_size`` are its vocabulary.
+
+    ``guidance`` is how far decoding leans to what the photograph makes likelier (0: not at all); see
+    :class:`img2poem.nn.poem_decoder.PoemDecoder`.
+    """
 
     vocabulary_size: int
     token_dim: int
@@ -67,6 +71,7 @@ class DecoderConfig:
     layers: int
     dropout: float
     max_tokens: int
+    guidance: float
 
 
 @dataclass(frozen=True)

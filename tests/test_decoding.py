@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from img2poem import BeamSearch, Greedy
-from img2poem.decoding import BEAM_OPTIONS, OPTIONS, RULE_OPTIONS
+from img2poem import BeamSearch, Greedy, Sampling
+from img2poem.decoding import BEAM_OPTIONS, MAX_TOKENS, OPTIONS, RULE_OPTIONS, SAMPLE_OPTIONS, TOP_TOKENS, Strategy
 from img2poem.errors import InvalidOption
 
 
@@ -16,6 +16,22 @@ def test_options_become_tensors_of_one_row() -> None:
     assert all(t.shape == (1, 1) and t.dtype == OPTIONS[name].dtype for name, t in tensors.items())
     assert tensors["beam_width"][0, 0] == 3 and tensors["length_penalty"][0, 0] == np.float32(0.5)
     assert tuple(Greedy().tensors()) == RULE_OPTIONS
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_a_seed_decides_the_noise(seed: int) -> None:
+    tensors = Sampling(seed=seed).tensors()
+    assert tuple(tensors) == (*SAMPLE_OPTIONS, "noise")
+    noise = tensors["noise"]
+    assert noise.shape == (1, MAX_TOKENS, TOP_TOKENS) and noise.dtype == np.float32
+    assert noise.min() > 0 and noise.max() < 1 and np.isfinite(-np.log(-np.log(noise))).all()
+    assert np.array_equal(noise, Sampling(seed=seed, top_k=3).tensors()["noise"])
+
+
+def test_the_noise_of_a_seed_never_changes() -> None:
+    """Golden values of numpy's PCG64, whose stream numpy keeps: a poem can be had again from its seed."""
+    first = Sampling(seed=7).tensors()["noise"][0, 0, :3]
+    assert first.tolist() == pytest.approx([0.6250954866409302, 0.8972138166427612, 0.7756856679916382])
 
 
 @pytest.mark.parametrize(
@@ -31,11 +47,16 @@ def test_options_become_tensors_of_one_row() -> None:
         ("max_tokens", "9", "whole number"),
         ("max_lines", 3, "less than min_lines"),
         ("max_lines", -1, "from 1 to 16"),
+        ("temperature", 0, "from 0.05 to 4"),
+        ("top_k", 65, "from 1 to 64"),
+        ("top_p", 1.5, "from 0.01 to 1"),
+        ("seed", -1, "from 0 to"),
     ],
 )
 def test_a_wrong_option_says_what_is_right(option: str, value: object, says: str) -> None:
+    strategy: type[Strategy] = Sampling if option in ("temperature", "top_k", "top_p", "seed") else BeamSearch
     with pytest.raises(InvalidOption, match=says):
-        BeamSearch(**{option: value})  # type: ignore[arg-type]
+        strategy(**{option: value})  # type: ignore[arg-type]
 
 
 @given(st.sampled_from(sorted(OPTIONS)), st.integers(1, 9), st.integers(0, 99))

@@ -21,7 +21,12 @@ from img2poem.package import load_config
 from .conftest import ROOT, encoded
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "grey", "brown", "white")
-VERSE = "the {0} sea is wide and i am here\nwith all the {0} stars of night\nand you are in my {0} heart\n"
+VERSE = "the {0} sea is {1} and i am here\nwith all the {1} stars of night\nand you are in my {1} heart\n"
+
+
+def verse(word: str, number: int) -> str:
+    """Return a poem of lines that no other has: poems that share lines are kept apart."""
+    return VERSE.format(word, word[0] + chr(97 + number % 26) + chr(97 + number // 26))
 
 
 def archive(path: Path, files: dict[str, bytes]) -> None:
@@ -50,12 +55,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = csv.writer(file)
         rows.writerow(["file", "valence", "arousal"])
         rows.writerows([f"{i}.jpg", 1 + i % 6, 7 - i % 6] for i in range(80))
-    multim = [{"id": i, "poem": VERSE.format(c), "caption": f"a {c} picture"} for i, c in enumerate(COLOURS * 8)]
+    multim = [{"id": i, "poem": verse(c, i), "caption": f"a {c} picture"} for i, c in enumerate(COLOURS * 8)]
     (root / "multim_poem.json").write_text(json.dumps(multim))
-    (root / "unim_poem_part.json").write_text(json.dumps([{"id": i, "poem": VERSE.format("old")} for i in range(40)]))
+    (root / "unim_poem_part.json").write_text(json.dumps([{"id": i, "poem": verse("old", i)} for i in range(40)]))
     with lzma.open(root / "public_domain_poems.jsonl.xz", "wt") as file:
         for i in range(40):
-            file.write(json.dumps({"author": "A", "title": str(i), "poem": VERSE.format("grey")}) + "\n")
+            file.write(json.dumps({"author": "A", "title": str(i), "poem": verse("yellow", i)}) + "\n")
     return root
 
 
@@ -74,6 +79,16 @@ def test_training_writes_a_package_and_resumes(data: Path, tmp_path: Path) -> No
     assert (tmp_path / "small" / "MODEL_CARD.md").read_text().startswith("# small")
     model, _ = load_package(tmp_path / "small")
     assert all(np.isfinite(p.detach().numpy()).all() for p in model.parameters())
+
+    command = [sys.executable, "-m", "training.evaluate", "--data", str(data), "--weights", str(tmp_path / "small")]
+    command += ["--out", str(tmp_path / "figures.json"), "--limit", "16", "--best-of", "2"]
+    measured = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert measured.returncode == 0, measured.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["photographs"] == len(figures["poems"]) == 16
+    assert {"greedy", "beam", "sampled", "best of 2"} < figures["systems"].keys()
+    assert figures["systems"]["human, at random"]["copied_lines"] > 0.5, "most of these human poems are learned ones"
+    assert all(row["best of 2"] for row in figures["poems"]) and "| best of 2 |" in measured.stdout
 
     again = train(data, tmp_path, tokens=40_000)
     assert again.returncode == 0, again.stderr

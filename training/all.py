@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -22,7 +21,6 @@ from img2poem.datasets import photographs, poems
 from img2poem.datasets.poems import PoemRecord
 from img2poem.nn.image_encoder import EncoderHead
 from img2poem.nn.model import PhotoToPoem, save_package
-from img2poem.nn.poem_encoder import PoemEncoder
 from img2poem.package import (
     ARCHITECTURE_VERSION,
     DecoderConfig,
@@ -61,13 +59,14 @@ def configuration(name: str, poem_encoder: PoemEncoderConfig, scenes: list[str])
         ),
         poem_encoder=poem_encoder,
         decoder=DecoderConfig(
-            vocabulary_size=VOCABULARY_SIZE,
+            vocabulary_size=min(VOCABULARY_SIZE, poem_encoder.bert["vocab_size"]),
             token_dim=256,
             context_dim=256,
             hidden_dim=512,
             layers=1,
             dropout=0.3,
             max_tokens=96,
+            guidance=1.0,
         ),
         scene_classes=scenes,
     )
@@ -88,7 +87,13 @@ def train(data: Path, work: Path, out: Path, settings: GeneratorTraining) -> Non
     conditions = _conditions(model, features, records)
     decoder_tokenizer = tokenizer.limited(config.decoder.vocabulary_size)
     likelihood = train_generator(
-        model.poem_decoder, decoder_tokenizer, records, conditions, work / "generator.pt", settings
+        model.poem_decoder,
+        decoder_tokenizer,
+        records,
+        _train_captions(features),
+        conditions,
+        work / "generator.pt",
+        settings,
     )
     print(likelihood, flush=True)
     config.metrics.update({**aligned, **likelihood})
@@ -119,18 +124,25 @@ def _aligned(
     return metrics
 
 
+def _train_captions(features: dict[str, Arrays]) -> list[str]:
+    flickr = features["flickr8k"]
+    return [str(caption) for caption in flickr["labels"][rows_of(flickr["names"], "train")].flatten()]
+
+
 @torch.inference_mode()
 def _conditions(model: PhotoToPoem, features: dict[str, Arrays], records: list[PoemRecord]) -> Conditions:
-    def project(encoder: PoemEncoder, array: np.ndarray[Any, Any]) -> torch.Tensor:
-        return encoder.project(torch.from_numpy(array).float())
+    def projected(source: str) -> torch.Tensor:
+        return model.poem_encoder.project(torch.from_numpy(features[source]["features"]).float())
 
     model.eval()
-    photos = torch.from_numpy(features["flickr8k"]["features"]).float()[rows_of(features["flickr8k"]["names"], "train")]
-    poem_points = project(model.poem_encoder, features["poems"]["features"])
-    captions = torch.zeros_like(poem_points)
+    rows = rows_of(features["flickr8k"]["names"], "train")
+    photos = torch.from_numpy(features["flickr8k"]["features"]).float()[rows]
+    poem_points = projected("poems")
+    poem_captions = torch.zeros_like(poem_points)
     captioned = [i for i, r in enumerate(records) if r.caption]
-    captions[captioned] = project(model.poem_encoder, features["multim_captions"]["features"])[captioned]
-    return conditions_of(poem_points, captions, embed_photos(model.image_encoder, photos))
+    poem_captions[captioned] = projected("multim_captions")[captioned]
+    photo_captions = projected("flickr8k_captions").view(-1, 5, poem_points.shape[-1])[rows].flatten(0, 1)
+    return conditions_of(poem_points, poem_captions, embed_photos(model.image_encoder, photos), photo_captions)
 
 
 def main() -> None:

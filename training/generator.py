@@ -1,8 +1,11 @@
 """Generator: the GRU decoder by likelihood, conditioned on points of the poetic space.
 
 At inference the condition is a photograph's embedding, which text-side embeddings only approximate.
-So each poem is learned under several conditions: its own embedding with noise, its photograph's
-caption, and photographs near to it (weak pairs by caption similarity).
+So each text is learned under several conditions: its own embedding with noise, its photograph's
+caption, photographs, and none at all, which is what guided decoding compares with.
+
+The texts are poems and, behind a begin token of their own, the captions of the training photographs: few
+poems come with a photograph here, and captions teach the decoder which words a photograph calls for.
 """
 
 from __future__ import annotations
@@ -17,25 +20,32 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn import functional as F
 
-from img2poem.datasets.poems import PoemRecord
+from img2poem.datasets.poems import PoemRecord, plain
 from img2poem.datasets.splits import split_of
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.poem_encoder import pad
-from img2poem.text import BOS, EOS, PAD, PoemTokenizer
+from img2poem.text import BOS, EOS, PAD, UNK, PoemTokenizer
+
+#: Begins a caption, as ``BOS`` begins a poem. No text holds the unknown token.
+CAPTION_BOS = UNK
 
 
 @dataclass(frozen=True)
 class GeneratorTraining:
     """Hyper-parameters of the decoder's training."""
 
-    tokens: int = 12_000_000
+    tokens: int = 14_000_000
     batch: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warmup: float = 0.03
-    # Shares of the modern collections (MultiM, UniM) in a batch, from the first step to the last.
+    # Share of captions among the texts, and of the modern collections (MultiM, UniM) among the poems,
+    # from the first step to the last.
+    captions: float = 0.25
     modern_start: float = 0.25
-    modern_end: float = 0.9
+    modern_end: float = 0.8
+    # How often a text is learned under no condition, a photograph, a caption; else under itself with noise.
+    no_condition: float = 0.1
     photo_conditions: float = 0.45
     caption_conditions: float = 0.15
     noise: float = 0.6
@@ -44,46 +54,76 @@ class GeneratorTraining:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Where a poem's condition can come from; all in the poetic space."""
+    """Where a text's condition can come from; all in the poetic space. Poems first, then captions."""
 
-    poems: Tensor  # [N, D]
+    texts: Tensor  # [N, D]
     captions: Tensor  # [N, D]; zero where there is none
     photos: Tensor  # [P, D]
     near_photos: Tensor  # int64 [N, K] into photos
+    depicted: Tensor  # bool [N]: whether near_photos show what the text is about
 
     def draw(self, rows: Tensor, settings: GeneratorTraining) -> Tensor:
         """Return a condition ``[B, D]`` for each of ``rows``."""
-        poem = self.poems[rows]
-        noise = torch.randn_like(poem) * settings.noise / poem.shape[-1] ** 0.5
-        chosen = F.normalize(poem + noise, dim=-1)
+        text = self.texts[rows]
+        noise = torch.randn_like(text) * settings.noise / text.shape[-1] ** 0.5
+        chosen = F.normalize(text + noise, dim=-1)
         kind = torch.rand(len(rows), 1)
         caption = self.captions[rows]
         use_caption = (kind < settings.caption_conditions) & (caption.norm(dim=-1, keepdim=True) > 0)
         chosen = torch.where(use_caption, caption, chosen)
         near = self.near_photos[rows]
         photo = self.photos[near.gather(1, torch.randint(near.shape[1], (len(rows), 1))).squeeze(1)]
-        return torch.where(kind > 1 - settings.photo_conditions, photo, chosen)
+        use_photo = (kind > 1 - settings.photo_conditions) & self.depicted[rows].unsqueeze(1)
+        chosen = torch.where(use_photo, photo, chosen)
+        return torch.where(torch.rand(len(rows), 1) < settings.no_condition, 0.0, chosen)
 
 
-def conditions_of(poems: Tensor, captions: Tensor, photos: Tensor, neighbours: int = 6) -> Conditions:
-    """Find each poem's nearest photographs, by its caption and itself, or by itself alone."""
-    query = F.normalize(poems * 0.5 + captions, dim=-1)
-    near = torch.cat([(part @ photos.T).topk(neighbours).indices for part in query.split(4096)])
-    return Conditions(poems, captions, photos, near)
+def conditions_of(
+    poems: Tensor, poem_captions: Tensor, photos: Tensor, photo_captions: Tensor, neighbours: int = 4
+) -> Conditions:
+    """Find each poem's nearest photographs, by its caption and itself, or by itself alone.
+
+    Args:
+        poems: ``[N, D]``.
+        poem_captions: ``[N, D]``, zero where a poem has none.
+        photos: ``[P, D]``.
+        photo_captions: ``[P * 5, D]``, five in turn for each photograph.
+        neighbours: how many photographs a poem has, K.
+    """
+    query = F.normalize(poems * 0.5 + poem_captions, dim=-1)
+    found = [(part @ photos.T).topk(neighbours) for part in query.split(4096)]
+    near = torch.cat([part.indices for part in found])
+    similarity = torch.cat([part.values.mean(1) for part in found])
+    # Most poems depict nothing that the photographs show; learning these from photographs teaches only
+    # to ignore the photograph. Half of them are kept, the nearest.
+    depicted = similarity >= similarity.median()
+    own = torch.arange(len(photos)).repeat_interleave(5).unsqueeze(1).expand(-1, neighbours)
+    return Conditions(
+        texts=torch.cat([poems, photo_captions]),
+        captions=torch.cat([poem_captions, torch.zeros_like(photo_captions)]),
+        photos=photos,
+        near_photos=torch.cat([near, own]),
+        depicted=torch.cat([depicted, torch.ones(len(photo_captions), dtype=torch.bool)]),
+    )
 
 
 def train_generator(
     decoder: PoemDecoder,
     tokenizer: PoemTokenizer,
     records: list[PoemRecord],
+    captions: list[str],
     conditions: Conditions,
     checkpoint: Path,
     settings: GeneratorTraining = GeneratorTraining(),
 ) -> dict[str, float]:
-    """Train ``decoder`` in place, resuming from ``checkpoint`` where it exists. Returns validation metrics."""
-    rows = [
-        [BOS, *ids[: decoder.config.max_tokens - 1], EOS] for ids in tokenizer.encode_batch([r.text for r in records])
-    ]
+    """Train ``decoder`` in place, resuming from ``checkpoint`` where it exists. Returns validation metrics.
+
+    ``captions`` are those of ``conditions.photos``, five in turn for each.
+    """
+    limit = decoder.config.max_tokens - 1
+    rows = [[BOS, *ids[:limit], EOS] for ids in tokenizer.encode_batch([r.text for r in records])]
+    rows += [[CAPTION_BOS, *ids[:limit], EOS] for ids in tokenizer.encode_batch([plain(c) for c in captions])]
+    of_captions = list(range(len(records), len(rows)))
     optimizer = torch.optim.AdamW(
         decoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
     )
@@ -94,8 +134,11 @@ def train_generator(
         optimizer.load_state_dict(state["optimizer"])
         done = state["tokens"]
         print(f"resumed at {done:,} tokens")
-    modern = [i for i, r in enumerate(records) if _in_split(r, "train") and not r.key.startswith("public_domain")]
-    classic = [i for i, r in enumerate(records) if _in_split(r, "train") and r.key.startswith("public_domain")]
+    learned = train_rows(records)
+    if not learned:
+        raise ValueError("no poem is left to train on: all are held out, or share half of their lines with one that is")
+    modern = [i for i in learned if not records[i].key.startswith("public_domain")]
+    classic = [i for i in learned if records[i].key.startswith("public_domain")]
     columns = (
         TextColumn("generator {task.fields[loss]}"),
         BarColumn(),
@@ -107,7 +150,9 @@ def train_generator(
         bar = progress.add_task("", total=settings.tokens, completed=done, loss="")
         while done < settings.tokens:
             share = settings.modern_start + (settings.modern_end - settings.modern_start) * done / settings.tokens
-            for batch in _pool(rows, modern, classic, share, settings.batch):
+            poems = 1 - settings.captions
+            shares = [(modern, poems * share), (classic, poems * (1 - share)), (of_captions, settings.captions)]
+            for batch in _pool(rows, [(group, part) for group, part in shares if group], settings.batch):
                 for group in optimizer.param_groups:
                     group["lr"] = settings.learning_rate * _schedule(done / settings.tokens, settings.warmup)
                 loss, count = _loss(decoder, rows, batch, conditions.draw(batch, settings))
@@ -139,9 +184,11 @@ def evaluate(
         [i for i, r in enumerate(records) if _in_split(r, "validation") and r.key.startswith("multim")]
     )
     by_photo = conditions.photos[conditions.near_photos[chosen, 0]]
+    none = torch.zeros_like(by_photo)
     return {
-        "nats_a_token_by_poem": round(_loss(decoder, rows, chosen, conditions.poems[chosen])[0].item(), 4),
+        "nats_a_token_by_poem": round(_loss(decoder, rows, chosen, conditions.texts[chosen])[0].item(), 4),
         "nats_a_token_by_photo": round(_loss(decoder, rows, chosen, by_photo)[0].item(), 4),
+        "nats_a_token_by_nothing": round(_loss(decoder, rows, chosen, none)[0].item(), 4),
     }
 
 
@@ -154,13 +201,12 @@ def _loss(decoder: PoemDecoder, rows: list[list[int]], batch: Tensor, condition:
     return loss, int(mask[:, 1:].sum())
 
 
-def _pool(rows: list[list[int]], modern: list[int], classic: list[int], share: float, batch: int) -> Iterator[Tensor]:
-    """Yield 16 batches of rows of similar length."""
-    count = 16 * batch
-    from_modern = torch.rand(count) < share
+def _pool(rows: list[list[int]], shares: list[tuple[list[int], float]], batch: int) -> Iterator[Tensor]:
+    """Yield 16 batches of rows of similar length, drawn from groups of rows by their shares."""
+    group = torch.multinomial(torch.tensor([share for _, share in shares]), 16 * batch, replacement=True)
     picks = [
-        modern[int(u * len(modern))] if new else classic[int(u * len(classic))]
-        for new, u in zip(from_modern.tolist(), torch.rand(count).tolist(), strict=True)
+        shares[g][0][int(u * len(shares[g][0]))]
+        for g, u in zip(group.tolist(), torch.rand(len(group)).tolist(), strict=True)
     ]
     picks.sort(key=lambda i: len(rows[i]))
     batches = torch.tensor(picks).split(batch)
@@ -171,6 +217,17 @@ def _pool(rows: list[list[int]], modern: list[int], classic: list[int], share: f
 def _schedule(progress: float, warmup: float) -> float:
     """Linear warm-up, then linear decay to 2 %."""
     return min(progress / warmup, 1.0) * max(1.0 - progress, 0.02) if progress < 1 else 0.02
+
+
+def train_rows(records: list[PoemRecord]) -> list[int]:
+    """Return the poems to train on: many were collected twice, and none may share its lines with a held-out one."""
+    held_out = {line for r in records if not _in_split(r, "train") for line in r.text.splitlines()}
+
+    def is_new(record: PoemRecord) -> bool:
+        lines = record.text.splitlines()
+        return sum(line in held_out for line in lines) * 2 < len(lines)
+
+    return [i for i, r in enumerate(records) if _in_split(r, "train") and is_new(r)]
 
 
 def _in_split(record: PoemRecord, split: str) -> bool:

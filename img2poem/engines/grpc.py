@@ -21,13 +21,13 @@ from ..errors import (
 from ..images import check
 from . import Written
 
-_ENSEMBLES = {"beam": "img2poem", "greedy": "img2poem_greedy"}
+_ENSEMBLES = {"beam": "img2poem", "greedy": "img2poem_greedy", "sample": "img2poem_sample"}
 _OUTPUTS = ("text", "tokens", "score", "length", "embedding")
 _BAD_IMAGE = "BadImage: "
 
 
 class GrpcEngine:
-    """Calls the ensembles ``img2poem`` (beam search) and ``img2poem_greedy``.
+    """Calls the ensembles ``img2poem`` (beam search), ``img2poem_greedy`` and ``img2poem_sample``.
 
     Args:
         url: ``grpc://HOST:PORT``.

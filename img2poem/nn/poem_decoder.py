@@ -1,7 +1,12 @@
 """The decoder: a GRU over WordPiece ids that sees the embedding at every step.
 
-The recurrent state that is served as ``hidden`` is the hidden states of all layers followed by the
-context (a projection of the embedding), so that a step needs nothing but ``token`` and ``hidden``.
+Decoding is guided: beside the poem about the photograph runs the same decoder without one, and what the
+photograph makes likelier is made likelier still (classifier-free guidance, Ho and Salimans 2022; for
+language models Sanchez et al. 2023). Without it a small decoder writes the same poem about everything.
+
+The recurrent state that is served as ``hidden`` holds, for both runs, the hidden states of all layers
+followed by the context (a projection of the embedding), so that a step needs nothing but ``token`` and
+``hidden``.
 """
 
 from __future__ import annotations
@@ -11,6 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..package import DecoderConfig
+
+# Only tokens within this many nats of the likeliest may gain by guidance (after Li et al. 2023,
+# Contrastive Decoding): far below, the ratio of two small probabilities is noise.
+_PLAUSIBLE = 4.0
 
 
 class PoemDecoder(nn.Module):
@@ -36,15 +45,31 @@ class PoemDecoder(nn.Module):
 
     @property
     def state_dim(self) -> int:
-        """Width of ``hidden``: all layers' hidden states and the context."""
-        return self.config.layers * self.config.hidden_dim + self.config.context_dim
+        """Width of ``hidden``."""
+        return 2 * (self.config.layers * self.config.hidden_dim + self.config.context_dim)
 
     def init(self, embedding: Tensor) -> Tensor:
         """``float32 [B, embedding_dim]`` to the first ``hidden``, ``float32 [B, state_dim]``."""
-        return torch.cat([torch.tanh(self.initial(embedding)), torch.tanh(self.context(embedding))], dim=-1)
+        # A zero embedding stands for no photograph, in training too.
+        return torch.cat([self._first(embedding), self._first(torch.zeros_like(embedding))], dim=-1)
 
     def step(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """One token: ``int64 [B]``, ``float32 [B, state_dim]`` to ``logits [B, V]`` and the next ``hidden``.
+        """One token: ``int64 [B]``, ``float32 [B, state_dim]`` to guided ``logits [B, V]``, next ``hidden``."""
+        # The two runs of a row side by side, as rows of one batch.
+        both, width = token.unsqueeze(1).expand(-1, 2).flatten(), self.state_dim // 2
+        logits, after = self._step(both, hidden.reshape(-1, width))
+        given, alone = logits.log_softmax(-1).view(-1, 2, logits.shape[-1]).unbind(1)
+        gain = self.config.guidance * (given - alone)
+        # Fading over the last nat: a hard edge would turn rounding into other tokens.
+        plausible = (given - given.amax(-1, keepdim=True) + _PLAUSIBLE).clamp(0, 1)
+        guided = given + gain.clamp(max=0) + gain.clamp(min=0) * plausible
+        return guided, after.reshape(-1, self.state_dim)
+
+    def _first(self, embedding: Tensor) -> Tensor:
+        return torch.cat([torch.tanh(self.initial(embedding)), torch.tanh(self.context(embedding))], dim=-1)
+
+    def _step(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of one run.
 
         The GRU cell is written out, in PyTorch's order of gates (reset, update, new; the reset gate
         applied after the hidden-to-hidden product), so that its export does not depend on how an
@@ -65,8 +90,11 @@ class PoemDecoder(nn.Module):
         return self._logits(x, context), torch.cat([*after, context], dim=-1)
 
     def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
-        """Teacher forcing: inputs ``int64 [B, T]``, ``float32 [B, embedding_dim]`` to ``logits [B, T, V]``."""
-        hidden = self.init(embedding)
+        """Teacher forcing, unguided: ``int64 [B, T]``, ``float32 [B, embedding_dim]`` to ``logits [B, T, V]``.
+
+        Rows of zeros in ``embedding`` stand for no photograph.
+        """
+        hidden = self._first(embedding)
         layers, context = hidden[:, : -self.config.context_dim], hidden[:, -self.config.context_dim :]
         context = context.unsqueeze(1).expand(-1, tokens.shape[1], -1)
         x = torch.cat([self.dropout(self.token_embedding(tokens)), context], dim=-1)

@@ -1,42 +1,22 @@
-"""Greedy and beam search as torch modules whose whole loop exports to one ONNX ``Loop``.
+"""Greedy search, beam search and sampling as torch modules whose whole loop exports to one ONNX ``Loop``.
 
-Rules act on log-probabilities of the full vocabulary and do not renormalise them, so that a client
-that sees only the likeliest tokens of a step (:class:`DecoderStep`) can apply the same rules.
-Options are tensors with one value a row; rows of one batch may differ in all of them.
+Each applies the :class:`Rules` at every step; options are tensors with one value a row.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..decoding import TOP_TOKENS
 from ..text import BOS, EOS, NEWLINE, PAD
 from .poem_decoder import PoemDecoder
-
-TOP_TOKENS = 64
-MAX_NGRAM = 4
-_NEVER = float("-inf")
+from .rules import NEVER, RowOptions, Rules
 
 State = tuple[Tensor, ...]
-
-
-class RowOptions(NamedTuple):
-    """Options of the rules, each ``[B]``: int64 but for ``repetition_penalty``, float32."""
-
-    min_lines: Tensor
-    max_lines: Tensor
-    max_tokens: Tensor
-    max_line_tokens: Tensor
-    no_repeat_ngram: Tensor
-    repetition_penalty: Tensor
-
-    def repeated(self, times: int) -> RowOptions:
-        """Return the options of ``B * times`` rows, each row's copies side by side."""
-        return RowOptions(*(option.repeat_interleave(times, dim=0) for option in self))
 
 
 class Hypotheses(NamedTuple):
@@ -45,69 +25,6 @@ class Hypotheses(NamedTuple):
     tokens: Tensor  # int64 [B, T], end token included, then padding
     scores: Tensor  # float32 [B], log-probability over length (to the length penalty in beam search)
     lengths: Tensor  # int64 [B], end token included
-
-
-class Rules(nn.Module):
-    """What makes a token sequence a poem: which tokens may come next, whatever the decoder thinks."""
-
-    never: Tensor
-    not_first: Tensor
-
-    def __init__(self, pieces: Sequence[str]) -> None:
-        super().__init__()
-        word = re.compile(r"(##)?[a-z]+|['-]")
-        never = [not word.fullmatch(piece) for piece in pieces]
-        never[EOS] = never[NEWLINE] = False
-        not_first = [not re.fullmatch(r"[a-z]+", piece) for piece in pieces]
-        self.register_buffer("never", torch.tensor(never), persistent=False)
-        self.register_buffer("not_first", torch.tensor(not_first), persistent=False)
-
-    def forward(self, log_probs: Tensor, tokens: Tensor, step: Tensor, options: RowOptions) -> Tensor:
-        """Mask and reweight ``log_probs [N, V]`` given the tokens so far, ``int64 [N, T]`` up to ``step``."""
-        position = torch.arange(tokens.shape[1], device=tokens.device)
-        newline = tokens == NEWLINE
-        lines = newline.sum(1) + 1
-        last_newline = torch.where(newline, position, -1).amax(1)
-        line_tokens = step - 1 - last_newline
-        started = line_tokens > 0
-        final = step >= options.max_tokens - 1
-
-        log_probs = self._without_repeats(log_probs, tokens, step, options)
-        words_end = (line_tokens >= options.max_line_tokens) | final
-        banned = self.never | (~started).unsqueeze(1) & self.not_first | words_end.unsqueeze(1)
-        may_break = started & (lines < options.max_lines) & ~final
-        may_end = started & (lines >= options.min_lines) | final
-        token = torch.arange(log_probs.shape[1], device=tokens.device)
-        # Logic instead of torch.where on booleans, which ONNX Runtime does not implement.
-        word = (token != NEWLINE) & (token != EOS) & ~banned
-        allowed = word | (token == NEWLINE) & may_break.unsqueeze(1) | (token == EOS) & may_end.unsqueeze(1)
-        masked = torch.where(allowed, log_probs, _NEVER)
-        # With every word banned, which takes a tiny vocabulary, the poem ends where it is.
-        stuck = masked.amax(1, keepdim=True) == _NEVER
-        return torch.where(stuck & (token == EOS), log_probs, masked)
-
-    def _without_repeats(self, log_probs: Tensor, tokens: Tensor, step: Tensor, options: RowOptions) -> Tensor:
-        """Apply the repetition penalty (Keskar et al. 2019, on log-probabilities) and ban seen n-grams."""
-        nothing = torch.zeros_like(log_probs, dtype=torch.bool)
-        seen = nothing.scatter(1, tokens, torch.ones_like(tokens, dtype=torch.bool))
-        seen = seen & (torch.arange(log_probs.shape[1], device=tokens.device) > NEWLINE)
-        log_probs = torch.where(seen, log_probs * options.repetition_penalty.unsqueeze(1), log_probs)
-
-        # repeats[i]: the k tokens before place i are the last k tokens, for k = 1, 2, ... in turn.
-        count = tokens.shape[1]
-        position = torch.arange(count, device=tokens.device)
-        repeats = torch.zeros_like(tokens, dtype=torch.bool)
-        same = position < step
-        for k in range(1, MAX_NGRAM):
-            last = tokens.gather(1, (step - k).clamp(min=0).expand(tokens.shape[0], 1))
-            before = tokens.gather(1, (position - k).clamp(min=0).expand(tokens.shape[0], count))
-            same = same & (before == last) & (position >= k)
-            repeats = repeats | (same & (options.no_repeat_ngram == k + 1).unsqueeze(1))
-        # Places that repeat nothing point at PAD, which is never allowed anyway. Newline and end are
-        # never banned: a line that has reached its limit must be able to break.
-        repeats = repeats & (tokens > NEWLINE)
-        ban = nothing.scatter(1, torch.where(repeats, tokens, PAD), torch.ones_like(tokens, dtype=torch.bool))
-        return torch.where(ban, _NEVER, log_probs)
 
 
 class GreedySearch(nn.Module):
@@ -120,30 +37,12 @@ class GreedySearch(nn.Module):
 
     def forward(self, embedding: Tensor, options: RowOptions) -> Hypotheses:
         """``float32 [B, embedding_dim]`` to :class:`Hypotheses`; stops when every row has ended."""
-        rows, limit = embedding.shape[0], self.decoder.config.max_tokens
-        device = embedding.device
-        state = (
-            torch.zeros((), dtype=torch.int64, device=device),
-            torch.full((rows, limit), PAD, dtype=torch.int64, device=device),
-            self.decoder.init(embedding),
-            torch.zeros(rows, device=device),
-            torch.zeros(rows, dtype=torch.bool, device=device),
-        )
 
-        def going(step: Tensor, tokens: Tensor, hidden: Tensor, score: Tensor, ended: Tensor) -> Tensor:
-            return (step < limit) & ~ended.all()
-
-        def body(step: Tensor, tokens: Tensor, hidden: Tensor, score: Tensor, ended: Tensor) -> State:
-            logits, hidden = self.decoder.step(_previous(tokens, step), hidden)
-            allowed = self.rules(logits.log_softmax(-1), tokens, step, options)
+        def choose(allowed: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
             best = allowed.max(dim=-1)
-            token = torch.where(ended, PAD, best.indices)
-            score = torch.where(ended, score, score + best.values)
-            return step + 1, _written(tokens, step, token), hidden, score, ended | (token == EOS)
+            return best.indices, best.values
 
-        _, tokens, _, score, _ = _loop(going, body, state)
-        lengths = (tokens != PAD).sum(1)
-        return Hypotheses(tokens, score / lengths, lengths)
+        return _one_path(self.decoder, self.rules, embedding, options, choose)
 
 
 class BeamSearch(nn.Module):
@@ -171,9 +70,9 @@ class BeamSearch(nn.Module):
             torch.zeros((), dtype=torch.int64, device=device),
             torch.full((rows, width, limit), PAD, dtype=torch.int64, device=device),
             hidden.unsqueeze(1).repeat(1, width, 1),
-            torch.where(rank[:width] == 0, 0.0, _NEVER).repeat(rows, 1),
+            torch.where(rank[:width] == 0, 0.0, NEVER).repeat(rows, 1),
             torch.full((rows, limit), PAD, dtype=torch.int64, device=device),
-            torch.full((rows,), _NEVER, device=device),
+            torch.full((rows,), NEVER, device=device),
             torch.zeros(rows, dtype=torch.int64, device=device),
         )
 
@@ -206,22 +105,65 @@ class BeamSearch(nn.Module):
             token = candidates.indices % allowed.shape[-1]
             grown = _written(_rows_of(tokens, parent).flatten(0, 1), step, token.flatten()).view(-1, 2 * width, limit)
 
-            ends = (token == EOS) & in_width & (candidates.values > _NEVER)
+            ends = (token == EOS) & in_width & (candidates.values > NEVER)
             length = (step + 1).to(scores.dtype)
-            final = torch.where(ends, candidates.values, _NEVER) / length ** length_penalty.unsqueeze(1)
+            final = torch.where(ends, candidates.values, NEVER) / length ** length_penalty.unsqueeze(1)
             top = final.max(dim=-1)
             better = (top.values > best_score) & (ended < beam_width)
             ended_tokens = _rows_of(grown, top.indices.unsqueeze(1)).squeeze(1)
             best = torch.where(better.unsqueeze(1), ended_tokens, best)
             best_score = torch.where(better, top.values, best_score)
 
-            alive = torch.where(token == EOS, _NEVER, candidates.values).topk(width, dim=-1)
-            scores = torch.where(in_width[:, :width], alive.values, _NEVER)
+            alive = torch.where(token == EOS, NEVER, candidates.values).topk(width, dim=-1)
+            scores = torch.where(in_width[:, :width], alive.values, NEVER)
             hidden = _rows_of(after.view(-1, width, after.shape[-1]), parent.gather(1, alive.indices))
             return step + 1, _rows_of(grown, alive.indices), hidden, scores, best, best_score, ended + ends.sum(1)
 
         *_, best, best_score, _ = _loop(going, body, state)
         return Hypotheses(best, best_score, (best != PAD).sum(1))
+
+
+class Sampling(nn.Module):
+    """Draws each token from the ``TOP_TOKENS`` likeliest allowed ones, by noise that the caller gives.
+
+    The draw is a Gumbel-max (Gumbel 1954): with ``noise`` uniform in (0, 1), the largest of
+    ``log_prob / temperature - log(-log(noise))`` falls on each token by its probability. The noise of a
+    step belongs to ranks, the likeliest token's first, so that the same noise gives the same poem everywhere.
+    """
+
+    def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.rules = Rules(pieces[: decoder.config.vocabulary_size])
+        self.ranks = min(TOP_TOKENS, decoder.config.vocabulary_size)
+
+    def forward(
+        self, embedding: Tensor, options: RowOptions, temperature: Tensor, top_k: Tensor, top_p: Tensor, noise: Tensor
+    ) -> Hypotheses:
+        """As :class:`GreedySearch`.
+
+        Args:
+            embedding: float32 ``[B, embedding_dim]``.
+            options: of the rules.
+            temperature: float32 ``[B]``, above 0.
+            top_k: int64 ``[B]``: only so many of the likeliest tokens (Fan et al. 2018).
+            top_p: float32 ``[B]``: only the likeliest that together reach this probability (nucleus
+                sampling, Holtzman et al. 2020), at least one.
+            noise: float32 ``[B, max_tokens, TOP_TOKENS]``, uniform in (0, 1).
+        """
+        rank = torch.arange(self.ranks, device=embedding.device)
+
+        def choose(allowed: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+            top = allowed.topk(self.ranks, dim=-1)
+            cooled = top.values / temperature.unsqueeze(1)
+            probabilities = cooled.softmax(-1)
+            before = probabilities.cumsum(-1) - probabilities
+            kept = (rank < top_k.unsqueeze(1)) & ((before < top_p.unsqueeze(1)) | (rank == 0))
+            drawn = noise.index_select(1, step.view(1)).squeeze(1)[:, : self.ranks]
+            pick = torch.where(kept, cooled - (-drawn.log()).log(), NEVER).argmax(-1, keepdim=True)
+            return top.indices.gather(1, pick).squeeze(1), top.values.gather(1, pick).squeeze(1)
+
+        return _one_path(self.decoder, self.rules, embedding, options, choose)
 
 
 class DecoderStep(nn.Module):
@@ -241,10 +183,43 @@ class DecoderStep(nn.Module):
         log_probs = logits.log_softmax(-1)
         breaks = torch.tensor([NEWLINE, EOS], device=token.device)
         place = torch.arange(log_probs.shape[1], device=token.device)
-        words = torch.where((place == NEWLINE) | (place == EOS), _NEVER, log_probs).topk(TOP_TOKENS - 2, dim=-1)
+        words = torch.where((place == NEWLINE) | (place == EOS), NEVER, log_probs).topk(TOP_TOKENS - 2, dim=-1)
         top_logprobs = torch.cat([words.values, log_probs[:, breaks]], dim=-1)
         top_tokens = torch.cat([words.indices, breaks.expand(log_probs.shape[0], -1)], dim=-1)
         return top_logprobs, top_tokens, hidden
+
+
+def _one_path(
+    decoder: PoemDecoder,
+    rules: Rules,
+    embedding: Tensor,
+    options: RowOptions,
+    choose: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+) -> Hypotheses:
+    """Grow one poem a row by the token, with its log-probability, that ``choose(allowed, step)`` picks."""
+    rows, limit = embedding.shape[0], decoder.config.max_tokens
+    device = embedding.device
+    state = (
+        torch.zeros((), dtype=torch.int64, device=device),
+        torch.full((rows, limit), PAD, dtype=torch.int64, device=device),
+        decoder.init(embedding),
+        torch.zeros(rows, device=device),
+        torch.zeros(rows, dtype=torch.bool, device=device),
+    )
+
+    def going(step: Tensor, tokens: Tensor, hidden: Tensor, score: Tensor, ended: Tensor) -> Tensor:
+        return (step < limit) & ~ended.all()
+
+    def body(step: Tensor, tokens: Tensor, hidden: Tensor, score: Tensor, ended: Tensor) -> State:
+        logits, hidden = decoder.step(_previous(tokens, step), hidden)
+        chosen, log_prob = choose(rules(logits.log_softmax(-1), tokens, step, options), step)
+        token = torch.where(ended, PAD, chosen)
+        score = torch.where(ended, score, score + log_prob)
+        return step + 1, _written(tokens, step, token), hidden, score, ended | (token == EOS)
+
+    _, tokens, _, score, _ = _loop(going, body, state)
+    lengths = (tokens != PAD).sum(1)
+    return Hypotheses(tokens, score / lengths, lengths)
 
 
 def _previous(tokens: Tensor, step: Tensor) -> Tensor:

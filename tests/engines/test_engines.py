@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from img2poem import BeamSearch, Greedy, Img2Poem
+from img2poem import BeamSearch, Greedy, Img2Poem, Sampling
 from img2poem.decoding import Strategy
 from img2poem.engines.local import LocalEngine
 from img2poem.errors import (
@@ -22,7 +22,7 @@ from img2poem.errors import (
     Timeout,
 )
 from img2poem.images import decode
-from img2poem.nn import search
+from img2poem.nn import rules, search
 from img2poem.nn.model import load_package
 from img2poem.package import contract_hash
 from img2poem.serving.server import Ports, TritonServer
@@ -32,6 +32,8 @@ from ..conftest import WEIGHTS, encoded, gradient
 STRATEGIES = [
     Greedy(),
     Greedy(min_lines=1, max_lines=3, no_repeat_ngram=0, repetition_penalty=1.0),
+    Sampling(seed=7),
+    Sampling(seed=1, temperature=1.3, top_k=20, top_p=0.8, max_lines=5),
     BeamSearch(),
     BeamSearch(width=1, max_line_tokens=6),
     BeamSearch(width=10, length_penalty=0.3, min_lines=6, max_tokens=50, no_repeat_ngram=2),
@@ -48,15 +50,20 @@ def test_in_process_gives_the_tokens_of_torch(local: LocalEngine, photos: list[b
     model, tokenizer = load_package(WEIGHTS)
     pixels = torch.from_numpy(np.stack([decode(photo) for photo in photos]))
     tensors = {
-        name: torch.from_numpy(value).expand(len(photos), 1).squeeze(1) for name, value in strategy.tensors().items()
+        name: torch.from_numpy(value).expand(len(photos), *value.shape[1:])
+        for name, value in strategy.tensors().items()
     }
-    options = search.RowOptions(*(tensors[name] for name in search.RowOptions._fields))
+    tensors |= {name: tensor.squeeze(1) for name, tensor in tensors.items() if tensor.dim() == 2}
+    options = rules.RowOptions(*(tensors[name] for name in rules.RowOptions._fields))
     with torch.inference_mode():
         embedding = model.image_encoder(pixels).embedding
         if isinstance(strategy, BeamSearch):
             found = search.BeamSearch(model.poem_decoder, tokenizer.pieces, 10)(
                 embedding, options, tensors["beam_width"], tensors["length_penalty"]
             )
+        elif isinstance(strategy, Sampling):
+            own = (tensors[name] for name in ("temperature", "top_k", "top_p", "noise"))
+            found = search.Sampling(model.poem_decoder, tokenizer.pieces)(embedding, options, *own)
         else:
             found = search.GreedySearch(model.poem_decoder, tokenizer.pieces)(embedding, options)
     for i, photo in enumerate(photos):

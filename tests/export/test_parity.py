@@ -121,7 +121,7 @@ def test_poem_text_with_another_vocabulary_is_caught(
 
 def test_every_file_is_one_that_triton_reads_and_is_stamped(repository: Path) -> None:
     files = list(repository.glob("*/1/model.onnx"))
-    assert len(files) == 6
+    assert len(files) == 7
     contracts = set()
     for path in files:
         proto = onnx.load(path)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from img2poem.nn.poem_decoder import PoemDecoder
-from img2poem.nn.search import RowOptions
+from img2poem.nn.rules import RowOptions
 from img2poem.package import DecoderConfig
 from img2poem.text import SPECIAL_TOKENS
 
@@ -16,7 +16,9 @@ WORDS = "the sea is wide and blue old sun on a hill where birds sing low of love
 PIECES = [*SPECIAL_TOKENS, "'", "7", "##r", "##ly", *WORDS.split()]
 
 
-def small_decoder(seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIECES)) -> PoemDecoder:
+def small_decoder(
+    seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIECES), guidance: float = 0.0
+) -> PoemDecoder:
     torch.manual_seed(seed)
     config = DecoderConfig(
         vocabulary_size=vocabulary_size,
@@ -26,6 +28,7 @@ def small_decoder(seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIE
         layers=layers,
         dropout=0.2,
         max_tokens=STEPS,
+        guidance=guidance,
     )
     decoder = PoemDecoder(config, EMBEDDING_DIM)
     # Fresh layers give nearly equal probabilities; larger ones tell tokens apart.

@@ -15,17 +15,29 @@ from .models import PIECES, embeddings, small_decoder
 PREPROCESSING = Preprocessing(size=224, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 4), st.integers(0, 1000))
 def test_steps_give_what_teacher_forcing_gives(layers: int, length: int, rows: int, seed: int) -> None:
     """The written-out GRU cell equals torch's; targets are one step ahead of inputs by construction."""
     decoder, embedding = small_decoder(seed, layers), embeddings(rows, seed)
     tokens = torch.randint(len(PIECES), (rows, length), generator=torch.Generator().manual_seed(seed))
-    whole, hidden = decoder(tokens, embedding), decoder.init(embedding)
+    whole, hidden = decoder(tokens, embedding).log_softmax(-1), decoder.init(embedding)
     assert hidden.shape == (rows, decoder.state_dim)
     for i in range(length):
         logits, hidden = decoder.step(tokens[:, i], hidden)
         assert torch.allclose(logits, whole[:, i], atol=1e-4)
+
+
+@given(st.floats(0.1, 3), st.integers(1, 4), st.integers(0, 1000))
+def test_guidance_leans_to_what_the_embedding_makes_likelier(guidance: float, rows: int, seed: int) -> None:
+    decoder, embedding = small_decoder(seed, guidance=guidance), embeddings(rows, seed)
+    tokens = torch.full((rows, 1), 7)
+    given, alone = (decoder(tokens, x)[:, 0].log_softmax(-1) for x in (embedding, torch.zeros_like(embedding)))
+    guided, _ = decoder.step(tokens[:, 0], decoder.init(embedding))
+    distance, gain = given.amax(-1, keepdim=True) - given, guidance * (given - alone)
+    assert torch.allclose(torch.where(distance < 3, guided, 0), torch.where(distance < 3, given + gain, 0), atol=1e-4)
+    assert (guided <= given + gain.clamp(min=0) + 1e-4).all()
+    assert (guided[distance > 4] <= given[distance > 4] + 1e-4).all(), "what is implausible gains nothing"
 
 
 def test_decoder_depends_on_the_embedding_at_every_step() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from img2poem.nn.poem_decoder import PoemDecoder
-from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, Hypotheses, RowOptions, Rules
+from img2poem.nn.rules import RowOptions, Rules
+from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, Hypotheses, Sampling
 from img2poem.text import BOS, EOS, NEWLINE, PAD
 
 from .models import PIECES, STEPS, embeddings, options, small_decoder
@@ -39,6 +41,18 @@ def beam(
         return search(embedding, rows, torch.full((count,), width), torch.full((count,), penalty))
 
 
+def sampled(
+    decoder: PoemDecoder, embedding: torch.Tensor, rows: RowOptions, seed: int = 0, **changed: float
+) -> Hypotheses:
+    count = len(embedding)
+    values = {"temperature": 1.0, "top_k": 64, "top_p": 1.0, **changed}
+    noise = torch.rand(count, STEPS, TOP_TOKENS, generator=torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        return Sampling(decoder, PIECES)(
+            embedding, rows, *(torch.full((count,), value) for value in values.values()), noise
+        )
+
+
 def lines_of(row: torch.Tensor) -> list[list[int]]:
     lines: list[list[int]] = [[]]
     for token in row.tolist():
@@ -49,11 +63,14 @@ def lines_of(row: torch.Tensor) -> list[list[int]]:
     return lines
 
 
-@settings(deadline=None, max_examples=60)
-@given(row_options, st.integers(0, 10_000), st.sampled_from([0, 1, 3]))
-def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, width: int) -> None:
-    decoder, rows = small_decoder(seed % 7), options(2, **chosen)
-    found = greedy(decoder, embeddings(2, seed), rows) if not width else beam(decoder, embeddings(2, seed), rows, width)
+@settings(max_examples=60)
+@given(row_options, st.integers(0, 10_000), st.sampled_from(["greedy", "sampling", 1, 3]))
+def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search: str | int) -> None:
+    decoder, rows, embedding = small_decoder(seed % 7, guidance=seed % 3), options(2, **chosen), embeddings(2, seed)
+    if isinstance(search, int):
+        found = beam(decoder, embedding, rows, search)
+    else:
+        found = greedy(decoder, embedding, rows) if search == "greedy" else sampled(decoder, embedding, rows, seed)
     for tokens, length in zip(found.tokens, found.lengths.tolist(), strict=True):
         assert tokens[length - 1] == EOS and (tokens[length:] == PAD).all() and (tokens[: length - 1] != EOS).all()
         assert length <= chosen["max_tokens"]
@@ -69,6 +86,20 @@ def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, width: 
             # A line that is full must break, so an n-gram that ends in a newline may come again.
             grams = [tuple(poem[i : i + n]) for i in range(len(poem) - n + 1) if poem[i + n - 1] != NEWLINE]
             assert len(grams) == len(set(grams))
+
+
+def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
+    said = [PIECES.index(word) for word in "the sea is the sea on the hill".split()]
+    tokens = torch.tensor([said + [PAD] * (STEPS - len(said))])
+    log_probs, step = torch.zeros(1, len(PIECES)), torch.tensor(len(said))
+    free, penalised = (
+        Rules(PIECES)(log_probs, tokens, step, options(1, no_repeat_ngram=0, max_line_tokens=20, repetition_penalty=p))
+        for p in (1.0, 2.0)
+    )
+    uses = {"the": 3, "sea": 2, "hill": 1, "is": 0, "on": 0, "blue": 0}  # too short to count, or not said
+    ids = [PIECES.index(word) for word in uses]
+    times = torch.tensor(list(uses.values()), dtype=torch.float32)
+    assert torch.allclose((free - penalised)[0, ids], times * math.log(2))
 
 
 def test_a_search_without_words_left_ends() -> None:
@@ -151,6 +182,40 @@ def test_wider_beams_find_likelier_poems() -> None:
     decoder, embedding = small_decoder(1), embeddings(32)
     scores = [beam(decoder, embedding, options(32), width).scores.mean().item() for width in (1, 2, 4)]
     assert all(less < more for less, more in pairwise(scores))
+
+
+def test_the_same_noise_gives_the_same_poem() -> None:
+    decoder, embedding = small_decoder(4), embeddings(6)
+    first, again, other = (sampled(decoder, embedding, options(6), seed) for seed in (1, 1, 2))
+    assert torch.equal(first.tokens, again.tokens) and not torch.equal(first.tokens, other.tokens)
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}])
+def test_sampling_without_a_choice_is_greedy(narrow: dict[str, float]) -> None:
+    decoder, embedding = small_decoder(5), embeddings(6)
+    found, best = sampled(decoder, embedding, options(6), **narrow), greedy(decoder, embedding, options(6))
+    assert torch.equal(found.tokens, best.tokens)
+    assert torch.allclose(found.scores, best.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"), [(1.0, 64, 1.0), (0.5, 64, 1.0), (1.0, 3, 1.0), (2.0, 64, 0.5)]
+)
+def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int, top_p: float) -> None:
+    draws = 4000
+    decoder, embedding = small_decoder(6), embeddings(1).expand(draws, -1)
+    found = sampled(decoder, embedding, options(draws, max_tokens=3), temperature=temperature, top_k=top_k, top_p=top_p)
+    logits, _ = decoder.step(torch.tensor([BOS]), decoder.init(embedding[:1]))
+    nothing = torch.full((1, STEPS), PAD)
+    allowed = Rules(PIECES)(logits.log_softmax(-1), nothing, torch.tensor(0), options(1, max_tokens=3))[0]
+    order = allowed.argsort(descending=True)
+    expected = (allowed[order] / temperature).softmax(-1)
+    kept = (torch.arange(len(order)) < top_k) & (expected.cumsum(-1) - expected < top_p)
+    expected = torch.where(kept, expected, 0.0) / expected[kept].sum()
+    counted = torch.bincount(found.tokens[:, 0], minlength=len(order))[order] / draws
+    # Four standard deviations of a share of 4,000 draws.
+    assert torch.allclose(counted, expected, atol=4 * 0.5 / draws**0.5)
+    assert not counted[~kept].any()
 
 
 def test_decoder_step_returns_the_likeliest_words_and_always_the_breaks() -> None:

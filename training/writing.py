@@ -1,0 +1,88 @@
+"""Poems from points of the poetic space, by each way of decoding, in torch: what is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor
+
+from img2poem.decoding import MAX_TOKENS, BeamSearch, Greedy, Sampling, Strategy, noise
+from img2poem.nn import search
+from img2poem.nn.model import PhotoToPoem
+from img2poem.nn.poem_encoder import pad
+from img2poem.nn.rules import RowOptions
+from img2poem.text import BOS, EOS, PAD, PoemTokenizer
+
+_ROWS_AT_A_TIME = 64
+
+
+class Writer:
+    """Writes poems about embeddings ``[N, embedding_dim]`` with the options that strategies have by default."""
+
+    def __init__(self, model: PhotoToPoem, tokenizer: PoemTokenizer) -> None:
+        self._model, self._tokenizer = model.eval(), tokenizer
+        self._pieces = tokenizer.pieces
+
+    def greedy(self, embeddings: Tensor) -> list[str]:
+        """Write by greedy search."""
+        greedy = search.GreedySearch(self._model.poem_decoder, self._pieces)
+        return self._texts(embeddings, "greedy", lambda part: greedy(part, _options(part, Greedy())))
+
+    def beam(self, embeddings: Tensor) -> list[str]:
+        """Write by beam search."""
+        strategy = BeamSearch()
+        beam = search.BeamSearch(self._model.poem_decoder, self._pieces, strategy.width)
+
+        def write(part: Tensor) -> search.Hypotheses:
+            width, penalty = _column(part, strategy.width), _column(part, strategy.length_penalty)
+            return beam(part, _options(part, strategy), width, penalty)
+
+        return self._texts(embeddings, "beam search", write)
+
+    def sampled(self, embeddings: Tensor, strategy: Sampling) -> list[str]:
+        """Write by sampling, all rows with the one seed."""
+        sampling = search.Sampling(self._model.poem_decoder, self._pieces)
+        random = np.random.default_rng(strategy.seed)
+
+        def write(part: Tensor) -> search.Hypotheses:
+            own = (_column(part, value) for value in (strategy.temperature, strategy.top_k, strategy.top_p))
+            return sampling(part, _options(part, strategy), *own, torch.from_numpy(noise(random, len(part))))
+
+        return self._texts(embeddings, "sampling", write)
+
+    def best_of(self, embeddings: Tensor, count: int, strategy: Sampling) -> list[str]:
+        """Sample ``count`` poems about each embedding and keep the one nearest to it."""
+        poems = self.sampled(embeddings.repeat_interleave(count, 0), strategy)
+        points = torch.from_numpy(self.embed(poems)).view(len(embeddings), count, -1)
+        best = (points @ embeddings.unsqueeze(-1)).squeeze(-1).argmax(1)
+        return [poems[i * count + int(k)] for i, k in enumerate(best)]
+
+    @torch.inference_mode()
+    def embed(self, texts: list[str]) -> NDArray[np.float32]:
+        """Return the embeddings ``[N, embedding_dim]`` of poems or captions by the aligner."""
+        rows = [[BOS, *ids[: MAX_TOKENS + 1], EOS] for ids in self._tokenizer.encode_batch(texts)]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        out = np.zeros((len(rows), self._model.config.embedding_dim), np.float32)
+        for start in track(range(0, len(order), _ROWS_AT_A_TIME), "aligner", transient=True):
+            part = order[start : start + _ROWS_AT_A_TIME]
+            out[part] = self._model.poem_encoder(*pad([rows[i] for i in part], PAD)).numpy()
+        return out
+
+    @torch.inference_mode()
+    def _texts(self, embeddings: Tensor, name: str, write: Callable[[Tensor], search.Hypotheses]) -> list[str]:
+        texts: list[str] = []
+        for part in track(embeddings.split(_ROWS_AT_A_TIME), name, transient=True):
+            texts += [self._tokenizer.decode(row) for row in write(part).tokens.tolist()]
+        return texts
+
+
+def _options(rows: Tensor, strategy: Strategy) -> RowOptions:
+    return RowOptions(*(_column(rows, getattr(strategy, name)) for name in RowOptions._fields))
+
+
+def _column(rows: Tensor, value: float) -> Tensor:
+    return torch.full((len(rows),), value)
