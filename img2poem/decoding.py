@@ -57,7 +57,8 @@ class Strategy:
     ``min_lines`` and ``max_lines`` bound the poem (a poem cut off at ``max_tokens`` may have fewer
     lines), ``max_line_tokens`` a line. ``no_repeat_ngram`` n bans every n-gram of tokens from coming
     twice, but for those that end a line (0: off, else 2 to 4). ``repetition_penalty`` divides the
-    probability of a word of three letters or more, for each time it was used (1: off).
+    probability of a word of three letters or more for each time it was used, and keeps it from following
+    itself (1: off).
 
     Raises:
         InvalidOption: a value is outside its range.

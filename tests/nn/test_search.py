@@ -82,6 +82,9 @@ def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search:
         assert all(PIECES[line[0]].isalpha() for line in lines if line), "a line begins with a word of its own"
         if length < chosen["max_tokens"]:
             assert len(lines) >= chosen["min_lines"] and all(lines), "no empty line, none too few"
+        words = [token for token in poem if token != NEWLINE]
+        if chosen["repetition_penalty"] > 1:
+            assert not any(a == b and len(PIECES[a]) > 2 and PIECES[a].isalpha() for a, b in pairwise(words))
         if n := int(chosen["no_repeat_ngram"]):
             # A line that is full must break, so an n-gram that ends in a newline may come again.
             grams = [tuple(poem[i : i + n]) for i in range(len(poem) - n + 1) if poem[i + n - 1] != NEWLINE]
@@ -89,7 +92,7 @@ def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search:
 
 
 def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
-    said = [PIECES.index(word) for word in "the sea is the sea on the hill".split()]
+    said = [PIECES.index(word) for word in "the sea is the sea on the hill is".split()]
     tokens = torch.tensor([said + [PAD] * (STEPS - len(said))])
     log_probs, step = torch.zeros(1, len(PIECES)), torch.tensor(len(said))
     free, penalised = (
