@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from img2poem import metrics
 from img2poem.datasets import photographs, poems
+from img2poem.datasets.files import write_atomically
 from img2poem.datasets.poems import PoemRecord
 from img2poem.datasets.splits import split_of
 from img2poem.decoding import Sampling
@@ -51,8 +52,11 @@ def evaluate(weights: Path, data: Path, limit: int, best_of: int, sampling: Samp
     photos = [p for p in photographs.flickr8k(data) if split_of(p[0]) != "train"][:limit]
     captions = [texts for _, _, texts in photos]
     embeddings = _embed_photos(model, photos)
-    human = [record for record in poems.multim(data) if record.caption]
-    nearest = _nearest(writer, captions, [str(record.caption) for record in human])
+    records = [*poems.multim(data), *poems.unim(data), *poems.public_domain(data)]
+    human = [record for record in records if record.caption]
+    caption_points = writer.embed([text for five in captions for text in five])
+    photo_captions = caption_points.reshape(len(photos), len(captions[0]), -1).mean(1)
+    nearest = _nearest(photo_captions, writer.embed([str(record.caption) for record in human]))
     references = [[human[i].text for i in row[1:]] for row in nearest]
     random = np.random.default_rng(sampling.seed).integers(len(human), size=len(photos))
     systems: dict[str, Callable[[], list[str]]] = {
@@ -64,7 +68,6 @@ def evaluate(weights: Path, data: Path, limit: int, best_of: int, sampling: Samp
         f"best of {best_of}": lambda: writer.best_of(embeddings, best_of, sampling),
     }
     texts = {name: write() for name, write in systems.items()}
-    records = [*poems.multim(data), *poems.unim(data), *poems.public_domain(data)]
     learned = [records[i] for i in train_rows(records)]
     training = metrics.TrainingText(record.text for record in learned)
     multim = metrics.TrainingText(record.text for record in learned if record.key.startswith("multim"))
@@ -74,7 +77,6 @@ def evaluate(weights: Path, data: Path, limit: int, best_of: int, sampling: Samp
     }
     for name, value in zip(rows, metrics.overall([[row[c] for c in _OVERALL] for row in rows.values()]), strict=True):
         rows[name]["overall"] = float(value)
-    caption_points = writer.embed([text for five in captions for text in five])
     labels = np.repeat(np.arange(len(photos)), len(captions[0]))
     return {
         "photographs": len(photos),
@@ -173,14 +175,9 @@ def _embed_photos(model: PhotoToPoem, photos: Photos) -> torch.Tensor:
     return torch.cat(points)
 
 
-def _nearest(writer: Writer, captions: list[list[str]], of_poems: list[str]) -> NDArray[np.int64]:
+def _nearest(photo_captions: NDArray[np.float32], poem_captions: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the ``1 + REFERENCES`` poems whose captions are nearest to each photograph's, nearest first."""
-    points = (
-        writer.embed([text for texts in captions for text in texts])
-        .reshape(len(captions), len(captions[0]), -1)
-        .mean(1)
-    )
-    nearest: NDArray[np.int64] = np.argsort(-points @ writer.embed(of_poems).T, axis=1)[:, : 1 + REFERENCES]
+    nearest: NDArray[np.int64] = np.argsort(-photo_captions @ poem_captions.T, axis=1)[:, : 1 + REFERENCES]
     return nearest
 
 
@@ -202,9 +199,7 @@ def main(
         raise typer.Exit(1) from error
     typer.echo(markdown(result))
     if out is not None:
-        staging = out.with_name(out.name + ".tmp")
-        staging.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        staging.replace(out)
+        write_atomically(out, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

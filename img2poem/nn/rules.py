@@ -82,14 +82,14 @@ class Rules(nn.Module):
     def _without_repeats(self, log_probs: Tensor, tokens: Tensor, step: Tensor, options: RowOptions) -> Tensor:
         """Divide the probability of words by the repetition penalty for each use; ban stutters and seen n-grams."""
         nothing = torch.zeros_like(log_probs)
-        uses = nothing.scatter_add(1, tokens, torch.ones_like(tokens, dtype=log_probs.dtype))
+        ones = torch.ones_like(tokens, dtype=log_probs.dtype)
+        uses = nothing.scatter_add(1, tokens, ones)
         log_probs = log_probs - uses * self.penalised * options.repetition_penalty.log().unsqueeze(1)
         # No word follows itself, over a line break either: a guided decoder stutters the photograph's first noun.
         previous, earlier = (tokens.gather(1, (step - k).clamp(min=0).expand(tokens.shape[0], 1)) for k in (1, 2))
         last = torch.where(previous == NEWLINE, earlier, previous)
-        stutter = nothing.scatter(1, last, torch.ones_like(uses[:, :1])) * self.penalised
-        off = (options.repetition_penalty == 1).unsqueeze(1)
-        log_probs = torch.where((stutter > 0) & ~off, NEVER, log_probs)
+        stutter = nothing.scatter(1, last, ones[:, :1]) * self.penalised > 0
+        log_probs = torch.where(stutter & (options.repetition_penalty != 1).unsqueeze(1), NEVER, log_probs)
 
         # repeats[i]: the k tokens before place i are the last k tokens, for k = 1, 2, ... in turn.
         count = tokens.shape[1]
@@ -104,5 +104,5 @@ class Rules(nn.Module):
         # Places that repeat nothing point at PAD, which is never allowed anyway. Newline and end are
         # never banned: a line that has reached its limit must be able to break.
         repeats = repeats & (tokens > NEWLINE)
-        ban = nothing.scatter(1, torch.where(repeats, tokens, PAD), torch.ones_like(uses[:, :1]).expand(-1, count))
+        ban = nothing.scatter(1, torch.where(repeats, tokens, PAD), ones)
         return torch.where(ban > 0, NEVER, log_probs)
