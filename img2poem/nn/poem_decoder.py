@@ -38,7 +38,6 @@ class PoemDecoder(nn.Module):
             batch_first=True,
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
-        self.dropout = nn.Dropout(config.dropout)
         self.bottleneck = nn.Linear(config.hidden_dim + config.context_dim, config.token_dim)
         self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
         nn.init.normal_(self.token_embedding.weight, std=config.token_dim**-0.5)
@@ -51,13 +50,13 @@ class PoemDecoder(nn.Module):
     def init(self, embedding: Tensor) -> Tensor:
         """``float32 [B, embedding_dim]`` to the first ``hidden``, ``float32 [B, state_dim]``."""
         # A zero embedding stands for no photograph, in training too.
-        return torch.cat([self._first(embedding), self._first(torch.zeros_like(embedding))], dim=-1)
+        return torch.cat([self.first(embedding), self.first(torch.zeros_like(embedding))], dim=-1)
 
     def step(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One token: ``int64 [B]``, ``float32 [B, state_dim]`` to guided ``logits [B, V]``, next ``hidden``."""
         # The two runs of a row side by side, as rows of one batch.
         both, width = token.unsqueeze(1).expand(-1, 2).flatten(), self.state_dim // 2
-        logits, after = self._step(both, hidden.reshape(-1, width))
+        logits, after = self.advance(both, hidden.reshape(-1, width))
         given, alone = logits.log_softmax(-1).view(-1, 2, logits.shape[-1]).unbind(1)
         gain = self.config.guidance * (given - alone)
         # Fading over the last nat: a hard edge would turn rounding into other tokens.
@@ -65,11 +64,12 @@ class PoemDecoder(nn.Module):
         guided = given + gain.clamp(max=0) + gain.clamp(min=0) * plausible
         return guided, after.reshape(-1, self.state_dim)
 
-    def _first(self, embedding: Tensor) -> Tensor:
+    def first(self, embedding: Tensor) -> Tensor:
+        """``float32 [B, embedding_dim]`` to the first state of one run, half of ``hidden``."""
         return torch.cat([torch.tanh(self.initial(embedding)), torch.tanh(self.context(embedding))], dim=-1)
 
-    def _step(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of one run.
+    def advance(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of one run, unguided: ``int64 [B]`` and its state to ``logits [B, V]`` and the next state.
 
         The GRU cell is written out, in PyTorch's order of gates (reset, update, new; the reset gate
         applied after the hidden-to-hidden product), so that its export does not depend on how an
@@ -87,21 +87,31 @@ class PoemDecoder(nn.Module):
             new = torch.tanh(new_x + reset * new_h)
             x = new + update * (h - new)
             after.append(x)
-        return self._logits(x, context), torch.cat([*after, context], dim=-1)
+        logits = F.linear(self._features(x, context), self.token_embedding.weight, self.output_bias)
+        return logits, torch.cat([*after, context], dim=-1)
 
     def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
         """Teacher forcing, unguided: ``int64 [B, T]``, ``float32 [B, embedding_dim]`` to ``logits [B, T, V]``.
 
         Rows of zeros in ``embedding`` stand for no photograph.
         """
-        hidden = self._first(embedding)
+        return F.linear(self.features(tokens, embedding), self.token_embedding.weight, self.output_bias)
+
+    def features(self, tokens: Tensor, embedding: Tensor) -> Tensor:
+        """What the output layer reads, ``[B, T, token_dim]``; arguments as in :meth:`forward`."""
+        hidden = self.first(embedding)
         layers, context = hidden[:, : -self.config.context_dim], hidden[:, -self.config.context_dim :]
         context = context.unsqueeze(1).expand(-1, tokens.shape[1], -1)
-        x = torch.cat([self.dropout(self.token_embedding(tokens)), context], dim=-1)
+        x = torch.cat([self._dropped(self.token_embedding(tokens)), context], dim=-1)
         first = layers.view(-1, self.config.layers, self.config.hidden_dim).transpose(0, 1).contiguous()
         output, _ = self.gru(x, first)
-        return self._logits(self.dropout(output), context)
+        return self._features(self._dropped(output), context)
 
-    def _logits(self, output: Tensor, context: Tensor) -> Tensor:
-        x = self.bottleneck(torch.cat([output, context], dim=-1))
-        return F.linear(self.dropout(x), self.token_embedding.weight, self.output_bias)
+    def _features(self, output: Tensor, context: Tensor) -> Tensor:
+        return self._dropped(self.bottleneck(torch.cat([output, context], dim=-1)))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        """Dropout with one mask for all steps of a row (Gal and Ghahramani 2016): better for a GRU, and far cheaper."""
+        if not self.training:
+            return x
+        return x * F.dropout(torch.ones_like(x[:, :1]), self.config.dropout)

@@ -1,4 +1,4 @@
-"""The whole training on a handful of made records in the original file formats."""
+"""A handful of made records in the original file formats, and the commands that train on them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ import sys
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from img2poem.nn.model import load_package
-from img2poem.package import load_config
-
-from .conftest import ROOT, encoded
+from ..conftest import ROOT, encoded
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "grey", "brown", "white")
 VERSE = "the {0} sea is {1} and i am here\nwith all the {1} stars of night\nand you are in my {1} heart\n"
@@ -37,7 +33,7 @@ def archive(path: Path, files: dict[str, bytes]) -> None:
             tar.addfile(member, io.BytesIO(data))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Plain colours as photographs, with captions, scenes and ratings that name or follow the colour."""
     root = tmp_path_factory.mktemp("data")
@@ -55,7 +51,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = csv.writer(file)
         rows.writerow(["file", "valence", "arousal"])
         rows.writerows([f"{i}.jpg", 1 + i % 6, 7 - i % 6] for i in range(80))
-    multim = [{"id": i, "poem": verse(c, i), "caption": f"a {c} picture"} for i, c in enumerate(COLOURS * 8)]
+    multim = [
+        {"id": i, "poem": verse(c, i), "image_url": f"http://localhost/{i}.jpg", "caption": f"a {c} picture"}
+        for i, c in enumerate(COLOURS * 8)
+    ]
     (root / "multim_poem.json").write_text(json.dumps(multim))
     (root / "unim_poem_part.json").write_text(json.dumps([{"id": i, "poem": verse("old", i)} for i in range(40)]))
     with lzma.open(root / "public_domain_poems.jsonl.xz", "wt") as file:
@@ -64,34 +63,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def train(data: Path, folder: Path, tokens: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "training.all", "--data", str(data), "--work", str(folder / "runs")]
-    command += ["--out", str(folder / "small"), "--tokens", str(tokens)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+def command(module: str, data: Path, work: Path, *options: str) -> list[str]:
+    """Return the command of a stage on the CPU."""
+    known = ["--data", str(data), "--work", str(work), "--accelerator", "cpu"]
+    return [sys.executable, "-m", f"training.{module}", *known, *options]
 
 
-def test_training_writes_a_package_and_resumes(data: Path, tmp_path: Path) -> None:
-    first = train(data, tmp_path, tokens=20_000)
-    assert first.returncode == 0, first.stderr
-    config = load_config(tmp_path / "small")
-    assert config.name == "small" and config.scene_classes == list(COLOURS)
-    assert config.metrics["scene_top1"] > 0.6, "eight plain colours are told apart far better than by chance (0.125)"
-    assert (tmp_path / "small" / "MODEL_CARD.md").read_text().startswith("# small")
-    model, _ = load_package(tmp_path / "small")
-    assert all(np.isfinite(p.detach().numpy()).all() for p in model.parameters())
+def run(module: str, data: Path, work: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a stage to its end."""
+    return subprocess.run(command(module, data, work, *options), cwd=ROOT, capture_output=True, text=True, timeout=500)
 
-    command = [sys.executable, "-m", "training.evaluate", "--data", str(data), "--weights", str(tmp_path / "small")]
-    command += ["--out", str(tmp_path / "figures.json"), "--limit", "16", "--best-of", "2"]
-    measured = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
-    assert measured.returncode == 0, measured.stderr
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures["photographs"] == len(figures["poems"]) == 16
-    assert {"greedy", "beam", "sampled", "best of 2"} < figures["systems"].keys()
-    assert figures["systems"]["human, at random"]["copied_lines"] > 0.5, "most of these human poems are learned ones"
-    assert all(row["best of 2"] for row in figures["poems"]) and "| best of 2 |" in measured.stdout
 
-    again = train(data, tmp_path, tokens=40_000)
-    assert again.returncode == 0, again.stderr
-    assert "resumed at 2" in again.stdout
-    better = load_config(tmp_path / "small").metrics["nats_a_token_by_poem"]
-    assert better < config.metrics["nats_a_token_by_poem"]
+@pytest.fixture(scope="session")
+def aligned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder with everything before the generator."""
+    work = tmp_path_factory.mktemp("work")
+    for stage, options in {"scene": (), "sentiment": ("--epochs", "4"), "alignment": ("--epochs", "8")}.items():
+        done = run(stage, data, work, *options)
+        assert done.returncode == 0, done.stderr
+    return work

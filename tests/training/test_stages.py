@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ..conftest import ROOT
+from .conftest import command, run
+
+EPOCHS = ("--epochs", "4", "--epoch-batches", "4", "--batch", "16")
+
+
+def test_a_generator_killed_between_epochs_ends_as_one_that_was_not(data: Path, aligned: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for work in (whole, cut):
+        shutil.copytree(aligned, work)
+    done = run("generator", data, whole, *EPOCHS)
+    assert done.returncode == 0, done.stderr
+
+    process = subprocess.Popen(
+        command("generator", data, cut, *EPOCHS), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 2/4" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    resumed = run("generator", data, cut, *EPOCHS)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from" in resumed.stdout and "epoch 4/4" in resumed.stdout and "epoch 1/4" not in resumed.stdout
+    wanted, found = (load_file(work / "lite" / "generator" / "result.safetensors") for work in (whole, cut))
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor)
+    assert list((whole / "lite" / "generator" / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_a_finished_stage_is_not_trained_again_unless_its_settings_change(data: Path, aligned: Path) -> None:
+    result = aligned / "lite" / "sentiment" / "result.safetensors"
+    before = result.stat().st_mtime_ns
+    assert run("sentiment", data, aligned, "--epochs", "4").returncode == 0
+    assert result.stat().st_mtime_ns == before
+    assert "sentiment_valence_r" in run("sentiment", data, aligned, "--epochs", "5").stdout
+    assert result.stat().st_mtime_ns != before
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data: Path, aligned: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(aligned, work)
+    process = subprocess.Popen(
+        command("generator", data, work, "--epochs", "500", "--epoch-batches", "2", "--batch", "8"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    for line in process.stdout:
+        if "epoch 2/" in line:
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr.read().strip().endswith("training: interrupted; run again to go on from the last checkpoint")
+    assert list((work / "lite" / "generator").rglob("last.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "status", "told"),
+    [
+        ("alignment", ("--limit", "50"), 2, "--limit must be 100 or more"),
+        ("generator", (), 1, "run first: python -m training.scene"),
+        ("scene", ("--model", "resnet50", "--backbones", "/nowhere.pth"), 1, "/nowhere.pth"),
+    ],
+)
+def test_wrong_options_say_what_to_do(
+    data: Path, tmp_path: Path, stage: str, options: tuple[str, ...], status: int, told: str
+) -> None:
+    failed = run(stage, data, tmp_path / "work", *options)
+    assert failed.returncode == status
+    assert told in " ".join(failed.stderr.split()) and "Traceback" not in failed.stderr
+
+
+def test_missing_data_and_a_damaged_result_are_named(data: Path, aligned: Path, tmp_path: Path) -> None:
+    missing = run("scene", tmp_path, tmp_path / "work")
+    assert missing.returncode == 1 and "multim_poem.json" in missing.stderr and "Traceback" not in missing.stderr
+
+    work = tmp_path / "damaged"
+    shutil.copytree(aligned, work)
+    result = work / "lite" / "alignment" / "result.safetensors"
+    result.write_bytes(result.read_bytes()[:-100])
+    damaged = run("generator", data, work)
+    assert damaged.returncode == 1 and str(result) in damaged.stderr and "delete it" in damaged.stderr

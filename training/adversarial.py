@@ -1,0 +1,223 @@
+"""Adversarial stage: the decoder against two discriminators, by policy gradient (Liu et al. 2018, section 4).
+
+    python -m training.adversarial --data ../shared/data [--multi-modal 0.8 --style 0.2 --alignment 0 ...]
+
+The decoder samples poems about training photographs. A multi-modal discriminator (paired, unpaired, generated)
+sees photograph and poem; a style discriminator (poetic, disordered lines, prose, generated) the poem alone. What
+a line is worth is judged by rollouts that finish the poem after it, against what the photograph's other samples
+are worth, and learned by REINFORCE; likelihood is mixed in so that the language does not collapse. The best epoch
+is chosen by relevance, diversity and likelihood on validation photographs and texts; ``kept`` says whether it beats
+the decoder that the stage began with, and a package takes it only then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from img2poem import metrics
+from img2poem.decoding import Sampling
+from img2poem.text import BOS, NEWLINE, PAD
+
+from .alignment import AlignmentData, embed_photos
+from .conditions import Mixture
+from .corpus import photo_rows
+from .fitting import Result, Stage, once
+from .generator import held_out_nats, likelihood_loss, step_seed
+from .judge import Judge, Weights, human_texts
+from .parts import Parts, trained
+from .rollout import Samples, finish, line_ends, sample
+from .run import Run, fingerprint, main
+from .texts import TextBatches, Texts
+from .writing import Writer
+
+_SCORE = "validation/score"
+
+
+@dataclass(frozen=True)
+class AdversarialSettings:
+    """Hyper-parameters of the adversarial stage."""
+
+    epochs: int = 12
+    """Epochs at most; 0 leaves the decoder as the generator stage made it."""
+    epoch_batches: int = 20
+    """Policy steps an epoch."""
+    photos: int = 16
+    """Photographs a step."""
+    samples: int = 4
+    """Poems sampled about each of them; what the others are worth is a poem's baseline."""
+    max_tokens: int = 64
+    """Longest sample."""
+    multi_modal: float = 0.8
+    """Weight of the multi-modal discriminator in the reward."""
+    style: float = 0.2
+    """Weight of the style discriminator in the reward."""
+    alignment: float = 0.0
+    """Weight of the cosine of poem and photograph in the reward; not in the paper."""
+    likelihood: float = 1.0
+    """Weight of the likelihood loss beside the policy's."""
+    learning_rate: float = 2e-4
+    """Of the decoder."""
+    discriminator_learning_rate: float = 5e-4
+    """Of the discriminators."""
+    discriminator_start: int = 100
+    """Steps that the discriminators learn alone first."""
+    batch: int = 128
+    """Human texts a step for the likelihood; half as many for the discriminators."""
+    captions: float = 0.25
+    """Share of captions among the texts of the likelihood."""
+    modern: float = 0.8
+    """Share of the modern collections among the poems of the likelihood."""
+    conditions: Mixture = field(default_factory=Mixture)
+    """How often a text is learned under which condition."""
+    validation_photos: int = 96
+    """Validation photographs that each epoch is judged on."""
+    patience: int | None = None
+    """Epochs without gain before it stops; none: never, the best epoch is kept anyway."""
+
+
+class AdversarialTraining(L.LightningModule):
+    """Decoder and discriminators, each with its optimizer."""
+
+    def __init__(self, parts: Parts, data: AlignmentData, texts: Texts, settings: AdversarialSettings) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        config = parts.model.config
+        self.settings, self.texts = settings, texts
+        self.decoder = parts.model.poem_decoder
+        self.judge = Judge(parts.model.poem_encoder, config.decoder.vocabulary_size, config.embedding_dim)
+        self._weights = Weights(settings.multi_modal, settings.style, settings.alignment)
+        shown = set(texts.conditions.depicted.nonzero().flatten().tolist())
+        self._depicted = [i for i in texts.modern + texts.classic if i in shown] or texts.modern
+        self._writer = Writer(parts.model, parts.tokenizer)
+        rows = photo_rows(data.photo_names, "validation")[: settings.validation_photos]
+        self._photos = embed_photos(parts.model.image_encoder, data.photo_features(torch.tensor(rows)))
+        self._captions = [data.photo_captions[i] for i in rows]
+
+    def on_train_start(self) -> None:
+        if self.current_epoch == 0:
+            for _ in range(self.settings.discriminator_start):
+                photos = self._draw_photos()
+                self._discriminate(photos, sample(self.decoder.eval(), photos, self.settings.max_tokens).tokens)
+
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        torch.manual_seed(step_seed(self, index))
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        s = self.settings
+        batches = TextBatches(self.texts, s.conditions, s.epoch_batches, s.batch, s.modern, s.captions, step_seed(self))
+        return DataLoader(batches, batch_size=None)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        photos = self._draw_photos()
+        self.decoder.eval()
+        samples = sample(self.decoder, photos, self.settings.max_tokens)
+        advantage, reward = self._advantage(photos, samples)
+        policy = policy_loss(self.decoder, photos, samples.tokens, advantage)
+        self.decoder.train()
+        likelihood = likelihood_loss(self.decoder, *batch)
+        optimizer = cast(list[Any], self.optimizers())[0]
+        optimizer.zero_grad()
+        self.manual_backward(policy + self.settings.likelihood * likelihood)
+        self.clip_gradients(optimizer, 1.0, "norm")
+        optimizer.step()
+        judged = self._discriminate(photos, samples.tokens)
+        self.log_dict({"train/nats": likelihood, "train/reward": reward, "train/discriminators": judged}, prog_bar=True)
+
+    def validation_step(self, batch: Tensor, index: int) -> None:
+        for name, value in self.measure().items():
+            self.log(f"validation/{name}", value, prog_bar=name == "score")
+
+    def measure(self) -> dict[str, float]:
+        """Return relevance, diversity and likelihood of the decoder, and the score that chooses among epochs."""
+        self.eval()
+        poems = self._writer.sampled(self._photos, Sampling())
+        relevance = metrics.caption_retrieval(poems, self._captions).recall_at_10
+        distinct = metrics.distinct(poems, 2)
+        nats = held_out_nats(self.decoder, self.texts)["nats_a_token_by_nothing"]
+        # A tenth of a nat more a token costs as much as a tenth of relevance or of diversity gains.
+        return {"caption_r10": relevance, "distinct_2": distinct, "nats": nats, "score": relevance + distinct - nats}
+
+    def configure_optimizers(self) -> Any:
+        s = self.settings
+        return [
+            torch.optim.AdamW(self.decoder.parameters(), lr=s.learning_rate, weight_decay=0.0),
+            torch.optim.AdamW(self.judge.parameters(), lr=s.discriminator_learning_rate, weight_decay=0.01),
+        ]
+
+    def _draw_photos(self) -> Tensor:
+        """Return embeddings of training photographs ``[photos * samples, D]``, each ``samples`` times in a row."""
+        photos = self.texts.conditions.photos
+        rows = torch.randint(len(photos), (self.settings.photos,))
+        return photos[rows].repeat_interleave(self.settings.samples, 0).to(self.device)
+
+    def _advantage(self, photos: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
+        """Return what each token's line is worth beyond the photograph's other samples, ``[B, T]``, and the mean."""
+        tokens, limit = samples.tokens, self.settings.max_tokens
+        worth = self.judge.reward(photos, tokens, self._weights)
+        siblings = worth.view(-1, self.settings.samples)
+        others = (siblings.sum(1, keepdim=True) - siblings) / max(1, self.settings.samples - 1)
+        line = (tokens == NEWLINE).cumsum(1) - (tokens == NEWLINE).long()
+        by_line = worth.unsqueeze(1).repeat(1, int(line.max()) + 1)
+        rows, places = line_ends(tokens[:, :-1])
+        if len(rows):
+            ends = finish(self.decoder, samples, rows, places, limit)
+            by_line[rows, line[rows, places]] = self.judge.reward(photos[rows], ends, self._weights)
+        advantage = by_line - others.reshape(-1, 1)
+        return (advantage / (advantage.std() + 1e-6)).gather(1, line), worth.mean()
+
+    def _discriminate(self, photos: Tensor, generated: Tensor) -> Tensor:
+        human = human_texts(self.texts, self._depicted, self.settings.batch // 2)
+        loss = self.judge.loss(type(human)(*(tensor.to(self.device) for tensor in human)), photos, generated)
+        optimizer = cast(list[Any], self.optimizers())[1]
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss.detach()
+
+
+def policy_loss(decoder: Any, photos: Tensor, tokens: Tensor, advantage: Tensor) -> Tensor:
+    """REINFORCE (Williams 1992): mean over tokens of minus the advantage times the log-probability.
+
+    Args:
+        decoder: the policy, unguided.
+        photos: float32 ``[B, D]``.
+        tokens: int64 ``[B, T]``, what was sampled, padded.
+        advantage: float32 ``[B, T]``.
+    """
+    begun = torch.cat([torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]], dim=1)
+    chosen = decoder(begun, photos).float().log_softmax(-1).gather(2, tokens.unsqueeze(2)).squeeze(2)
+    real = tokens != PAD
+    return -(advantage * chosen)[real].mean()
+
+
+def train(run: Run, settings: AdversarialSettings) -> Result:
+    """Train the generator stage's decoder further; the metric ``kept`` is 1 where it gained."""
+    parts = Parts.after(run, "scene", "sentiment", "alignment", "generator")
+    stage = Stage(run, "adversarial", fingerprint(parts.sources(), settings))
+    if (found := stage.finished()) is not None:
+        return found
+    data = AlignmentData.load(parts)
+    module = AdversarialTraining(parts, data, Texts.load(parts, data), settings)
+    before = module.measure()
+    print(f"adversarial: before {_rounded(before)}", flush=True)
+    if settings.epochs:
+        stage.fit(module, None, once(), settings.epochs, _SCORE, "max", settings.patience)
+    after = module.measure()
+    figures = {f"before_{name}": value for name, value in before.items()}
+    figures |= {f"after_{name}": value for name, value in after.items()}
+    kept = float(after["score"] > before["score"])
+    return stage.finish(trained(parts.model, "adversarial"), {**_rounded(figures), "kept": kept})
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in values.items()}
+
+
+if __name__ == "__main__":
+    main(AdversarialSettings, train, __doc__)

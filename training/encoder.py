@@ -1,0 +1,180 @@
+"""Scene and sentiment stage: one encoder's adapter and output layer, and its backbone where it has its own.
+
+An encoder that shares the object encoder's trunk learns from cached features of it; one with a trunk of its
+own learns from photographs, mirrored at random, and tunes the trunk's last blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from img2poem.datasets.splits import split_of
+from img2poem.images import decode
+from img2poem.nn.image_encoder import EncoderHead, ImageEncoder
+
+from .features import PhotoSource, photos_of, trunk_features
+from .fitting import Result, Stage, schedule
+from .parts import Parts, trained
+from .pretrained import load_backbone
+from .run import Run, fingerprint
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Hyper-parameters of an encoder's training; the defaults suit the scene encoder."""
+
+    epochs: int = 12
+    """Epochs at most."""
+    batch: int = 256
+    """Photographs a batch."""
+    learning_rate: float = 1e-3
+    """Peak of the one-cycle schedule, for adapter and output layer."""
+    trunk_learning_rate: float = 1e-4
+    """The same for a backbone of the encoder's own."""
+    tuned_layers: int = 20
+    """Parameter tensors at the end of a backbone of the encoder's own that are tuned; 0 leaves it as it is."""
+    weight_decay: float = 0.02
+    """AdamW's weight decay."""
+    dropout: float = 0.3
+    """Dropout before adapter and output layer."""
+    patience: int | None = 4
+    """Epochs without gain on the validation split before it stops; none: train to the last epoch and keep that."""
+
+
+@dataclass(frozen=True)
+class EncoderTask:
+    """What an encoder learns: sources, loss, metrics, and which of them decides."""
+
+    name: str
+    train: PhotoSource
+    test: PhotoSource | None  # None: the test split of ``train``
+    dtype: torch.dtype
+    loss: Callable[[Tensor, Tensor], Tensor]
+    metrics: Callable[[Tensor, Tensor], dict[str, float]]
+    monitor: str
+
+
+class EncoderTraining(L.LightningModule):
+    """An encoder's head, behind its trunk or behind features of it."""
+
+    def __init__(self, task: EncoderTask, settings: EncoderSettings, trunk: nn.Module, head: EncoderHead) -> None:
+        super().__init__()
+        self.task, self.settings, self.trunk, self.head = task, settings, trunk, head
+        self._outputs: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropout = self.settings.dropout
+        features, _ = self.head(F.dropout(self.trunk(x), dropout, self.training))
+        logits: Tensor = self.head.output(F.dropout(features, dropout, self.training))
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        loss = self.task.loss(self(batch[0]).float(), batch[1])
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        self._outputs.append((self(batch[0]).float(), batch[1]))
+
+    def on_validation_epoch_end(self) -> None:
+        predicted, wanted = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
+        self._outputs.clear()
+        self.log_dict({f"validation/{name}": value for name, value in self.task.metrics(predicted, wanted).items()})
+
+    def configure_optimizers(self) -> Any:
+        tuned = [p for p in self.trunk.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [{"params": list(self.head.parameters()), "lr": self.settings.learning_rate}]
+        if tuned:
+            groups.append({"params": tuned, "lr": self.settings.trunk_learning_rate})
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay)
+        return schedule(self, optimizer, [group["lr"] for group in groups])
+
+
+class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Photographs as normalised pixels, decoded when they are asked for, half of them mirrored in training."""
+
+    def __init__(self, encoder: ImageEncoder, photos: list[tuple[str, bytes, Any]], dtype: torch.dtype, mirror: bool):
+        self._encoder, self._photos, self._dtype, self._mirror = encoder, photos, dtype, mirror
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        _, data, label = self._photos[index]
+        pixels = decode(data, self._encoder.preprocessing.size)
+        x = self._encoder.normalise(torch.from_numpy(pixels)[None])[0]
+        if self._mirror and torch.rand(()) < 0.5:
+            x = x.flip(-1)
+        return x, torch.as_tensor(label).to(self._dtype)
+
+
+def train_encoder(parts: Parts, task: EncoderTask, settings: EncoderSettings) -> Result:
+    """Train one encoder of the model in place, or return what an earlier run made of it."""
+    encoder, run = parts.model.image_encoder, parts.run
+    config = encoder.encoders[task.name]
+    stage = Stage(run, task.name, fingerprint(parts.sources(), settings, task.train, config))
+    if (found := stage.finished()) is not None:
+        return found
+    own_trunk = config.trunk != "object"
+    head = cast(EncoderHead, encoder.heads[task.name])
+    trunk = encoder.trunks[config.trunk] if own_trunk else nn.Identity()
+    if own_trunk:
+        _start_trunk(run, task, trunk, settings.tuned_layers)
+    train, validation, test = _splits(parts, task, own_trunk)
+    if task.dtype.is_floating_point:
+        # Starting from the mean: rated photographs are few.
+        nn.init.zeros_(head.output.weight)
+        head.output.bias.data.copy_(torch.stack([y for _, y in train]).nanmean(0).nan_to_num(4.0))
+    module = EncoderTraining(task, settings, trunk, head)
+    batch = min(settings.batch, max(2, len(train) // 4))
+    loader = DataLoader(train, batch, shuffle=True, drop_last=True)
+    monitor = f"validation/{task.monitor}" if settings.patience else None
+    stage.fit(module, loader, DataLoader(validation, batch), settings.epochs, monitor, "max", settings.patience)
+    return stage.finish(trained(parts.model, task.name), _measured(module, test))
+
+
+def _start_trunk(run: Run, task: EncoderTask, trunk: nn.Module, tuned_layers: int) -> None:
+    source = str(run.places365) if task.name == "scene" and run.places365 else run.backbones
+    load_backbone(trunk, source)
+    parameters = list(trunk.parameters())
+    trunk.requires_grad_(False)
+    for parameter in parameters[len(parameters) - tuned_layers :]:
+        parameter.requires_grad_(True)
+
+
+def _splits(parts: Parts, task: EncoderTask, pixels: bool) -> tuple[Any, Any, Any]:
+    """Training, validation and test photographs; a source with a test part of its own trains on its test split too."""
+
+    def of(source: PhotoSource, wanted: tuple[str, ...], mirror: bool = False) -> Dataset[Any]:
+        if pixels:
+            photos = [photo for photo in photos_of(source, parts.run, parts.corpus) if split_of(photo[0]) in wanted]
+            return PhotoDataset(parts.model.image_encoder, photos, task.dtype, mirror)
+        arrays = trunk_features(parts, source, "object")
+        rows = np.array([i for i, name in enumerate(arrays["names"]) if split_of(str(name)) in wanted])
+        return TensorDataset(
+            torch.from_numpy(arrays["features"][rows]).float(), torch.from_numpy(arrays["labels"][rows]).to(task.dtype)
+        )
+
+    if task.test is None:
+        return of(task.train, ("train",), True), of(task.train, ("validation",)), of(task.train, ("test",))
+    everything = ("train", "validation", "test")
+    return of(task.train, ("train", "test"), True), of(task.train, ("validation",)), of(task.test, everything)
+
+
+@torch.inference_mode()
+def _measured(module: EncoderTraining, test: Dataset[Any]) -> dict[str, float]:
+    module.eval()
+    outputs = [(module(x), y) for x, y in DataLoader(test, 64)]
+    predicted, wanted = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+    return {
+        f"{module.task.name}_{name}": round(value, 4) for name, value in module.task.metrics(predicted, wanted).items()
+    }

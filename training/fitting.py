@@ -1,0 +1,194 @@
+"""How every stage trains: Lightning with checkpoints, resuming, early stopping, best-model selection, TensorBoard.
+
+A stage keeps in its folder ``last.ckpt`` (to go on from), ``best.ckpt``, TensorBoard's logs and, when it is
+done, ``result.safetensors``: what it trained, with its metrics and the fingerprint of all that it came from.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from img2poem.datasets.errors import MissingData
+
+from .run import Run
+
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", ".*does not have many workers.*")
+warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+warnings.filterwarnings("ignore", ".*`IterableDataset` has `__len__` defined.*")
+warnings.filterwarnings("ignore", ".*LeafSpec.*")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished stage leaves: its fingerprint, metrics, and tensors by name."""
+
+    fingerprint: str
+    metrics: dict[str, float]
+    tensors: dict[str, Tensor]
+
+
+class Stage:
+    """The folder of one stage.
+
+    Args:
+        run: of the stage.
+        name: of the stage.
+        fingerprint: of settings and everything earlier that decides the result.
+    """
+
+    def __init__(self, run: Run, name: str, fingerprint: str) -> None:
+        self.run, self.name, self.fingerprint = run, name, fingerprint
+        self.folder = run.root / name
+        self._path = self.folder / "result.safetensors"
+
+    def finished(self) -> Result | None:
+        """Return the result of an earlier run with the same fingerprint, if there is one."""
+        found = read_result(self._path) if self._path.exists() else None
+        return found if found and found.fingerprint == self.fingerprint else None
+
+    def finish(self, tensors: dict[str, Tensor], metrics: dict[str, float]) -> Result:
+        """Write the result, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        staging = self._path.with_suffix(".tmp")
+        save_file(tensors, staging, {"fingerprint": self.fingerprint, "metrics": json.dumps(metrics)})
+        staging.replace(self._path)
+        print(f"{self.name}: {metrics}", flush=True)
+        return Result(self.fingerprint, metrics, tensors)
+
+    def fit(
+        self,
+        module: L.LightningModule,
+        train: Any,
+        validation: Any,
+        epochs: int,
+        monitor: str | None,
+        mode: Literal["min", "max"] = "min",
+        patience: int | None = None,
+        gradient_clip: float | None = None,
+    ) -> None:
+        """Train ``module`` in place to its best epoch, going on from ``last.ckpt`` where there is one.
+
+        Args:
+            module: what to train.
+            train: data loader, or None where the module makes its own anew each epoch.
+            validation: data loader of what ``monitor`` is measured on.
+            epochs: at most.
+            monitor: logged value that decides which epoch is best; None keeps the last.
+            mode: whether a small or a large one is good.
+            patience: epochs without gain before it stops; None never stops early.
+            gradient_clip: largest norm of the gradient.
+        """
+        L.seed_everything(self.run.seed, verbose=False)
+        folder = self.folder / "checkpoints" / self.fingerprint
+        best = ModelCheckpoint(
+            folder, "best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False, verbose=False
+        )
+        callbacks: list[Callback] = [best, RichProgressBar() if sys.stdout.isatty() else _EpochLines(self.name)]
+        if monitor is not None and patience is not None:
+            callbacks.append(EarlyStopping(monitor, mode=mode, patience=patience))
+        trainer = L.Trainer(
+            accelerator=self.run.accelerator,
+            devices=self.run.devices,
+            strategy=self.run.strategy,
+            precision=precision(self.run),
+            max_epochs=epochs,
+            callbacks=callbacks,
+            logger=TensorBoardLogger(self.folder, name="tensorboard", version=self.fingerprint),
+            log_every_n_steps=20,
+            gradient_clip_val=gradient_clip,
+            reload_dataloaders_every_n_epochs=1 if train is None else 0,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stdout.isatty(),
+            num_sanity_val_steps=0,
+        )
+        module.train()  # Lightning leaves the modes as they are
+        last = folder / "last.ckpt"
+        resume = str(last) if last.exists() else None
+        if resume:
+            print(f"{self.name}: going on from {last}", flush=True)
+        try:
+            trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+        module.cpu().eval()
+
+
+class _EpochLines(Callback):
+    """One line an epoch, for logs, where a progress bar would be noise."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._started = name, time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        values = ", ".join(f"{key} {float(value):.4g}" for key, value in trainer.logged_metrics.items())
+        elapsed = time.monotonic() - self._started
+        print(
+            f"{self._name}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {elapsed:.0f} s, {values}",
+            flush=True,
+        )
+
+
+def precision(run: Run) -> Any:
+    """Return Lightning's precision for the run: bfloat16 where the hardware computes in it."""
+    if run.precision != "auto":
+        return run.precision
+    if run.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+def once() -> DataLoader[Any]:
+    """Return a loader of one batch, for a module whose validation step measures everything by itself."""
+    return DataLoader(TensorDataset(torch.zeros(1)))
+
+
+def schedule(
+    module: L.LightningModule, optimizer: torch.optim.Optimizer, peak: float | list[float], warmup: float = 0.1
+) -> Any:
+    """Return Lightning's configuration of a one-cycle learning rate over all steps of the training."""
+    steps = max(2, int(module.trainer.estimated_stepping_batches))
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps + 1, pct_start=warmup)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
+def load_prefixed(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
+    """Load into ``module`` the tensors whose names begin with ``prefix.``"""
+    start = f"{prefix}."
+    module.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+
+
+def read_result(path: Path) -> Result:
+    """Read the result of a finished stage.
+
+    Raises:
+        MissingData: the file is damaged, or not a stage's result.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        return Result(metadata["fingerprint"], json.loads(metadata["metrics"]), load_file(path))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise MissingData(
+            f"{path} is no stage's result, or damaged: {error}; delete it and run the stage again"
+        ) from error

@@ -1,0 +1,137 @@
+"""What adversarial training is judged by: both discriminators, what they learn from, and the reward they give."""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from img2poem.nn.discriminators import (
+    DISORDERED,
+    GENERATED,
+    PAIRED,
+    POETIC,
+    PROSE,
+    STYLE_GENERATED,
+    UNPAIRED,
+    MultiModalDiscriminator,
+    StyleDiscriminator,
+)
+from img2poem.nn.poem_encoder import PoemEncoder, pad
+from img2poem.text import BOS, EOS, NEWLINE, PAD
+
+from .alignment import CAPTIONS
+from .texts import Texts
+
+
+class Weights(NamedTuple):
+    """Weights of the reward's parts."""
+
+    multi_modal: float
+    style: float
+    alignment: float
+
+
+class Human(NamedTuple):
+    """Human texts for the discriminators; token ids without begin tokens, padded."""
+
+    photos: Tensor  # float32 [B, D]
+    points: Tensor  # float32 [B, D], the poems' embeddings
+    poems: Tensor  # int64 [B, T], that the photographs depict
+    disordered: Tensor  # int64 [B, T]
+    prose: Tensor  # int64 [B, T]
+
+
+class Judge(nn.Module):
+    """Both discriminators, with the frozen aligner by which the one sees what a poem is about."""
+
+    def __init__(self, aligner: PoemEncoder, vocabulary_size: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.multi_modal = MultiModalDiscriminator(vocabulary_size, embedding_dim)
+        self.style = StyleDiscriminator(vocabulary_size)
+        # In a list, so that what is frozen stays out of parameters and checkpoints.
+        self._aligner = [aligner]
+
+    @torch.no_grad()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the aligner's embeddings ``float32 [B, D]`` of poems ``int64 [B, T]`` without begin tokens."""
+        ids = torch.cat([torch.full_like(tokens[:, :1], BOS), tokens], dim=1)
+        aligner = self._aligner[0].to(tokens.device)
+        with torch.autocast(tokens.device.type, torch.bfloat16):
+            return aligner(ids, (ids != PAD).long()).float()
+
+    @torch.no_grad()
+    def reward(self, photos: Tensor, tokens: Tensor, weights: Weights) -> Tensor:
+        """Return what poems are worth, ``float32 [B]``: shares of being paired and poetic, and the cosine."""
+        self.eval()
+        points = self.embed(tokens)
+        paired = self.multi_modal(photos, points, tokens).float().softmax(-1)[:, PAIRED]
+        poetic = self.style(tokens).float().softmax(-1)[:, POETIC]
+        cosine = (photos * points).sum(-1)
+        return weights.multi_modal * paired + weights.style * poetic + weights.alignment * cosine
+
+    def loss(self, human: Human, photos: Tensor, generated: Tensor) -> Tensor:
+        """Cross-entropy of both discriminators on human texts and on poems generated about ``photos``."""
+        self.train()
+        multi_modal = [
+            (PAIRED, self.multi_modal(human.photos, human.points, human.poems)),
+            (UNPAIRED, self.multi_modal(human.photos.roll(1, 0), human.points, human.poems)),
+            (GENERATED, self.multi_modal(photos, self.embed(generated), generated)),
+        ]
+        style = [
+            (POETIC, self.style(human.poems)),
+            (DISORDERED, self.style(human.disordered)),
+            (PROSE, self.style(human.prose)),
+            (STYLE_GENERATED, self.style(generated)),
+        ]
+        return _cross_entropy(multi_modal) + _cross_entropy(style)
+
+
+def human_texts(texts: Texts, depicted: list[int], count: int) -> Human:
+    """Draw ``count`` poems of ``depicted`` with photographs that are near to them, and captions as prose."""
+    rows = torch.tensor([depicted[i] for i in torch.randint(len(depicted), (count,)).tolist()])
+    conditions = texts.conditions
+    near = conditions.near_photos[rows]
+    photos = conditions.photos[near.gather(1, torch.randint(near.shape[1], (count, 1))).squeeze(1)]
+    poems = [texts.rows[i][1:-1] for i in rows.tolist()]
+    shuffle = random.Random(int(torch.randint(2**31, ())))
+    first = texts.captions[0] + CAPTIONS * torch.randint(len(texts.captions) // CAPTIONS, (count,))
+    prose = [_joined([texts.rows[int(i) + k][1:-1] for k in range(CAPTIONS)]) for i in first]
+    return Human(
+        photos,
+        conditions.texts[rows],
+        _padded(poems),
+        _padded([_disordered(p, shuffle) for p in poems]),
+        _padded(prose),
+    )
+
+
+def _cross_entropy(parts: list[tuple[int, Tensor]]) -> Tensor:
+    labels = [torch.full((len(logits),), label, device=logits.device) for label, logits in parts]
+    return F.cross_entropy(torch.cat([logits for _, logits in parts]).float(), torch.cat(labels))
+
+
+def _disordered(tokens: list[int], shuffle: random.Random) -> list[int]:
+    """Return the lines of a poem in another order."""
+    lines: list[list[int]] = [[]]
+    for token in tokens:
+        if token == NEWLINE:
+            lines.append([])
+        else:
+            lines[-1].append(token)
+    shuffled = lines.copy()
+    while shuffled == lines and len(set(map(tuple, lines))) > 1:
+        shuffle.shuffle(shuffled)
+    return _joined(shuffled)
+
+
+def _joined(lines: list[list[int]]) -> list[int]:
+    joined = [token for line in lines for token in (*line, NEWLINE)]
+    return joined[:-1]
+
+
+def _padded(rows: list[list[int]]) -> Tensor:
+    return pad([[*row, EOS] for row in rows], PAD)[0]

@@ -1,0 +1,64 @@
+"""The architectures that can be trained, by name."""
+
+from __future__ import annotations
+
+from img2poem.package import (
+    ARCHITECTURE_VERSION,
+    DecoderConfig,
+    EncoderConfig,
+    ImageEncoderConfig,
+    PackageConfig,
+    PoemEncoderConfig,
+    Preprocessing,
+)
+
+EMBEDDING_DIM = 512
+VOCABULARY_SIZE = 10_240
+
+# The EfficientNet-lite checkpoints were trained on (x - 127) / 128; torchvision's on ImageNet's mean and deviation.
+LITE_PIXELS = Preprocessing(size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
+TORCHVISION_PIXELS = Preprocessing(size=224, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+
+def configuration(
+    model: str, name: str, poem_encoder: PoemEncoderConfig, scenes: list[str], guidance: float = 1.0
+) -> PackageConfig:
+    """Return the configuration of architecture ``model`` for a package called ``name``.
+
+    ``lite``: scene and sentiment encoder share the object encoder's trunk, one pass for all three.
+    ``resnet50``: three backbones, as Liu et al. 2018 have it.
+    """
+    encoders, pixels = _encoders(model, len(scenes))
+    return PackageConfig(
+        name=name,
+        architecture_version=ARCHITECTURE_VERSION,
+        embedding_dim=EMBEDDING_DIM,
+        preprocessing=pixels,
+        image_encoder=ImageEncoderConfig(encoders=encoders, projection_dim=768, dropout=0.3),
+        poem_encoder=poem_encoder,
+        decoder=DecoderConfig(
+            vocabulary_size=min(VOCABULARY_SIZE, poem_encoder.bert["vocab_size"]),
+            token_dim=256,
+            context_dim=256,
+            hidden_dim=512,
+            layers=1,
+            dropout=0.3,
+            max_tokens=96,
+            guidance=guidance,
+        ),
+        scene_classes=scenes,
+    )
+
+
+def _encoders(model: str, scenes: int) -> tuple[dict[str, EncoderConfig], Preprocessing]:
+    if model == "lite":
+        backbone, pixels = "efficientnet_lite0", LITE_PIXELS
+        trunks, adapter = ("object", "object", "object"), 256
+    else:
+        backbone, pixels = "resnet50", TORCHVISION_PIXELS
+        trunks, adapter = ("object", "scene", "sentiment"), 0
+    widths = {"object": (0, 1000), "scene": (adapter, scenes), "sentiment": (adapter, 2)}
+    return {
+        name: EncoderConfig(backbone, trunk=trunk, adapter_dim=width, outputs=outputs)
+        for trunk, (name, (width, outputs)) in zip(trunks, widths.items(), strict=True)
+    }, pixels

@@ -1,0 +1,62 @@
+"""From the stages' results to a model package.
+
+python -m training.package --data ../shared/data --out weights/lite [--decoder generator|adversarial]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from img2poem.nn.model import save_package
+from img2poem.package import PackageConfig
+
+from .card import model_card
+from .parts import Parts
+from .run import Run, main
+
+
+@dataclass(frozen=True)
+class PackageSettings:
+    """Where the package goes and which decoder it takes."""
+
+    out: Path = Path("weights/lite")
+    """Model package to write; replaced as a whole."""
+    decoder: Literal["generator", "adversarial"] = "adversarial"
+    """Stage whose decoder it takes."""
+
+    @property
+    def stages(self) -> list[str]:
+        """Return the stages that go into it."""
+        common = ["scene", "sentiment", "alignment", "generator"]
+        return common if self.decoder == "generator" else [*common, "adversarial"]
+
+
+def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None = None) -> PackageConfig:
+    """Write the package and return its configuration.
+
+    Raises:
+        MissingData: a stage has not been run yet.
+    """
+    parts = Parts.after(run, *settings.stages)
+    config = parts.model.config
+    config = PackageConfig(**{**vars(config), "name": settings.out.name})
+    config.metrics.update({stage: result.metrics for stage, result in parts.results.items()})
+    config.provenance.update(
+        {
+            "run": run.sources(),
+            "poems": len(parts.corpus.rows("train")),
+            "photographs": len(parts.corpus.captions),
+            "torch": torch.__version__.split("+")[0],
+            **(provenance or {}),
+        }
+    )
+    save_package(settings.out, parts.model, parts.tokenizer, config, model_card(config))
+    return config
+
+
+if __name__ == "__main__":
+    main(PackageSettings, pack, __doc__)

@@ -1,0 +1,101 @@
+"""The model that the stages fill part by part, with the corpus and tokenizer that belong to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from img2poem.datasets import photographs
+from img2poem.datasets.errors import MissingData
+from img2poem.nn.model import PhotoToPoem
+from img2poem.text import PoemTokenizer
+
+from .corpus import Corpus
+from .fitting import Result, load_prefixed, read_result
+from .models import configuration
+from .pretrained import load_backbone, minilm
+from .run import Run, fingerprint
+
+STAGES = ("scene", "sentiment", "alignment", "generator", "adversarial")
+
+
+@dataclass
+class Parts:
+    """Model, tokenizer and corpus of a run, and the results of the stages that went into the model."""
+
+    run: Run
+    model: PhotoToPoem
+    tokenizer: PoemTokenizer
+    corpus: Corpus
+    results: dict[str, Result] = field(default_factory=dict)
+
+    @classmethod
+    def after(cls, run: Run, *stages: str) -> Parts:
+        """Return the model with pretrained backbones and MiniLM, and what ``stages`` have trained so far.
+
+        Raises:
+            BadData: a file of the training data is missing or not in its format.
+            MissingData: a stage has not been run yet.
+        """
+        torch.manual_seed(run.seed)
+        corpus = Corpus.load(run.data, run.limit)
+        captions = corpus.photo_captions() + [r.caption for r in corpus.records if r.caption]
+        tokenizer, bert_config, bert = minilm(corpus.poem_texts(), captions)
+        config = configuration(run.model, run.model, bert_config, photographs.miniplaces_classes(run.data))
+        parts = cls(run, PhotoToPoem(config), tokenizer, corpus)
+        parts.model.poem_encoder.bert = bert
+        encoder = parts.model.image_encoder
+        if (classifier := load_backbone(encoder.trunks["object"], run.backbones)) is not None:
+            encoder.heads["object"].output = classifier
+        for stage in stages:
+            parts._take(stage)
+        parts.model.eval()
+        return parts
+
+    def tag(self, trunk: str) -> str:
+        """Return a name for the weights of a trunk, for caches of its features."""
+        backbone = self.model.image_encoder.encoders["object"].backbone
+        if trunk != "object":
+            return f"{backbone}-{trunk}-{self.results[trunk].fingerprint}"
+        return backbone if self.run.backbones == "pretrained" else f"{backbone}-{fingerprint(self.run.sources())}"
+
+    def sources(self) -> list[object]:
+        """Return what decides a stage's result beside its settings: the run and the earlier stages."""
+        return [self.run.sources(), sorted(result.fingerprint for result in self.results.values())]
+
+    def _take(self, stage: str) -> None:
+        path = result_path(self.run, stage)
+        if not path.exists():
+            raise MissingData(f"{path} is not there; run first: python -m training.{stage} --data {self.run.data}")
+        self.results[stage] = result = read_result(path)
+        for prefix, module in parts_of(self.model, stage).items():
+            load_prefixed(module, result.tensors, prefix)
+
+
+def result_path(run: Run, stage: str) -> Path:
+    """Return where a finished stage keeps its result."""
+    return run.root / stage / "result.safetensors"
+
+
+def parts_of(model: PhotoToPoem, stage: str) -> dict[str, nn.Module]:
+    """Return what a stage trains of the model, by the prefix of its tensors' names."""
+    encoder = model.image_encoder
+    if stage == "alignment":
+        return {"image": encoder.projection, "poem": model.poem_encoder.projection}
+    if stage in ("generator", "adversarial"):
+        return {"decoder": model.poem_decoder}
+    trunk = encoder.encoders[stage].trunk
+    own = {"trunk": encoder.trunks[trunk]} if trunk != "object" else {}
+    return {"head": encoder.heads[stage], **own}
+
+
+def trained(model: PhotoToPoem, stage: str) -> dict[str, Tensor]:
+    """Return the tensors of what a stage trains, by name."""
+    return {
+        f"{prefix}.{name}": tensor
+        for prefix, module in parts_of(model, stage).items()
+        for name, tensor in module.state_dict().items()
+    }

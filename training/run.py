@@ -1,0 +1,111 @@
+"""What every stage is told, and the command line that it is told by."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+import tyro
+from safetensors import SafetensorError
+
+from img2poem.errors import Img2PoemError
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where the data is, where to work, and on what."""
+
+    data: Path
+    """Folder of the training data."""
+    work: Path = Path("runs")
+    """Folder of checkpoints, logs and cached features; run again, a stage goes on from there."""
+    model: Literal["lite", "resnet50"] = "lite"
+    """Architecture: one EfficientNet-lite0 for all encoders, or three ResNet-50 as in the paper."""
+    backbones: str = "pretrained"
+    """ImageNet weights of the backbone: "pretrained", "none", or a file with torchvision's state dict."""
+    places365: Path | None = None
+    """File of the Places365 checkpoint that the scene encoder of resnet50 starts from."""
+    limit: int | None = None
+    """Use only so many photographs and poems of each collection: a run of minutes."""
+    seed: int = 0
+    """Seed of all random numbers."""
+    accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu, gpu, ..."""
+    devices: str = "auto"
+    """Lightning's devices: a number, a list as in 0,1, or auto."""
+    strategy: str = "auto"
+    """Lightning's strategy for several devices: auto, ddp, ..."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """Lightning's precision; auto is bf16-mixed where the hardware computes in it."""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 100:
+            raise ValueError(f"--limit must be 100 or more, not {self.limit}: a twentieth of it is the test split")
+
+    @property
+    def root(self) -> Path:
+        """Folder of this model's stages; a limited run has its own."""
+        name = self.model if self.limit is None else f"{self.model}-limit-{self.limit}"
+        return self.work / name
+
+    @property
+    def features(self) -> Path:
+        """Folder of cached features."""
+        return self.work / "features" if self.limit is None else self.root / "features"
+
+    def sources(self) -> dict[str, Any]:
+        """Return what of the run decides its results."""
+        return {"model": self.model, "backbones": self.backbones, "limit": self.limit, "seed": self.seed}
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return a short hash of JSON-like values and dataclasses: what a finished stage is recognised by."""
+    plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]  # type: ignore[arg-type]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Arguments(Generic[S]):
+    """Command line of one stage: the run's options and the stage's own, side by side."""
+
+    run: Run
+    stage: S
+
+
+def main(stage: type[S], work: Callable[[Run, S], Any], description: str | None) -> None:
+    """Run one stage from the command line, every field of its settings an option."""
+    with reporting():
+        options = tyro.cli(Arguments[stage], config=(tyro.conf.OmitArgPrefixes,), description=description)  # type: ignore[valid-type]
+        work(options.run, options.stage)
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Turn what goes wrong into one line that says what to do, with exit status 1, Ctrl-C into 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(_say("interrupted; run again to go on from the last checkpoint", 130)) from None
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise SystemExit(_say(f"out of memory: {error}; choose a smaller --batch", 1)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # torch has no type for it on the CPU
+            raise
+        raise SystemExit(_say(f"out of memory: {error}; choose a smaller --batch", 1)) from error
+    except (Img2PoemError, OSError, SafetensorError, ValueError) as error:
+        raise SystemExit(_say(str(error), 1)) from error
+
+
+def _say(message: str, status: int) -> int:
+    print(f"training: {message}", file=sys.stderr, flush=True)
+    return status
