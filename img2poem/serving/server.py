@@ -18,12 +18,14 @@ from ..errors import ServerError
 from . import wheel
 from .repository import verify
 from .settings import Ports, ServerSettings, reachable
-from .workers import Workers
+from .workers import Workers, wait_until_idle
 
 __all__ = ["Ports", "ServerSettings", "TritonServer"]
 
 #: Seconds between two looks at the processes of the models.
 _LOOK_EVERY = 1.0
+#: What Triton gives its models to end.
+_EXIT_SECONDS = 5
 #: Triton 2.51 takes 16 bytes of stack for each fragment of an HTTP body: with the usual 8 MiB, a photograph
 #: of 5 MB that curl sends ends it by SIGSEGV. Stacks are only reserved, not filled.
 _WITH_DEEP_STACKS = 'ulimit -s 1048576 2>/dev/null || ulimit -S -s "$(ulimit -H -s)"; exec "$@"'
@@ -56,6 +58,7 @@ class TritonServer:
         self.repository, self.ports, self.settings = repository, ports, settings
         self._log, self._log_path, self._ready_timeout = log, Path(os.devnull), ready_timeout
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_ready = False
         self._guard: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -112,6 +115,7 @@ class TritonServer:
                 )
             self._guard = _guard(self._process.pid)
             self._wait_until_ready(before)
+            self._is_ready = True
         except BaseException:
             self.stop()
             raise
@@ -133,20 +137,21 @@ class TritonServer:
                 raise ServerError(f"the process of {', '.join(dead)} died; Triton cannot replace it")
 
     def stop(self) -> None:
-        """Stop the server: by SIGTERM, letting requests in flight finish, by SIGKILL when they take too long."""
+        """Stop the server when requests in flight have finished, or the drain has taken too long."""
         try:
             if self._process is not None and self._process.poll() is None:
+                if self._is_ready:
+                    wait_until_idle(self._process.pid, self.settings.drain_timeout)
                 self._process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    # After the drain the server still has to end the processes of its models.
-                    self._process.wait(self.settings.drain_timeout + 10)
+                    self._process.wait(_EXIT_SECONDS + 10)
         finally:  # also when a second Ctrl-C cuts the wait short
             if self._process is not None:
                 # The Python backends are processes of their own in the server's session.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
-                self._process = None
+                self._process, self._is_ready = None, False
             if self._guard is not None:
                 self._guard.kill()
                 self._guard.communicate()
@@ -163,6 +168,7 @@ class TritonServer:
             f"--backend-directory={backends}",
             "--disable-auto-complete-config",
             "--allow-gpu-metrics=false",
+            f"--exit-timeout-secs={_EXIT_SECONDS}",
             *self.settings.arguments(self.ports, triton / "caches"),
         ]
 

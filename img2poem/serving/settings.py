@@ -138,7 +138,6 @@ class ServerSettings:
             *self._encryption(),
             *(f"--trace-config={setting}" for setting in self.trace),
             *self._cache(caches),
-            f"--exit-timeout-secs={max(1, round(self.drain_timeout))}",
         ]
 
     def _addresses(self, ports: Ports) -> list[str]:

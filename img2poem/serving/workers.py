@@ -5,8 +5,14 @@ Triton neither replaces one that died nor says so: its models stay "ready" and r
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+#: Seconds without computing after which no request is under way: the gaps between an ensemble's steps are
+#: of milliseconds.
+_QUIET = 0.5
 
 
 class Workers:
@@ -23,25 +29,50 @@ class Workers:
         Once is not enough: a model that is being unloaded ends its process too, and Triton collects it at once.
         """
         defunct = set()
-        for child, state in _children(self._server):
-            if state == "Z":
-                defunct.add(child)
-            elif child not in self._models and (model := _model_of(child)):
-                self._models[child] = model
+        for child in _children(self._server):
+            if child.state == "Z":
+                defunct.add(child.process)
+            elif child.process not in self._models and (model := _model_of(child.process)):
+                self._models[child.process] = model
         dead, self._suspects = defunct & self._suspects, defunct
         return sorted(self._models.get(child, f"process {child}") for child in dead)
 
 
-def _children(parent: int) -> Iterator[tuple[int, str]]:
-    """Yield id and state (``Z`` for dead and not collected) of each child process."""
+def wait_until_idle(server: int, timeout: float) -> None:
+    """Return when no model of the ``tritonserver`` process computes, or after ``timeout`` seconds.
+
+    For Triton, asked to end, refuses the remaining steps of an ensemble that is under way, and has no
+    measure of how many are.
+    """
+    deadline, quiet_since = time.monotonic() + timeout, time.monotonic()
+    before = _ticks(server)
+    while time.monotonic() < min(deadline, quiet_since + _QUIET):
+        time.sleep(0.05)
+        now = _ticks(server)
+        if now != before:
+            before, quiet_since = now, time.monotonic()
+
+
+def _ticks(server: int) -> int:
+    return sum(child.ticks for child in _children(server))
+
+
+class _Child(NamedTuple):
+    process: int
+    state: str  # Z: dead and not collected
+    ticks: int  # of processor time so far
+
+
+def _children(parent: int) -> Iterator[_Child]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            # The name stands in parentheses and may itself hold any character.
-            state, ppid = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:2]
+            stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue  # ended meanwhile
-        if int(ppid) == parent:
-            yield int(folder.name), state
+        # The name stands in parentheses and may itself hold any character.
+        fields = stat.rpartition(")")[2].split()
+        if int(fields[1]) == parent:
+            yield _Child(int(folder.name), fields[0], int(fields[11]) + int(fields[12]))
 
 
 def _model_of(process: int) -> str:
