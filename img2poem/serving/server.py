@@ -18,7 +18,7 @@ from ..errors import ServerError
 from . import wheel
 from .repository import verify
 from .settings import Ports, ServerSettings, reachable
-from .workers import Workers, wait_until_idle
+from .workers import Workers
 
 __all__ = ["Ports", "ServerSettings", "TritonServer"]
 
@@ -58,7 +58,7 @@ class TritonServer:
         self.repository, self.ports, self.settings = repository, ports, settings
         self._log, self._log_path, self._ready_timeout = log, Path(os.devnull), ready_timeout
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_ready = False
+        self._workers: Workers | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -115,7 +115,7 @@ class TritonServer:
                 )
             self._guard = _guard(self._process.pid)
             self._wait_until_ready(before)
-            self._is_ready = True
+            self._workers = Workers(self._process.pid)
         except BaseException:
             self.stop()
             raise
@@ -126,22 +126,21 @@ class TritonServer:
         Raises:
             ServerError: it ended with an error, or the process of one of its models did.
         """
-        assert self._process is not None
-        workers = Workers(self._process.pid)
+        assert self._process is not None and self._workers is not None
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 if code := self._process.wait(_LOOK_EVERY):
                     raise ServerError(f"tritonserver ended unexpectedly with {_meaning(code)}")
                 return
-            if dead := workers.dead():
+            if dead := self._workers.dead():
                 raise ServerError(f"the process of {', '.join(dead)} died; Triton cannot replace it")
 
     def stop(self) -> None:
         """Stop the server when requests in flight have finished, or the drain has taken too long."""
         try:
             if self._process is not None and self._process.poll() is None:
-                if self._is_ready:
-                    wait_until_idle(self._process.pid, self.settings.drain_timeout)
+                if self._workers is not None:
+                    self._workers.wait_until_idle(self.settings.drain_timeout)
                 self._process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(_EXIT_SECONDS + 10)
@@ -151,7 +150,7 @@ class TritonServer:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
-                self._process, self._is_ready = None, False
+                self._process = self._workers = None
             if self._guard is not None:
                 self._guard.kill()
                 self._guard.communicate()

@@ -16,15 +16,16 @@ _QUIET = 0.5
 
 
 class Workers:
-    """Looks after the children of a ``tritonserver`` process; call :meth:`dead` every second or so."""
+    """Looks after the children of a ``tritonserver`` process; made when all models are ready."""
 
     def __init__(self, server: int) -> None:
         self._server = server
         self._models: dict[int, str] = {}
         self._suspects: set[int] = set()
+        self.dead()  # while all are alive, to know which model each is
 
     def dead(self) -> list[str]:
-        """Return the models whose process was dead at this look and at the one before.
+        """Return the models whose process was dead at this look and at the one a second before.
 
         Once is not enough: a model that is being unloaded ends its process too, and Triton collects it at once.
         """
@@ -37,24 +38,21 @@ class Workers:
         dead, self._suspects = defunct & self._suspects, defunct
         return sorted(self._models.get(child, f"process {child}") for child in dead)
 
+    def wait_until_idle(self, timeout: float) -> None:
+        """Return when no model computes, or after ``timeout`` seconds.
 
-def wait_until_idle(server: int, timeout: float) -> None:
-    """Return when no model of the ``tritonserver`` process computes, or after ``timeout`` seconds.
+        For Triton, asked to end, refuses the remaining steps of an ensemble that is under way, and has no
+        measure of how many are.
+        """
+        deadline, quiet_since, before = time.monotonic() + timeout, time.monotonic(), self._ticks()
+        while time.monotonic() < min(deadline, quiet_since + _QUIET):
+            time.sleep(0.05)
+            now = self._ticks()
+            if now != before:
+                before, quiet_since = now, time.monotonic()
 
-    For Triton, asked to end, refuses the remaining steps of an ensemble that is under way, and has no
-    measure of how many are.
-    """
-    deadline, quiet_since = time.monotonic() + timeout, time.monotonic()
-    before = _ticks(server)
-    while time.monotonic() < min(deadline, quiet_since + _QUIET):
-        time.sleep(0.05)
-        now = _ticks(server)
-        if now != before:
-            before, quiet_since = now, time.monotonic()
-
-
-def _ticks(server: int) -> int:
-    return sum(child.ticks for child in _children(server))
+    def _ticks(self) -> int:
+        return sum(child.ticks for child in _children(self._server))
 
 
 class _Child(NamedTuple):
