@@ -125,7 +125,7 @@ def _ports(ports: Ports, settings: ServerSettings) -> Iterator[Finding]:
 
 
 def _memory(repository: Path) -> Iterator[Finding]:
-    sizes = [path.stat().st_size / _MIB for path in repository.rglob("model.*") if path.is_file()]
+    sizes = [path.stat().st_size / _MIB for path in repository.glob("*/*/model.*")]
     needed = _SERVER_MIB + sum(_MODEL_MIB + _MODEL_FACTOR * size for size in sizes)
     free = _available() / _MIB
     detail = f"{free:,.0f} MiB free, about {needed:,.0f} MiB needed for {len(sizes)} models"
