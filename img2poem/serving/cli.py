@@ -25,11 +25,13 @@ _WHERE, _SAFETY, _RUN, _WATCH = "Addresses", "Security", "Running", "Logs and tr
 def serve(
     repository: Annotated[Path, typer.Argument(help="Model repository to serve.")] = Path("triton_repo"),
     host: Annotated[
-        str, typer.Option(help="Address of gRPC; any but loopback opens the server.", rich_help_panel=_WHERE)
+        str, typer.Option(help="IPv4 address of gRPC; any but loopback opens the server.", rich_help_panel=_WHERE)
     ] = "127.0.0.1",
     http_host: Annotated[
         str,
-        typer.Option(help="Address of REST and metrics: plain text, requests of any size.", rich_help_panel=_WHERE),
+        typer.Option(
+            help="IPv4 address of REST and metrics: plain text, requests of any size.", rich_help_panel=_WHERE
+        ),
     ] = "127.0.0.1",
     http_port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of the REST protocol.", rich_help_panel=_WHERE)

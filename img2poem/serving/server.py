@@ -207,8 +207,7 @@ def taken_ports(ports: Ports, settings: ServerSettings) -> list[ServerError]:
 
 
 def _port_fault(host: str, port: int, option: str) -> ServerError | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: connections of an earlier one that are still closing do not count as use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

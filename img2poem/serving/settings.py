@@ -83,8 +83,8 @@ class ServerSettings:
     """How to run the server; the defaults are for one machine and its own users.
 
     Args:
-        host: address of gRPC.
-        http_host: address of REST and the metrics, which Triton serves in plain text and without a limit on
+        host: IPv4 address of gRPC.
+        http_host: that of REST and the metrics, which Triton serves in plain text and without a limit on
             the size of requests: open it to a proxy at most.
         tls: certificate and key for gRPC.
         api_key: opens the ``RESTRICTED`` interfaces to callers who send it; nobody can use them without.
@@ -111,6 +111,8 @@ class ServerSettings:
     verify: bool = True
 
     def __post_init__(self) -> None:
+        _check_address(self.host)
+        _check_address(self.http_host)
         # Triton splits the option at commas, colons and equals signs, and compares headers byte by byte.
         if self.api_key is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,}", self.api_key):
             raise InvalidOption("the key must have at least 16 letters, digits, - or _")
@@ -183,13 +185,17 @@ class ServerSettings:
 
 def is_loopback(host: str) -> bool:
     """Whether an address is reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return ipaddress.IPv4Address(host).is_loopback
 
 
 def reachable(host: str) -> str:
-    """Return ``host`` as it stands in a URL for a caller on this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{host}]" if ":" in host else host
+    """Return the address by which a caller on this machine reaches a server that listens on ``host``."""
+    return "127.0.0.1" if host == "0.0.0.0" else host
+
+
+def _check_address(host: str) -> None:
+    # Triton's REST takes no name, and its gRPC and REST want IPv6 addresses in two forms of their own.
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        raise InvalidOption(f"{host!r} is not an IPv4 address; 0.0.0.0 stands for all of this machine's") from None

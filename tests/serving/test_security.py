@@ -181,6 +181,8 @@ def test_a_message_above_what_grpc_takes(server: TritonServer, photos: list[byte
         {"api_key": "short"},
         {"api_key": "with a space and, a comma"},
         {"trace": ("rate",)},
+        {"host": "localhost"},
+        {"http_host": "::1"},
     ],
 )
 def test_settings_that_triton_would_misread(wrong: dict[str, object]) -> None:
@@ -196,8 +198,7 @@ def test_a_key_does_not_show() -> None:
     ("settings", "local"),
     [
         (ServerSettings(), True),
-        (ServerSettings(host="::1"), True),
-        (ServerSettings(host="localhost"), True),
+        (ServerSettings(host="127.8.0.1"), True),
         (ServerSettings(host="0.0.0.0"), False),
         (ServerSettings(http_host="10.0.0.1"), False),
     ],
