@@ -90,5 +90,8 @@ def test_metrics_count_every_step(traced: TritonServer, photos: list[bytes]) -> 
     before, client = counts(), client_of(traced)
     client.infer("img2poem_greedy", poem_inputs(photos[0], Greedy()))
     client.close()
-    grown = {model for model, count in counts().items() if count == before[model] + 1}
+    deadline, grown = time.monotonic() + 10, set()
+    while grown != STEPS and time.monotonic() < deadline:  # they are counted just after the answer has gone
+        time.sleep(0.05)
+        grown = {model for model, count in counts().items() if count == before[model] + 1}
     assert grown == STEPS
