@@ -162,8 +162,7 @@ def test_a_photograph_above_the_limit_over_grpc(server: TritonServer, photos: li
     assert server.pid == pid is not None
 
 
-def test_a_message_above_what_grpc_takes(server: TritonServer, photos: list[bytes]) -> None:
-    """The length in front of a message says 4 GB: refused before any of it is read."""
+def test_bytes_that_are_no_message_over_grpc(server: TritonServer, photos: list[bytes]) -> None:
     pid = server.pid
     with grpc.insecure_channel(f"127.0.0.1:{server.ports.grpc}") as channel:
         infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")

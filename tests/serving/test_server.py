@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from tritonclient.utils import np_to_triton_dtype
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from img2poem import BeamSearch, Img2Poem
 from img2poem.errors import BadRepository, ServerError
@@ -23,7 +23,7 @@ from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 from ..conftest import ROOT
 from .processes import gone, line_with, processes_of, started, workers_of
-from .requests import slow_poems
+from .requests import client_of, poem, slow_poems
 
 
 def contents(repository: Path) -> dict[str, bytes]:
@@ -62,6 +62,28 @@ def test_serve_finishes_what_is_in_flight_and_leaves_no_process(
     assert process.wait(30) == 0
     assert gone(copy, seconds=1)
     assert contents(copy) == before, "the server must not change its repository"
+
+
+def test_a_drain_ends_at_its_limit(repository: Path, photos: list[bytes]) -> None:
+    server = TritonServer(repository, Ports.free(), ServerSettings(drain_timeout=1))
+    server.start()
+    client = client_of(server)
+
+    def ask_until_refused() -> str:
+        while True:
+            try:
+                poem(client, photos[0])
+            except InferenceServerException as error:
+                return str(error)
+
+    refused = ThreadPoolExecutor().submit(ask_until_refused)
+    time.sleep(0.5)
+    assert not refused.done()
+    started_to_stop = time.monotonic()
+    server.stop()
+    assert time.monotonic() - started_to_stop >= 1 and server.pid is None
+    assert "UNAVAILABLE" in refused.result(30)
+    client.close()
 
 
 def test_a_stop_before_it_is_ready_leaves_no_process(copy: Path) -> None:
