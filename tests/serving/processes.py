@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def workers_of(repository: Path) -> dict[str, int]:
     """Process of each model that the Python backend runs."""
     found = _commands(repository)
     return {Path(arguments[1]).parts[-3]: pid for pid, arguments in found if arguments[0].endswith("_backend_stub")}
+
+
+@contextmanager
+def serving(repository: Path, ports: Ports, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """As :func:`started`, and stopped when the block fails before it did that itself."""
+    process = started(repository, ports, *more)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def started(repository: Path, ports: Ports, *more: str) -> subprocess.Popen[str]:
