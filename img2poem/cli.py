@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
-from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from . import __version__
 from .client import Img2Poem
+from .console import reporting
 from .decoding import MAX_BEAM_WIDTH, BeamSearch, Greedy, Sampling, Strategy
-from .errors import BadImage, Img2PoemError, InvalidOption
+from .errors import BadImage, InvalidOption
+from .serving.cli import serve
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -59,7 +58,7 @@ def write(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photograph.")] = False,
 ) -> None:
     """Write a poem about each photograph. Exit status 2 when a photograph could not be used."""
-    with _reporting():
+    with reporting():
         if engine is not None and url is not None:
             raise InvalidOption("give --engine or --url, not both")
         decoding = _strategy(strategy, beam_width, temperature, seed)
@@ -69,26 +68,7 @@ def write(
         raise typer.Exit(2)
 
 
-@app.command()
-def serve(
-    repository: Annotated[Path, typer.Argument(help="Model repository to serve.")] = Path("triton_repo"),
-    http_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the REST protocol.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the gRPC protocol.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prometheus metrics.")] = 8002,
-    log_file: Annotated[Path | None, typer.Option(help="Keep the server's own log in this file.")] = None,
-) -> None:
-    """Serve a model repository on the genuine Triton server, on 127.0.0.1, until Ctrl-C or SIGTERM."""
-    from .serving.server import Ports, TritonServer
-
-    with _reporting():
-        # SIGINT too: a shell starts what it runs in the background with that one ignored.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupted)
-        server = TritonServer(repository, Ports(http_port, grpc_port, metrics_port), log=log_file)
-        typer.echo(f"starting Triton on {repository} ...", err=True)
-        with _until_interrupted(), server:
-            typer.echo(f"ready: {server.grpc_url} {server.http_url} (Ctrl-C stops)", err=True)
-            server.wait()
+app.command()(serve)
 
 
 def _strategy(name: StrategyName, width: int | None, temperature: float | None, seed: int | None) -> Strategy:
@@ -125,28 +105,3 @@ def _write_one(poet: Img2Poem, photo: str, strategy: Strategy, as_json: bool, ti
         typer.echo((f"{photo}\n\n" if titled else "") + poem.text + "\n")
     sys.stdout.flush()
     return True
-
-
-@contextlib.contextmanager
-def _reporting() -> Iterator[None]:
-    """Turn our errors into one line and exit status 1 (2 for wrong options), Ctrl-C into 130."""
-    try:
-        yield
-    except Img2PoemError as error:
-        typer.echo(f"img2poem: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, InvalidOption) else 1) from error
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-@contextlib.contextmanager
-def _until_interrupted() -> Iterator[None]:
-    """End the block quietly on Ctrl-C and SIGTERM: for a server that is how it is meant to end."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-
-
-def _interrupted(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import BadRepository, MissingDependency, ServerError
+from ..errors import ServerError
+from . import wheel
+from .repository import verify
+from .settings import Ports, ServerSettings, reachable
+from .workers import Workers
 
-_BACKENDS = Path(__file__).parent / "backends"
+__all__ = ["Ports", "ServerSettings", "TritonServer"]
 
-
-@dataclass(frozen=True)
-class Ports:
-    """Where the server listens."""
-
-    http: int = 8000
-    grpc: int = 8001
-    metrics: int = 8002
-
-    @classmethod
-    def free(cls) -> Ports:
-        """Return three ports that nobody uses just now."""
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-        try:
-            return cls(*(s.getsockname()[1] for s in sockets))
-        finally:
-            for s in sockets:
-                s.close()
+#: Seconds between two looks at the processes of the models.
+_LOOK_EVERY = 1.0
+#: What Triton gives its models to end.
+_EXIT_SECONDS = 5
+#: Triton 2.51 takes 16 bytes of stack for each fragment of an HTTP body: with the usual 8 MiB, a photograph
+#: of 5 MB that curl sends ends it by SIGSEGV. Stacks are only reserved, not filled.
+_WITH_DEEP_STACKS = 'ulimit -s 1048576 2>/dev/null || ulimit -S -s "$(ulimit -H -s)"; exec "$@"'
 
 
 class TritonServer:
@@ -50,12 +37,12 @@ class TritonServer:
     Args:
         repository: what ``python -m export.all`` wrote.
         ports: must all be free.
-        host: address to listen on; loopback unless told otherwise.
-        log: file that takes the server's own log; a temporary one by default.
+        settings: addresses, encryption, limits; for this machine alone by default.
+        log: file that takes the server's own log, behind what it holds; a temporary one by default.
         ready_timeout: seconds until every model must be ready.
 
     Raises:
-        BadRepository: ``repository`` is not one.
+        BadRepository: ``repository`` is not one, or is not as it was exported.
         MissingDependency: the wheel is not installed, or has no stub for this Python.
         ServerError: a port is taken, or the server ended or did not become ready.
     """
@@ -64,25 +51,37 @@ class TritonServer:
         self,
         repository: Path,
         ports: Ports = Ports(),
-        host: str = "127.0.0.1",
+        settings: ServerSettings = ServerSettings(),
         log: Path | None = None,
         ready_timeout: float = 120.0,
     ) -> None:
-        self.repository, self.ports, self.host = repository, ports, host
-        self._log_path, self._ready_timeout = log, ready_timeout
+        self.repository, self.ports, self.settings = repository, ports, settings
+        self._log, self._log_path, self._ready_timeout = log, Path(os.devnull), ready_timeout
         self._process: subprocess.Popen[bytes] | None = None
+        self._workers: Workers | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def grpc_url(self) -> str:
         """Address for :class:`img2poem.Img2Poem`."""
-        return f"grpc://{self.host}:{self.ports.grpc}"
+        scheme = "grpcs" if self.settings.tls else "grpc"
+        return f"{scheme}://{reachable(self.settings.host)}:{self.ports.grpc}"
 
     @property
     def http_url(self) -> str:
         """Base address of the KServe v2 REST protocol."""
-        return f"http://{self.host}:{self.ports.http}"
+        return f"http://{reachable(self.settings.http_host)}:{self.ports.http}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Address of the Prometheus metrics."""
+        return f"http://{reachable(self.settings.http_host)}:{self.ports.metrics}/metrics"
+
+    @property
+    def pid(self) -> int | None:
+        """Process of ``tritonserver``; None when it is not running."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -95,30 +94,28 @@ class TritonServer:
 
     def start(self) -> None:
         """Start the server and return when every model is ready."""
-        check_repository(self.repository)
-        for option, port in (
-            ("--http-port", self.ports.http),
-            ("--grpc-port", self.ports.grpc),
-            ("--metrics-port", self.ports.metrics),
-        ):
-            _check_port(self.host, port, option)
+        if self.settings.verify:
+            verify(self.repository)
+        for fault in taken_ports(self.ports, self.settings):
+            raise fault
         self._folder = tempfile.TemporaryDirectory(prefix="img2poem-triton-")
         try:
-            folder = Path(self._folder.name)
-            wheel = _wheel()
-            _lay_out_backends(wheel, folder)
-            log_path = self._log_path or folder / "triton.log"
-            with open(log_path, "wb") as log:
+            folder, triton = Path(self._folder.name), wheel.triton_folder()
+            command = self._command(triton, wheel.lay_out_backends(triton, folder))
+            self._log_path = self._log or folder / "triton.log"
+            with open(self._log_path, "ab") as log:
+                before = log.tell()
                 self._process = subprocess.Popen(
-                    self._command(wheel, folder),
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=_environment(wheel),
+                    env=wheel.environment(triton),
                     start_new_session=True,
                 )
             self._guard = _guard(self._process.pid)
-            self._wait_until_ready(log_path)
+            self._wait_until_ready(before)
+            self._workers = Workers(self._process.pid)
         except BaseException:
             self.stop()
             raise
@@ -127,26 +124,33 @@ class TritonServer:
         """Block until the server ends by itself.
 
         Raises:
-            ServerError: it ended with an error.
+            ServerError: it ended with an error, or the process of one of its models did.
         """
-        assert self._process is not None
-        if code := self._process.wait():
-            raise ServerError(f"tritonserver ended unexpectedly with code {code}")
+        assert self._process is not None and self._workers is not None
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if code := self._process.wait(_LOOK_EVERY):
+                    raise ServerError(f"tritonserver ended unexpectedly with {_meaning(code)}")
+                return
+            if dead := self._workers.dead():
+                raise ServerError(f"the process of {', '.join(dead)} died; Triton cannot replace it")
 
-    def stop(self, timeout: float = 30.0) -> None:
-        """Stop the server: by SIGTERM, letting requests in flight finish, by SIGKILL after ``timeout`` s."""
+    def stop(self) -> None:
+        """Stop the server when requests in flight have finished, or the drain has taken too long."""
         try:
             if self._process is not None and self._process.poll() is None:
+                if self._workers is not None:
+                    self._workers.wait_until_idle(self.settings.drain_timeout)
                 self._process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(timeout)
+                    self._process.wait(_EXIT_SECONDS + 10)
         finally:  # also when a second Ctrl-C cuts the wait short
             if self._process is not None:
                 # The Python backends are processes of their own in the server's session.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
-                self._process = None
+                self._process = self._workers = None
             if self._guard is not None:
                 self._guard.kill()
                 self._guard.communicate()
@@ -155,81 +159,63 @@ class TritonServer:
                 self._folder.cleanup()
                 self._folder = None
 
-    def _command(self, wheel: Path, folder: Path) -> list[str]:
+    def _command(self, triton: Path, backends: Path) -> list[str]:
         return [
-            str(wheel / "bin" / "tritonserver"),
+            *("/bin/sh", "-c", _WITH_DEEP_STACKS, "sh"),
+            str(triton / "bin" / "tritonserver"),
             f"--model-repository={self.repository.resolve()}",
-            f"--backend-directory={folder / 'backends'}",
+            f"--backend-directory={backends}",
             "--disable-auto-complete-config",
-            f"--http-address={self.host}",
-            f"--http-port={self.ports.http}",
-            f"--grpc-address={self.host}",
-            f"--grpc-port={self.ports.grpc}",
-            f"--metrics-address={self.host}",
-            f"--metrics-port={self.ports.metrics}",
             "--allow-gpu-metrics=false",
-            "--exit-timeout-secs=20",
+            f"--exit-timeout-secs={_EXIT_SECONDS}",
+            *self.settings.arguments(self.ports, triton / "caches"),
         ]
 
-    def _wait_until_ready(self, log_path: Path) -> None:
+    def _wait_until_ready(self, before: int) -> None:
         assert self._process is not None
         deadline = time.monotonic() + self._ready_timeout
         while not _answers(f"{self.http_url}/v2/health/ready"):
             code = self._process.poll()
             if code is not None:
-                raise ServerError(f"tritonserver ended with code {code} before it was ready:\n{_errors_in(log_path)}")
+                raise ServerError(
+                    f"tritonserver ended with {_meaning(code)} before it was ready:\n{self._errors(before)}"
+                )
             if time.monotonic() > deadline:
                 raise ServerError(
-                    f"tritonserver was not ready after {self._ready_timeout:.0f} s:\n{_errors_in(log_path)}"
+                    f"tritonserver was not ready after {self._ready_timeout:.0f} s:\n{self._errors(before)}"
                 )
             time.sleep(0.1)
 
-
-def check_repository(repository: Path) -> None:
-    """Raise ``BadRepository`` unless every file that the repository's manifest names is there."""
-    try:
-        files = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadRepository(
-            f"{repository} holds no exported model repository; make one with: python -m export.all --out {repository}"
-        ) from None
-    missing = [name for name in files if not (repository / name).is_file()]
-    if missing:
-        raise BadRepository(
-            f"{repository} lacks {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}; "
-            f"make it anew with: python -m export.all --out {repository}"
-        )
+    def _errors(self, before: int) -> str:
+        """Return what of the log behind ``before`` says why: its errors and warnings, or else its end."""
+        with open(self._log_path, encoding="utf-8", errors="replace") as log:
+            log.seek(before)
+            lines = log.read().splitlines()
+        # Without a GPU the server complains of CUDA several times and works all the same.
+        telling = [line for line in lines if line[:1] in "EW" and "cuda" not in line.lower()]
+        return "\n".join((telling or lines)[-15:])
 
 
-def _wheel() -> Path:
-    """Return the wheel's ``tritonserver`` folder, found without importing pytriton."""
-    spec = importlib.util.find_spec("pytriton")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingDependency("the Triton server is not installed; pip install 'img2poem[server]'")
-    return Path(spec.submodule_search_locations[0]) / "tritonserver"
+def taken_ports(ports: Ports, settings: ServerSettings) -> list[ServerError]:
+    """Return an error for each port that the server could not listen on."""
+    wanted = (
+        (settings.http_host, ports.http, "--http-port"),
+        (settings.host, ports.grpc, "--grpc-port"),
+        (settings.http_host, ports.metrics, "--metrics-port"),
+    )
+    return [fault for host, port, option in wanted if (fault := _port_fault(host, port, option))]
 
 
-def _lay_out_backends(wheel: Path, folder: Path) -> None:
-    """Lay the wheel's Python backend, with the stub for this Python, beside our onnxruntime backend."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = wheel / "python_backend_stubs" / version / "triton_python_backend_stub"
-    if not stub.exists():
-        raise MissingDependency(f"nvidia-pytriton has no stub for Python {version}; use one of 3.10 to 3.12")
-    backends = folder / "backends"
-    shutil.copytree(wheel / "backends" / "python", backends / "python", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(stub, backends / "python")
-    shutil.copytree(_BACKENDS / "onnxruntime", backends / "onnxruntime", ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def _environment(wheel: Path) -> dict[str, str]:
-    """The stub takes packages from the first ``python3`` on PATH, and needs libpython and the wheel's libraries."""
-    libraries = [str(wheel.parent.parent / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
-    inherited = os.environ.get("LD_LIBRARY_PATH")
-    return {
-        **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *([inherited] if inherited else [])]),
-    }
+def _port_fault(host: str, port: int, option: str) -> ServerError | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: connections of an earlier one that are still closing do not count as use.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            return ServerError(f"port {port} on {host} cannot be used ({reason}); choose another with {option}")
+    return None
 
 
 def _guard(session: int) -> subprocess.Popen[bytes]:
@@ -245,18 +231,6 @@ def _guard(session: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _check_port(host: str, port: int, option: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: connections of an earlier one that are still closing do not count as use.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ServerError(
-                f"port {port} on {host} cannot be used ({error.strerror}); choose another with {option}"
-            ) from None
-
-
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
@@ -265,9 +239,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _errors_in(log_path: Path) -> str:
-    """Return what of the server's log says why: its errors and warnings, or else its end."""
-    lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-    # Without a GPU the server complains of CUDA several times and works all the same.
-    telling = [line for line in lines if line[:1] in "EW" and "cuda" not in line.lower()]
-    return "\n".join((telling or lines)[-15:])
+def _meaning(code: int) -> str:
+    """Return the exit status in words."""
+    return f"code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"

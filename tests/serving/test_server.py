@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -7,49 +8,34 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from tritonclient.utils import np_to_triton_dtype
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from img2poem import BeamSearch, Img2Poem
 from img2poem.errors import BadRepository, ServerError
-from img2poem.serving.server import Ports, TritonServer
+from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 from ..conftest import ROOT
+from .processes import gone, line_with, processes_of, started, workers_of
+from .requests import client_of, poem, slow_poems
 
 
-def processes_of(repository: Path) -> list[str]:
-    """Command lines of running processes that name the repository, this one left out."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if str(repository) in command and folder.name != str(os.getpid()):
-            found.append(command)
-    return found
+def contents(repository: Path) -> dict[str, bytes]:
+    files = (path for path in repository.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path): hashlib.sha256(path.read_bytes()).digest() for path in files}
 
 
-def started(repository: Path, ports: Ports) -> subprocess.Popen[str]:
-    options = [f"--{kind}-port={port}" for kind, port in asdict(ports).items()]
-    command = [sys.executable, "-m", "img2poem", "serve", str(repository), *options]
-    # With SIGINT ignored, as a shell starts what it runs in the background.
-    ignoring = ["/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
-    return subprocess.Popen([*ignoring, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-
-def gone(repository: Path, seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while processes_of(repository) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return not processes_of(repository)
+def cpu_seconds(repository: Path) -> float:
+    """Processor time that the models' processes have taken so far."""
+    stats = [Path(f"/proc/{worker}/stat").read_text() for worker in workers_of(repository).values()]
+    fields = [stat.rpartition(")")[2].split() for stat in stats]
+    return sum(int(taken[11]) + int(taken[12]) for taken in fields) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture
@@ -59,19 +45,45 @@ def copy(repository: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_answers_and_stops_with_no_process_left(copy: Path, number: signal.Signals, photo_file: Path) -> None:
-    ports = Ports.free()
+def test_serve_finishes_what_is_in_flight_and_leaves_no_process(
+    copy: Path, number: signal.Signals, photo_file: Path
+) -> None:
+    ports, before = Ports.free(), contents(copy)
     process = started(copy, ports)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("ready: "):
-            break
-    with Img2Poem(f"grpc://127.0.0.1:{ports.grpc}") as poet:
-        assert len(poet.write(photo_file).lines) >= 3
-    assert len(processes_of(copy)) > 2
+    line_with(process, "ready: ")
+    client = triton.InferenceServerClient(f"127.0.0.1:{ports.grpc}")
+    idle = cpu_seconds(copy)
+    written = ThreadPoolExecutor().submit(slow_poems, client, photo_file.read_bytes())
+    while cpu_seconds(copy) < idle + 0.3 and not written.done():
+        time.sleep(0.02)
     process.send_signal(number)
+    assert written.result() == 16, "a request in flight must finish"
+    client.close()
     assert process.wait(30) == 0
     assert gone(copy, seconds=1)
+    assert contents(copy) == before, "the server must not change its repository"
+
+
+def test_a_drain_ends_at_its_limit(repository: Path, photos: list[bytes]) -> None:
+    server = TritonServer(repository, Ports.free(), ServerSettings(drain_timeout=1))
+    server.start()
+    client = client_of(server)
+
+    def ask_until_refused() -> str:
+        while True:
+            try:
+                poem(client, photos[0])
+            except InferenceServerException as error:
+                return str(error)
+
+    refused = ThreadPoolExecutor().submit(ask_until_refused)
+    time.sleep(0.5)
+    assert not refused.done()
+    started_to_stop = time.monotonic()
+    server.stop()
+    assert time.monotonic() - started_to_stop >= 1 and server.pid is None
+    assert "UNAVAILABLE" in refused.result(30)
+    client.close()
 
 
 def test_a_stop_before_it_is_ready_leaves_no_process(copy: Path) -> None:
@@ -115,7 +127,7 @@ def test_a_missing_file_is_named_before_the_server_starts(copy: Path) -> None:
 def test_a_model_that_does_not_load_is_named_and_leaves_no_process(copy: Path) -> None:
     (copy / "decoder_init" / "1" / "model.onnx").write_bytes(b"garbage")
     with pytest.raises(ServerError, match="decoder_init"):
-        TritonServer(copy, Ports.free()).start()
+        TritonServer(copy, Ports.free(), ServerSettings(verify=False)).start()
     assert gone(copy, seconds=1)
 
 

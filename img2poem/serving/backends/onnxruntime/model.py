@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
+_CONTRACT = "img2poem.contract"
+
 
 class TritonPythonModel:
     """Runs ``<version>/model.onnx`` on batches that Triton's dynamic batcher formed."""
@@ -26,6 +28,7 @@ class TritonPythonModel:
         cuda = ("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"]})
         providers = [cuda, "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
         self.session = onnxruntime.InferenceSession(path, options, providers=providers)
+        _check_stamp(config, self.session)
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
 
@@ -60,6 +63,17 @@ class TritonPythonModel:
             return self._run([feed])[0]
         except Exception as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"onnxruntime: {error}"))
+
+
+def _check_stamp(config, session):
+    """Refuse a file of another model package than its config: the loaded version then goes on serving."""
+    wanted = config.get("parameters", {}).get(_CONTRACT, {}).get("string_value")
+    stamped = session.get_modelmeta().custom_metadata_map.get(_CONTRACT)
+    if wanted != stamped:
+        raise pb_utils.TritonModelException(
+            f"ContractMismatch: the file of {config['name']} was exported from package {stamped}, "
+            f"its config.pbtxt from {wanted}; export the repository anew"
+        )
 
 
 def _from_triton(array):

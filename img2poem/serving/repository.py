@@ -1,0 +1,121 @@
+"""Whether a model repository is, byte for byte, what ``python -m export.all`` wrote from one package."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import BadRepository, ContractMismatch
+
+_CONTRACT = "img2poem.contract"
+_MANIFEST = "manifest.json"
+
+
+def verify(repository: Path) -> None:
+    """Raise the first of :func:`faults`.
+
+    Raises:
+        BadRepository: there is no manifest, or a file is missing, changed, or not listed in it.
+        ContractMismatch: a model was exported from another model package than the rest.
+    """
+    for fault in faults(repository):
+        raise fault
+
+
+def faults(repository: Path) -> Iterator[BadRepository]:
+    """Yield what is wrong with a repository, each as an error that says what to do."""
+    try:
+        manifest = json.loads((repository / _MANIFEST).read_text(encoding="utf-8"))
+        contract, listed = str(manifest["contract"]), dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        yield BadRepository(
+            f"{repository} holds no exported model repository; make one with: python -m export.all --out {repository}"
+        )
+        return
+    advice = f"make it anew with: python -m export.all --force --out {repository}"
+    missing = [name for name in listed if not (repository / name).is_file()]
+    if missing:
+        yield BadRepository(f"{repository} lacks {_named(missing)}; {advice}")
+    present = [name for name in listed if name not in missing]
+    changed = [name for name in present if _sha256(repository / name) != listed[name]]
+    if changed:
+        yield BadRepository(f"{repository} has changed since it was exported: {_named(changed)}; {advice}")
+    # Triton runs any model.py that it finds.
+    unlisted = sorted(_files(repository) - set(listed) - {_MANIFEST})
+    if unlisted:
+        yield BadRepository(f"{repository} holds what no export wrote: {_named(unlisted)}; remove it, or {advice}")
+    foreign = [name for name in present if name not in changed and _stamp(repository / name) not in (None, contract)]
+    if foreign:
+        yield ContractMismatch(
+            f"{repository} was exported from another model package than its manifest says: {_named(foreign)}; {advice}"
+        )
+
+
+def _files(repository: Path) -> set[str]:
+    return {
+        path.relative_to(repository).as_posix()
+        for path in repository.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _stamp(path: Path) -> str | None:
+    """Return the contract hash that a config or an ONNX file carries; None for files that carry none."""
+    if path.name == "config.pbtxt":
+        pattern = rf'key:\s*"{re.escape(_CONTRACT)}"\s*value\s*:?\s*\{{\s*string_value:\s*"([^"]*)"'
+        found = re.search(pattern, path.read_text(encoding="utf-8"))
+        return found.group(1) if found else ""
+    if path.suffix == ".onnx":
+        return _onnx_metadata(path).get(_CONTRACT, "")
+    return None
+
+
+def _onnx_metadata(path: Path) -> dict[str, str]:
+    """Return the ``metadata_props`` (field 14) of an ONNX file without reading its weights."""
+    with path.open("rb") as file:
+        entries = [entry for _, entry in _fields(file, path.stat().st_size, {14})]
+    pairs = (dict(_fields(io.BytesIO(entry), len(entry), {1, 2})) for entry in entries)
+    return {pair.get(1, b"").decode(): pair.get(2, b"").decode() for pair in pairs}
+
+
+def _fields(message: BinaryIO, end: int, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
+    """Yield number and content of the wanted fields of a protobuf message; no other is read."""
+    while message.tell() < end:
+        tag = _varint(message)
+        if tag & 7 == 0:
+            _varint(message)
+        elif tag & 7 == 2:
+            size = _varint(message)
+            if tag >> 3 in wanted:
+                yield tag >> 3, message.read(size)
+            else:
+                message.seek(size, 1)
+        else:
+            return  # an ONNX model has no field of another kind: this is none
+
+
+def _varint(message: BinaryIO) -> int:
+    value = shift = 0
+    while octet := message.read(1):
+        value |= (octet[0] & 0x7F) << shift
+        if not octet[0] & 0x80:
+            break
+        shift += 7
+    return value

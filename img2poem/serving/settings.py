@@ -1,0 +1,201 @@
+"""What an operator decides about the server, and the ``tritonserver`` options that say so."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+import socket
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from ..errors import InvalidOption
+
+#: Interfaces that can read the host's memory, replace a model by code of the caller's, or write files:
+#: open only to callers who send the key.
+RESTRICTED = ("shared-memory", "model-repository", "trace", "logging")
+#: The header that carries the key; over gRPC it takes the prefix ``triton-grpc-protocol-``.
+KEY_HEADER = "img2poem-key"
+
+
+class LogLevel(str, Enum):
+    """How much the server writes into its log."""
+
+    error = "error"
+    warning = "warning"
+    info = "info"
+    verbose = "verbose"
+
+
+class ModelControl(str, Enum):
+    """Who may change the loaded models of a running server."""
+
+    #: Nobody: what is loaded at the start stays.
+    none = "none"
+    #: Callers of the model-repository interface, who need the key.
+    explicit = "explicit"
+    #: Whoever can write the repository: the server looks every 15 s.
+    poll = "poll"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the server listens."""
+
+    http: int = 8000
+    grpc: int = 8001
+    metrics: int = 8002
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Return three ports that nobody uses just now."""
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+        try:
+            return cls(*(s.getsockname()[1] for s in sockets))
+        finally:
+            for s in sockets:
+                s.close()
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files for TLS on gRPC; with ``ca``, callers must show a certificate that it signed.
+
+    Raises:
+        InvalidOption: a file cannot be read.
+    """
+
+    certificate: Path
+    key: Path
+    ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        for path in (self.certificate, self.key, *([self.ca] if self.ca else [])):
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise InvalidOption(f"{path} cannot be read: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How to run the server; the defaults are for one machine and its own users.
+
+    Args:
+        host: IPv4 address of gRPC.
+        http_host: that of REST and the metrics, which Triton serves in plain text and without a limit on
+            the size of requests: open it to a proxy at most.
+        tls: certificate and key for gRPC.
+        api_key: opens the ``RESTRICTED`` interfaces to callers who send it; nobody can use them without.
+        log_level: how much the server logs.
+        model_control: who may change the loaded models.
+        drain_timeout: seconds that requests in flight get to finish when the server stops.
+        trace: settings for Triton's ``--trace-config``, as ``mode=opentelemetry``.
+        cache_mb: size of the response cache in MiB, for models whose config asks for one; 0 for none.
+        verify: whether every file must be as the repository's manifest says before the server starts.
+
+    Raises:
+        InvalidOption: a value cannot be used.
+    """
+
+    host: str = "127.0.0.1"
+    http_host: str = "127.0.0.1"
+    tls: Tls | None = None
+    api_key: str | None = field(default=None, repr=False)
+    log_level: LogLevel = LogLevel.info
+    model_control: ModelControl = ModelControl.none
+    drain_timeout: float = 20.0
+    trace: tuple[str, ...] = ()
+    cache_mb: int = 0
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        _check_address(self.host)
+        _check_address(self.http_host)
+        # Triton splits the option at commas, colons and equals signs, and compares headers byte by byte.
+        if self.api_key is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,}", self.api_key):
+            raise InvalidOption("the key must have at least 16 letters, digits, - or _")
+        if any("=" not in setting for setting in self.trace):
+            raise InvalidOption("trace settings have the form SETTING=VALUE or MODE,SETTING=VALUE")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return not self.open_addresses
+
+    @property
+    def open_addresses(self) -> str:
+        """The addresses that other machines can reach, and what listens there; empty when there are none."""
+        listeners = {"gRPC": self.host, "REST and metrics": self.http_host}
+        return ", ".join(f"{host} ({name})" for name, host in listeners.items() if not is_loopback(host))
+
+    def arguments(self, ports: Ports, caches: Path) -> list[str]:
+        """Return the options for ``tritonserver``; ``caches`` is the folder of its response caches."""
+        return [
+            *self._addresses(ports),
+            *self._logging(),
+            *self._control(),
+            *self._restrictions(),
+            *self._encryption(),
+            *(f"--trace-config={setting}" for setting in self.trace),
+            *self._cache(caches),
+        ]
+
+    def _addresses(self, ports: Ports) -> list[str]:
+        return [
+            f"--http-address={self.http_host}",
+            f"--http-port={ports.http}",
+            f"--grpc-address={self.host}",
+            f"--grpc-port={ports.grpc}",
+            f"--metrics-address={self.http_host}",
+            f"--metrics-port={ports.metrics}",
+        ]
+
+    def _logging(self) -> list[str]:
+        level = list(LogLevel).index(self.log_level)
+        return [
+            f"--log-warning={str(level >= 1).lower()}",
+            f"--log-info={str(level >= 2).lower()}",
+            f"--log-verbose={int(level >= 3)}",
+        ]
+
+    def _control(self) -> list[str]:
+        load = ["--load-model=*"] if self.model_control is ModelControl.explicit else []
+        return [f"--model-control-mode={self.model_control.value}", *load]
+
+    def _restrictions(self) -> list[str]:
+        # Without a key of the operator's, one that nobody knows.
+        setting = f"{','.join(RESTRICTED)}:{KEY_HEADER}={self.api_key or secrets.token_urlsafe(32)}"
+        return [f"--grpc-restricted-protocol={setting}", f"--http-restricted-api={setting}"]
+
+    def _encryption(self) -> list[str]:
+        if self.tls is None:
+            return []
+        options = [f"--grpc-server-cert={self.tls.certificate}", f"--grpc-server-key={self.tls.key}"]
+        if self.tls.ca is None:
+            return ["--grpc-use-ssl=true", *options]
+        return ["--grpc-use-ssl-mutual=true", *options, f"--grpc-root-cert={self.tls.ca}"]
+
+    def _cache(self, caches: Path) -> list[str]:
+        if not self.cache_mb:
+            return []
+        return [f"--cache-directory={caches}", f"--cache-config=local,size={self.cache_mb * 2**20}"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine only."""
+    return ipaddress.IPv4Address(host).is_loopback
+
+
+def reachable(host: str) -> str:
+    """Return the address by which a caller on this machine reaches a server that listens on ``host``."""
+    return "127.0.0.1" if host == "0.0.0.0" else host
+
+
+def _check_address(host: str) -> None:
+    # Triton's REST takes no name, and its gRPC and REST want IPv6 addresses in two forms of their own.
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        raise InvalidOption(f"{host!r} is not an IPv4 address; 0.0.0.0 stands for all of this machine's") from None

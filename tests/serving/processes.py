@@ -1,0 +1,82 @@
+"""The processes that serve a repository, found by the path in their command lines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from img2poem.serving.server import Ports
+
+from ..conftest import ROOT
+
+
+def _commands(repository: Path) -> Iterator[tuple[int, list[str]]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (folder / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if str(repository) in " ".join(arguments) and folder.name != str(os.getpid()):
+            yield int(folder.name), arguments
+
+
+def processes_of(repository: Path) -> list[str]:
+    """Command lines of running processes that name the repository, this one left out."""
+    return [" ".join(arguments) for _, arguments in _commands(repository)]
+
+
+def server_of(repository: Path) -> int:
+    """Process of ``tritonserver``."""
+    [server] = [pid for pid, arguments in _commands(repository) if arguments[0].endswith("/tritonserver")]
+    return server
+
+
+def workers_of(repository: Path) -> dict[str, int]:
+    """Process of each model that the Python backend runs."""
+    found = _commands(repository)
+    return {Path(arguments[1]).parts[-3]: pid for pid, arguments in found if arguments[0].endswith("_backend_stub")}
+
+
+@contextmanager
+def serving(repository: Path, ports: Ports, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """As :func:`started`, and stopped when the block fails before it did that itself."""
+    process = started(repository, ports, *more)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def started(repository: Path, ports: Ports, *more: str) -> subprocess.Popen[str]:
+    """``img2poem serve`` in a process of its own."""
+    options = [f"--{kind}-port={port}" for kind, port in asdict(ports).items()]
+    command = [sys.executable, "-m", "img2poem", "serve", str(repository), *options, *more]
+    # With SIGINT ignored, as a shell starts what it runs in the background.
+    ignoring = ["/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+    return subprocess.Popen([*ignoring, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def line_with(process: subprocess.Popen[str], text: str) -> str:
+    """Wait for a line on its standard error; fails when it ends without one."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if text in line:
+            return line
+    raise AssertionError(f"{text!r} is not in {seen}")
+
+
+def gone(repository: Path, seconds: float = 20) -> bool:
+    """Whether they all end within the time."""
+    deadline = time.monotonic() + seconds
+    while processes_of(repository) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not processes_of(repository)

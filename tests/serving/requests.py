@@ -1,0 +1,42 @@
+"""Requests to a real server, as any client would send them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import np_to_triton_dtype
+
+from img2poem.decoding import BeamSearch, Greedy, Strategy
+from img2poem.serving.server import TritonServer
+from img2poem.serving.settings import KEY_HEADER
+
+KEY = "a-key-for-the-tests-0123"
+OVER_GRPC = {f"triton-grpc-protocol-{KEY_HEADER}": KEY}
+
+
+def client_of(server: TritonServer, **options: Any) -> triton.InferenceServerClient:
+    return triton.InferenceServerClient(server.grpc_url.partition("://")[2], **options)
+
+
+def poem_inputs(photo: bytes, strategy: Strategy, batch: int = 1) -> list[triton.InferInput]:
+    inputs = [triton.InferInput("image", [batch, 1], "BYTES")]
+    inputs[0].set_data_from_numpy(np.array([[photo]] * batch, np.object_))
+    for name, value in strategy.tensors().items():
+        repeated = np.repeat(value, batch, axis=0)
+        inputs.append(triton.InferInput(name, list(repeated.shape), np_to_triton_dtype(value.dtype)))
+        inputs[-1].set_data_from_numpy(repeated)
+    return inputs
+
+
+def poem(client: triton.InferenceServerClient, photo: bytes, **options: Any) -> str:
+    """The greedy poem; raises tritonclient's error."""
+    result = client.infer("img2poem_greedy", poem_inputs(photo, Greedy()), client_timeout=60, **options)
+    return str(result.as_numpy("text")[0, 0].decode())
+
+
+def slow_poems(client: triton.InferenceServerClient, photo: bytes) -> int:
+    """How many poems one large request gets: a second or more of work."""
+    result = client.infer("img2poem", poem_inputs(photo, BeamSearch(width=10), batch=16), client_timeout=60)
+    return int(result.as_numpy("text").shape[0])
