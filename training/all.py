@@ -21,7 +21,7 @@ from .alignment import AlignmentSettings
 from .evaluate import EvaluationSettings, evaluate_into_package
 from .fitting import Result
 from .generator import GeneratorSettings
-from .package import PackageSettings, pack
+from .package import Decoder, PackageSettings, pack
 from .run import Run, reporting
 from .scene import SceneSettings
 from .sentiment import SentimentSettings
@@ -67,9 +67,8 @@ def train(options: All) -> None:
     for name, (stage, settings) in stages.items():
         results[name] = stage(run, settings)  # type: ignore[operator]
         provenance[name] = dataclasses.asdict(settings)  # type: ignore[call-overload]
-    kept, other = (
-        ("adversarial", "generator") if results["adversarial"].metrics["kept"] else ("generator", "adversarial")
-    )
+    decoders: list[Decoder] = ["generator", "adversarial"]
+    other, kept = decoders if results["adversarial"].metrics["kept"] else reversed(decoders)
     beside = run.root / "packages" / other
     pack(run, PackageSettings(beside, other), provenance)
     pack(run, PackageSettings(options.out, kept), provenance)

@@ -18,6 +18,8 @@ from .card import model_card
 from .parts import Parts
 from .run import Run, main
 
+Decoder = Literal["generator", "adversarial"]
+
 
 @dataclass(frozen=True)
 class PackageSettings:
@@ -25,7 +27,7 @@ class PackageSettings:
 
     out: Path = Path("weights/lite")
     """Model package to write; replaced as a whole."""
-    decoder: Literal["generator", "adversarial"] = "adversarial"
+    decoder: Decoder = "adversarial"
     """Stage whose decoder it takes."""
 
     @property
