@@ -27,7 +27,7 @@ def build(weights: Path, folder: Path, device: triton.Device, progress: Callable
     configs: dict[str, pb.ModelConfig] = {}
 
     def stamps(name: str) -> dict[str, str]:
-        return onnx.stamps_of(config, contract, name)
+        return onnx.stamps_of(config, tokenizer.pieces, contract, name)
 
     for served in served_models(model, tokenizer):
         progress(f"exporting {served.name}")

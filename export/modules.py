@@ -5,8 +5,9 @@ Every tensor has the batch in front; a scalar a row is ``[B, 1]``, as Triton's c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from img2poem.nn.rules import RowOptions
 from img2poem.nn.search import BeamSearch, DecoderStep, GreedySearch, Sampling
 from img2poem.text import PoemTokenizer
 
-Inputs = dict[str, NDArray[np.generic]]
+Inputs = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class ServedDecoderInit(nn.Module):
 class ServedDecoderStep(nn.Module):
     """:class:`DecoderStep` with ``token`` as ``[B, 1]``."""
 
-    def __init__(self, decoder: PoemDecoder) -> None:
+    def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
-        self.step = DecoderStep(decoder)
+        self.step = DecoderStep(decoder, pieces)
 
     def forward(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         return self.step(token.squeeze(1), hidden)
@@ -90,7 +91,7 @@ class ServedDecoderStep(nn.Module):
 class ServedSearch(nn.Module):
     """A search with its options as ``[B, 1]`` tensors, in the order of ``RULE_OPTIONS`` and what follows them.
 
-    Options that are more than a value a row, as noise is, stay as they are.
+    Options that are more than a value a row, as noise and forbidden tokens are, stay as they are.
 
     ``condition`` is the embedding again, for the ensemble to return; see :func:`export.triton.ensemble_config`.
     """
@@ -100,7 +101,7 @@ class ServedSearch(nn.Module):
         self.search = search
 
     def forward(self, embedding: Tensor, *options: Tensor) -> tuple[Tensor, ...]:
-        rows = [option.squeeze(1) if option.dim() == 2 else option for option in options]
+        rows = [option.squeeze(1) if option.shape[1] == 1 else option for option in options]
         rules = len(RowOptions._fields)
         tokens, scores, lengths = self.search(embedding, RowOptions(*rows[:rules]), *rows[rules:])
         return tokens, scores.unsqueeze(1), lengths.unsqueeze(1), embedding.clone()
@@ -138,7 +139,9 @@ def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedMo
 
     def decoding(names: tuple[str, ...]) -> Callable[[int, np.random.Generator], Inputs]:
         def sample(batch: int, random: np.random.Generator) -> Inputs:
-            options = {name: OPTIONS[name].random(batch, random) for name in names}
+            options: Inputs = {name: OPTIONS[name].random(batch, random) for name in names}
+            # Half of the rows forbid nothing; the others frequent words.
+            options["forbidden_tokens"] = options["forbidden_tokens"] * random.integers(0, 2, (batch, 1))
             options["max_lines"] = np.maximum(options["max_lines"], options["min_lines"])
             return {**unit(batch, random), **options}
 
@@ -148,7 +151,7 @@ def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedMo
         return {**decoding(SAMPLE_OPTIONS)(batch, random), "noise": noise(random, batch)}
 
     def option_specs(names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(name, OPTIONS[name].dtype, (1,)) for name in names)
+        return tuple(TensorSpec(name, OPTIONS[name].dtype, (OPTIONS[name].width,)) for name in names)
 
     greedy = GreedySearch(decoder, tokenizer.pieces)
     beam = BeamSearch(decoder, tokenizer.pieces, MAX_BEAM_WIDTH)
@@ -174,7 +177,11 @@ def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedMo
         ),
         ServedModel("decoder_init", ServedDecoderInit(decoder), (embedding,), (hidden,), unit),
         ServedModel(
-            "decoder_step", ServedDecoderStep(decoder), (TensorSpec("token", i64, (1,)), hidden), step_outputs, state
+            "decoder_step",
+            ServedDecoderStep(decoder, tokenizer.pieces),
+            (TensorSpec("token", i64, (1,)), hidden),
+            step_outputs,
+            state,
         ),
         ServedModel(
             "poem_decoder_greedy",

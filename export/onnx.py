@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import inspect
 import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import torch
 from torch import nn
 
 from img2poem.package import PackageConfig
-from img2poem.text import PoemTokenizer
+from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK, PoemTokenizer
 
 from . import poem_text
 from .modules import ServedModel
@@ -67,18 +69,17 @@ def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:
     path.write_bytes(proto.SerializeToString())
 
 
-def stamps_of(config: PackageConfig, contract: str, model: str) -> dict[str, str]:
-    """Return what is stamped into every file of the repository."""
-    preprocessing = {
-        "size": config.preprocessing.size,
-        "mean": config.preprocessing.mean,
-        "std": config.preprocessing.std,
-    }
+def stamps_of(config: PackageConfig, pieces: Sequence[str], contract: str, model: str) -> dict[str, str]:
+    """Return what is stamped into every file of the repository: what a caller must know to use it."""
+    vocabulary = pieces[: config.decoder.vocabulary_size]
     return {
         "img2poem.contract": contract,
         "img2poem.package": config.name,
         "img2poem.model": model,
-        "img2poem.preprocessing": json.dumps(preprocessing),
+        "img2poem.preprocessing": json.dumps(dataclasses.asdict(config.preprocessing)),
+        "img2poem.special_ids": json.dumps({"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK, "newline": NEWLINE}),
+        "img2poem.vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
+        "img2poem.vocabulary_size": str(len(vocabulary)),
     }
 
 

@@ -69,9 +69,11 @@ def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, 
             row[length - 1] = EOS
             row[length:] = PAD
         tokens[0, 0] = BOS
-        got, again = _run(session, "poem_text", {"tokens": tokens})
+        got, again, spelt = _run(session, "poem_text", {"tokens": tokens})
         if not np.array_equal(again, tokens):
             raise ParityError("poem_text does not pass its tokens on")
+        if not np.array_equal(spelt, np.array(tokenizer.pieces, object)[tokens]):
+            raise ParityError("poem_text.pieces are not those of the tokenizer")
         for row, text in zip(tokens, got[:, 0], strict=True):
             if (want := tokenizer.decode(row)) != text:
                 raise ParityError(f"poem_text gives {text!r} where the tokenizer gives {want!r}")

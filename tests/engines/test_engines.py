@@ -29,12 +29,14 @@ from img2poem.serving.server import Ports, TritonServer
 
 from ..conftest import WEIGHTS, encoded, gradient
 
+FORBIDDEN = ("the", "flower", "flowers", "sun", "sea", "and")
 STRATEGIES = [
     Greedy(),
     Greedy(min_lines=1, max_lines=3, no_repeat_ngram=0, repetition_penalty=1.0),
     Sampling(seed=7),
     Sampling(seed=1, temperature=1.3, top_k=20, top_p=0.8, max_lines=5),
     BeamSearch(),
+    BeamSearch(width=2, forbidden=FORBIDDEN),
     BeamSearch(width=1, max_line_tokens=6),
     BeamSearch(width=10, length_penalty=0.3, min_lines=6, max_tokens=50, no_repeat_ngram=2),
 ]
@@ -50,10 +52,9 @@ def test_in_process_gives_the_tokens_of_torch(local: LocalEngine, photos: list[b
     model, tokenizer = load_package(WEIGHTS)
     pixels = torch.from_numpy(np.stack([decode(photo) for photo in photos]))
     tensors = {
-        name: torch.from_numpy(value).expand(len(photos), *value.shape[1:])
-        for name, value in strategy.tensors().items()
+        name: torch.from_numpy(value).expand(len(photos), *value.shape[1:]).squeeze(1)
+        for name, value in strategy.tensors(tokenizer.pieces).items()
     }
-    tensors |= {name: tensor.squeeze(1) for name, tensor in tensors.items() if tensor.dim() == 2}
     options = rules.RowOptions(*(tensors[name] for name in rules.RowOptions._fields))
     with torch.inference_mode():
         embedding = model.image_encoder(pixels).embedding
@@ -70,6 +71,7 @@ def test_in_process_gives_the_tokens_of_torch(local: LocalEngine, photos: list[b
         written = local.write(photo, strategy)
         assert written.tokens.tolist() == found.tokens[i, : found.lengths[i]].tolist()
         assert written.text == tokenizer.decode(written.tokens)
+        assert not set(strategy.forbidden) & set(written.text.split())
         assert written.score == pytest.approx(found.scores[i].item(), abs=1e-4)
         assert np.abs(written.embedding - embedding[i].numpy()).max() < 1e-4
 
