@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from torch import nn
 
 from img2poem.package import PackageConfig
 from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK, PoemTokenizer
 
 from . import poem_text
-from .modules import ServedModel
+from .served import FREE, ServedModel
 
 #: What ONNX Runtime 1.19, the one in Triton 2.51, reads at the most.
 OPSET = 20
@@ -40,12 +39,13 @@ def export_module(served: ServedModel) -> onnx.ModelProto:
             served.module.eval(),
             inputs,
             dynamo=True,
-            dynamic_shapes=_free_batch(served.module, len(inputs)),
+            dynamic_shapes=_free_axes(served),
             input_names=[spec.name for spec in served.inputs],
             output_names=[spec.name for spec in served.outputs],
             opset_version=OPSET,
         )
     assert program is not None
+    _keep_names(program.model.graph, {spec.name for spec in served.outputs})
     return program.model_proto
 
 
@@ -83,20 +83,37 @@ def stamps_of(config: PackageConfig, pieces: Sequence[str], contract: str, model
     }
 
 
-def _free_batch(module: nn.Module, inputs: int) -> dict[str, Any]:
-    """Say of each argument of ``forward`` that its first axis is free; ``*options`` take all that remain."""
-    free = {0: torch.export.Dim("batch", min=1, max=4096)}
-    arguments = list(inspect.signature(module.forward).parameters.values())
-    shapes: dict[str, Any] = {argument.name: free for argument in arguments}
-    if arguments[-1].kind is inspect.Parameter.VAR_POSITIONAL:
-        shapes[arguments[-1].name] = (free,) * (inputs - len(arguments) + 1)
-    return shapes
+def _free_axes(served: ServedModel) -> dict[str, Any]:
+    """Say of each argument of ``forward`` which axes are free; ``*options`` take all that remain."""
+    batch, free = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("free", min=1, max=4096)
+    axes = [{0: batch, **{i: free for i, d in enumerate(spec.dims, 1) if d == FREE}} for spec in served.inputs]
+    arguments = list(inspect.signature(served.module.forward).parameters.values())
+    if arguments[-1].kind is not inspect.Parameter.VAR_POSITIONAL:
+        return {argument.name: axis for argument, axis in zip(arguments, axes, strict=True)}
+    *single, rest = arguments
+    shapes: dict[str, Any] = {argument.name: axes[i] for i, argument in enumerate(single)}
+    return {**shapes, rest.name: tuple(axes[len(single) :])}
+
+
+def _keep_names(graph: Any, outputs: set[str]) -> None:
+    """Rename values inside the graph that happen to have the name of an output, as "embedding" is one of torch's."""
+    for node in graph:
+        for value in node.outputs:
+            if value.name in outputs and value not in graph.outputs:
+                value.name += "_inside"
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress chatter and deprecation warnings; errors still raise."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    """Silence the exporter's chatter, of attempts that fail before one succeeds too; errors still raise."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        yield
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

@@ -16,7 +16,7 @@ from img2poem.errors import Img2PoemError
 from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
 
 from . import poem_text
-from .modules import Inputs, ServedModel, TensorSpec
+from .served import FREE, Inputs, ServedModel, TensorSpec
 
 #: Batch sizes of the comparison; none is the example's (2), so that a frozen axis shows.
 BATCHES = (1, 3, 8)
@@ -85,7 +85,7 @@ def _check_signature(
 ) -> None:
     kinds = {np.float32: "float", np.int64: "int64", np.uint8: "uint8", np.object_: "string"}
     for specs, nodes in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
-        found = [(node.name, node.type, tuple(node.shape[1:])) for node in nodes]
+        found = [(n.name, n.type, tuple(d if isinstance(d, int) else FREE for d in n.shape[1:])) for n in nodes]
         wanted = [(spec.name, f"tensor({kinds[spec.dtype]})", spec.dims) for spec in specs]
         if found != wanted:
             raise ParityError(f"{name}: the file has the tensors {found}, the contract says {wanted}")

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from img2poem.text import EOS, NEWLINE, PAD, SPECIAL_TOKENS, joined, needs_no_space
 
-from .modules import TensorSpec
+from .served import TensorSpec
 
 
 def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ import typer
 
 from . import __version__
 from .client import Img2Poem
-from .decoding import MAX_BEAM_WIDTH, BeamSearch, Greedy, Sampling, Strategy
+from .decoding import MAX_BEAM_WIDTH, OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling
 from .errors import BadImage, Img2PoemError, InvalidOption
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ class StrategyName(str, Enum):
     greedy = "greedy"
     beam = "beam"
     sample = "sample"
+    best_of = "best-of"
 
 
 @app.callback(invoke_without_command=True)
@@ -49,6 +50,10 @@ def write(
     beam_width: Annotated[
         int | None, typer.Option(help=f"Width of the beam, 1 to {MAX_BEAM_WIDTH}.", show_default="5")
     ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", help=f"Candidates of best-of, 1 to {OPTIONS['n'].highest:g}.", show_default="16"),
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(help="Temperature of sampling: lower is safer, higher more surprising.", show_default="0.8"),
@@ -62,7 +67,7 @@ def write(
     with _reporting():
         if engine is not None and url is not None:
             raise InvalidOption("give --engine or --url, not both")
-        decoding = _strategy(strategy, beam_width, temperature, seed)
+        decoding = _strategy(strategy, beam_width, n, temperature, seed)
         with Img2Poem(url or engine or "triton_repo") as poet:
             bad = sum(not _write_one(poet, photo, decoding, as_json, len(photos) > 1) for photo in photos)
     if bad:
@@ -91,20 +96,27 @@ def serve(
             server.wait()
 
 
-def _strategy(name: StrategyName, width: int | None, temperature: float | None, seed: int | None) -> Strategy:
-    """Return the strategy with the options that were given, each of which belongs to one strategy alone."""
-    options = {
-        "--beam-width": ("width", width, StrategyName.beam),
-        "--temperature": ("temperature", temperature, StrategyName.sample),
-        "--seed": ("seed", seed, StrategyName.sample),
+def _strategy(
+    name: StrategyName, width: int | None, n: int | None, temperature: float | None, seed: int | None
+) -> AnyStrategy:
+    """Return the strategy with the options that were given, each of which belongs to some strategies alone."""
+    sampling = (StrategyName.sample, StrategyName.best_of)
+    options: dict[str, tuple[str, float | None, tuple[StrategyName, ...]]] = {
+        "--beam-width": ("width", width, (StrategyName.beam,)),
+        "--n": ("n", n, (StrategyName.best_of,)),
+        "--temperature": ("temperature", temperature, sampling),
+        "--seed": ("seed", seed, sampling),
     }
     given: dict[str, Any] = {}
-    for option, (field, value, owner) in options.items():
-        if value is not None and name is not owner:
-            raise InvalidOption(f"{option} goes with --strategy {owner.value}")
+    for option, (field, value, owners) in options.items():
+        if value is not None and name not in owners:
+            raise InvalidOption(f"{option} goes with --strategy {' or '.join(owner.value for owner in owners)}")
         if value is not None:
             given[field] = value
-    strategies: dict[StrategyName, type[Strategy]] = {
+    if name is StrategyName.best_of:
+        count = {"n": given.pop("n")} if "n" in given else {}
+        return BestOf(**count, sampling=Sampling(**given))
+    strategies: dict[StrategyName, type[BeamSearch | Greedy | Sampling]] = {
         StrategyName.greedy: Greedy,
         StrategyName.beam: BeamSearch,
         StrategyName.sample: Sampling,
@@ -112,7 +124,7 @@ def _strategy(name: StrategyName, width: int | None, temperature: float | None, 
     return strategies[name](**given)
 
 
-def _write_one(poet: Img2Poem, photo: str, strategy: Strategy, as_json: bool, titled: bool) -> bool:
+def _write_one(poet: Img2Poem, photo: str, strategy: AnyStrategy, as_json: bool, titled: bool) -> bool:
     """Print the poem; False, and one line on stderr, when the photograph cannot be used."""
     try:
         poem = poet.write(photo, strategy)

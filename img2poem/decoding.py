@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 import numpy as np
@@ -55,6 +55,7 @@ OPTIONS = {
     "top_k": Option(np.int64, 1, TOP_TOKENS),
     "top_p": Option(np.float32, 0.01, 1.0),
     "seed": Option(np.int64, 0, 2**63 - 1),
+    "n": Option(np.int64, 1, 32),
 }
 
 
@@ -107,10 +108,10 @@ class Strategy:
         return {name: forbidden if name == "forbidden_tokens" else tensors[name] for name in self._tensor_names()}
 
     def _numbers(self) -> dict[str, float]:
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "forbidden"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "forbidden"}
 
     def _tensor_names(self) -> list[str]:
-        return [_tensor_name(field.name) for field in fields(self)]
+        return [_tensor_name(f.name) for f in fields(self)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +153,35 @@ class Sampling(Strategy):
         return {**named, "noise": noise(np.random.default_rng(self.seed))}
 
 
+@dataclass(frozen=True)
+class BestOf:
+    """Draws ``n`` poems by ``sampling`` and keeps the one that the aligner finds nearest to the photograph."""
+
+    n: int = 16
+    sampling: Sampling = field(default_factory=Sampling)
+
+    name: ClassVar[str] = "best"
+
+    def __post_init__(self) -> None:
+        _check("n", self.n, OPTIONS["n"])
+        if not isinstance(self.sampling, Sampling):
+            raise InvalidOption(f"sampling must be a Sampling, not {self.sampling!r}")
+
+    @property
+    def forbidden(self) -> tuple[str, ...]:
+        """The words that do not come in the poem."""
+        return self.sampling.forbidden
+
+    def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
+        """Return the options of ``sampling``, with noise ``[1, n, MAX_TOKENS, TOP_TOKENS]``: its own comes first."""
+        drawn = noise(np.random.default_rng(self.sampling.seed), self.n)
+        return {**self.sampling.tensors(pieces), "noise": drawn[None]}
+
+
+#: What an engine can be asked for.
+AnyStrategy = Strategy | BestOf
+
+
 def noise(random: np.random.Generator, batch: int = 1) -> NDArray[np.float32]:
     """Return what sampling draws with: uniform in (0, 1), float32 ``[batch, MAX_TOKENS, TOP_TOKENS]``."""
     uniform = random.random((batch, MAX_TOKENS, TOP_TOKENS))
@@ -164,7 +194,7 @@ def _tensor_name(field_name: str) -> str:
 
 
 #: Names of the option tensors that every decoder takes, and those of the beam and the sampling decoder.
-RULE_OPTIONS = tuple(_tensor_name(field.name) for field in fields(Strategy))
+RULE_OPTIONS = tuple(_tensor_name(f.name) for f in fields(Strategy))
 BEAM_OPTIONS = (*RULE_OPTIONS, "beam_width", "length_penalty")
 SAMPLE_OPTIONS = (*RULE_OPTIONS, "temperature", "top_k", "top_p")
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from img2poem import BeamSearch, Greedy, Sampling
+from img2poem import BeamSearch, BestOf, Greedy, Sampling
 from img2poem.decoding import (
     BEAM_OPTIONS,
     MAX_FORBIDDEN,
@@ -34,6 +34,18 @@ def test_a_forbidden_word_becomes_its_rarest_piece() -> None:
     spelt = strategy.tensors([*pieces, "##b"])["forbidden_tokens"]
     assert spelt.shape == (1, MAX_FORBIDDEN) and not spelt[0, 4:].any()
     assert [[*pieces, "##b"][i] for i in spelt[0, :4]] == ["sea", "##gull", "##s", "##b"]
+
+
+def test_best_of_draws_its_samplings_own_poem_first() -> None:
+    sampling = Sampling(seed=5, max_lines=6)
+    best, alone = BestOf(3, sampling).tensors(), sampling.tensors()
+    assert best["noise"].shape == (1, 3, MAX_TOKENS, TOP_TOKENS)
+    assert np.array_equal(best["noise"][:, 0], alone["noise"])
+    assert all(np.array_equal(best[name], alone[name]) for name in SAMPLE_OPTIONS)
+    with pytest.raises(InvalidOption, match="n must be from 1 to 32"):
+        BestOf(0)
+    with pytest.raises(InvalidOption, match="must be a Sampling"):
+        BestOf(2, Greedy())  # type: ignore[arg-type]
 
 
 @given(st.integers(0, 2**63 - 1))

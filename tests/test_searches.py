@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.modules import ServedModel, served_models
+from export.served import ServedModel, served_models
 from img2poem.engines.local import LocalEngine, open_session
 from img2poem.nn.model import load_package
 

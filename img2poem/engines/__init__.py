@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decoding import MAX_TOKENS, Strategy
+from ..decoding import MAX_TOKENS, AnyStrategy
 
 
 class Written(NamedTuple):
@@ -26,7 +26,7 @@ class Engine(Protocol):
     name: str
     contract: str
 
-    def write(self, image: bytes, strategy: Strategy) -> Written:
+    def write(self, image: bytes, strategy: AnyStrategy) -> Written:
         """Write one poem."""
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decoding import Strategy
+from ..decoding import AnyStrategy
 from ..errors import (
     BadImage,
     ConnectionFailed,
@@ -23,13 +23,13 @@ from ..errors import (
 from ..images import check
 from . import Written, read_pieces
 
-_ENSEMBLES = {"beam": "img2poem", "greedy": "img2poem_greedy", "sample": "img2poem_sample"}
+_ENSEMBLES = {"beam": "img2poem", "greedy": "img2poem_greedy", "sample": "img2poem_sample", "best": "img2poem_best"}
 _OUTPUTS = ("text", "tokens", "score", "length", "embedding")
 _BAD_IMAGE = "BadImage: "
 
 
 class GrpcEngine:
-    """Calls the ensembles ``img2poem`` (beam search), ``img2poem_greedy`` and ``img2poem_sample``.
+    """Calls the ensembles ``img2poem`` (beam search), ``img2poem_greedy``, ``img2poem_sample``, ``img2poem_best``.
 
     Args:
         url: ``grpc://HOST:PORT``.
@@ -52,7 +52,7 @@ class GrpcEngine:
         self._client = triton.InferenceServerClient(_address(url))
         self.contract = self._check_contract()
 
-    def write(self, image: bytes, strategy: Strategy) -> Written:
+    def write(self, image: bytes, strategy: AnyStrategy) -> Written:
         """Send one photograph; raises ``BadImage``, ``Timeout``, ``ConnectionFailed`` or ``ServerError``."""
         check(image)  # what the header alone shows need not cross the network
         inputs = [self._input("image", np.array([[image]], np.object_))]

@@ -6,15 +6,17 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decoding import Strategy
+from .. import images
+from ..decoding import AnyStrategy, BestOf
 from ..errors import BadRepository, ContractMismatch, MissingDependency
-from ..images import decode
 from . import Written, read_pieces
+
+Tensors = dict[str, NDArray[Any]]
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -39,13 +41,13 @@ class LocalEngine:
         pixels = self._session("image_encoder").get_inputs()[0]
         self._size = int(pixels.shape[1])
 
-    def write(self, image: bytes, strategy: Strategy) -> Written:
+    def write(self, image: bytes, strategy: AnyStrategy) -> Written:
         """Decode, encode, search, and put into words; raises ``BadImage`` for a photograph it cannot decode."""
-        pixels = decode(image, self._size)[None]
+        pixels = images.decode(image, self._size)[None]
         [embedding] = self._session("image_encoder").run(["embedding"], {"pixels": pixels})
-        decoder = self._session(f"poem_decoder_{strategy.name}")
         options = strategy.tensors(self.pieces if strategy.forbidden else ())
-        tokens, scores, lengths = decoder.run(["tokens", "scores", "lengths"], {"embedding": embedding, **options})
+        decode = self._best if isinstance(strategy, BestOf) else self._searched
+        tokens, scores, lengths = decode(strategy.name, {"embedding": embedding, **options})
         [text] = self._session("poem_text").run(["text"], {"tokens": tokens})
         return Written(text[0, 0], tokens[0, : lengths[0, 0]], float(scores[0, 0]), embedding[0])
 
@@ -66,6 +68,17 @@ class LocalEngine:
     def close(self) -> None:
         """Drop the sessions and their memory."""
         self._sessions.clear()
+
+    def _searched(self, name: str, inputs: Tensors) -> list[NDArray[Any]]:
+        return self._run(f"poem_decoder_{name}", ["tokens", "scores", "lengths"], inputs)
+
+    def _best(self, name: str, inputs: Tensors) -> list[NDArray[Any]]:
+        names = ["candidates", "candidate_scores", "candidate_lengths"]
+        drawn = dict(zip(names, self._run("poem_decoder_candidates", names, inputs), strict=True))
+        return self._run("rerank", ["tokens", "scores", "lengths"], {**drawn, "embedding": inputs["embedding"]})
+
+    def _run(self, model: str, outputs: list[str], inputs: Tensors) -> list[NDArray[Any]]:
+        return list(self._session(model).run(outputs, inputs))
 
     def _session(self, model: str) -> InferenceSession:
         if model not in self._sessions:

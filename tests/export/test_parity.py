@@ -12,8 +12,8 @@ from onnx import numpy_helper
 
 from export import onnx as export_onnx
 from export import parity
-from export.modules import ServedModel, served_models
 from export.parity import ParityError
+from export.served import ServedModel, served_models
 from img2poem.errors import BadRepository
 from img2poem.nn.model import PhotoToPoem, load_package
 from img2poem.text import PoemTokenizer
@@ -121,7 +121,7 @@ def test_poem_text_with_another_vocabulary_is_caught(
 
 def test_every_file_is_one_that_triton_reads_and_is_stamped(repository: Path) -> None:
     files = list(repository.glob("*/1/model.onnx"))
-    assert len(files) == 7
+    assert len(files) == 13
     contracts = set()
     for path in files:
         proto = onnx.load(path)
