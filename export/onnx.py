@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib.metadata
 import inspect
 import io
 import json
@@ -23,14 +24,13 @@ from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK, PoemTokenizer
 
 from . import poem_text
 from .served import FREE, ServedModel
+from .settings import IR_VERSION
 
-#: What ONNX Runtime 1.19, the one in Triton 2.51, reads at the most.
-OPSET = 20
-IR_VERSION = 10
 _EXAMPLE_BATCH = 2
+_TOOLS = ("img2poem", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
-def export_module(served: ServedModel) -> onnx.ModelProto:
+def export_module(served: ServedModel, opset: int) -> onnx.ModelProto:
     """Export a served model with a free batch axis."""
     sample = served.sample(_EXAMPLE_BATCH, np.random.default_rng(0))
     inputs = tuple(torch.from_numpy(sample[spec.name]) for spec in served.inputs)
@@ -42,16 +42,16 @@ def export_module(served: ServedModel) -> onnx.ModelProto:
             dynamic_shapes=_free_axes(served),
             input_names=[spec.name for spec in served.inputs],
             output_names=[spec.name for spec in served.outputs],
-            opset_version=OPSET,
+            opset_version=opset,
         )
     assert program is not None
     _keep_names(program.model.graph, {spec.name for spec in served.outputs})
     return program.model_proto
 
 
-def export_poem_text(tokenizer: PoemTokenizer, config: PackageConfig) -> onnx.ModelProto:
+def export_poem_text(tokenizer: PoemTokenizer, config: PackageConfig, opset: int) -> onnx.ModelProto:
     """Return ``poem_text`` for the package's vocabulary."""
-    return poem_text.build(tokenizer.pieces[: config.decoder.vocabulary_size], config.decoder.max_tokens, OPSET)
+    return poem_text.build(tokenizer.pieces[: config.decoder.vocabulary_size], config.decoder.max_tokens, opset)
 
 
 def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:
@@ -69,13 +69,18 @@ def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:
     path.write_bytes(proto.SerializeToString())
 
 
-def stamps_of(config: PackageConfig, pieces: Sequence[str], contract: str, model: str) -> dict[str, str]:
+def stamps_of(
+    config: PackageConfig, pieces: Sequence[str], contract: str, model: str, precision: str
+) -> dict[str, str]:
     """Return what is stamped into every file of the repository: what a caller must know to use it."""
+    versions = {name: importlib.metadata.version(name) for name in _TOOLS}
     vocabulary = pieces[: config.decoder.vocabulary_size]
     return {
         "img2poem.contract": contract,
         "img2poem.package": config.name,
         "img2poem.model": model,
+        "img2poem.precision": precision,
+        "img2poem.tools": json.dumps(versions),
         "img2poem.preprocessing": json.dumps(dataclasses.asdict(config.preprocessing)),
         "img2poem.special_ids": json.dumps({"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK, "newline": NEWLINE}),
         "img2poem.vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),

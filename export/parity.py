@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from img2poem.engines.local import open_session
-from img2poem.errors import Img2PoemError
+from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
 
-from . import poem_text
+from . import poem_text, torchscript
 from .served import FREE, Inputs, ServedModel, TensorSpec
+from .settings import IR_VERSION, OPSETS
 
 #: Batch sizes of the comparison; none is the example's (2), so that a frozen axis shows.
 BATCHES = (1, 3, 8)
@@ -30,21 +36,54 @@ class ParityError(Img2PoemError):
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest difference found, over all outputs and batch sizes."""
+    """The largest difference found, over all outputs and batch sizes, and the median time of a call at batch 1."""
 
-    largest_difference: float
+    difference: float
+    milliseconds: float
 
 
-def check_model(served: ServedModel, path: Path, seed: int = 1) -> Parity:
-    """Compare the file at ``path`` with its torch module on random inputs of several batch sizes.
+Run = Callable[[Inputs], list[NDArray[Any]]]
+
+
+def check_model(served: ServedModel, path: Path, opset: int | None = None, seed: int = 1) -> Parity:
+    """Compare the ONNX file at ``path`` with its torch module on random inputs of several batch sizes.
 
     Integer outputs (tokens, lengths) must be equal, floats within ``TOLERANCE``.
 
     Raises:
         ParityError: with the model, the output and the difference.
+        BadRepository: the file cannot be loaded.
     """
+    _check_versions(served.name, path, opset)
     session = open_session(path)
     _check_signature(served.name, session, served.inputs, served.outputs)
+    return _check(served, lambda inputs: _run(session, served.name, inputs), seed)
+
+
+def check_torchscript(served: ServedModel, path: Path, seed: int = 1) -> Parity:
+    """Compare the TorchScript file at ``path`` as :func:`check_model` does an ONNX file.
+
+    Raises:
+        ParityError: with the model, the output and the difference.
+    """
+    try:
+        module = torchscript.load(path)
+    except RuntimeError as error:
+        raise BadRepository(f"{path} cannot be loaded ({error})") from error
+
+    def run(inputs: Inputs) -> list[NDArray[Any]]:
+        try:
+            with torch.inference_mode():
+                result = module(*(torch.from_numpy(inputs[spec.name]) for spec in served.inputs))
+        except RuntimeError as error:
+            batch = len(next(iter(inputs.values())))
+            raise ParityError(f"{served.name} fails as TorchScript at batch {batch}: {error}") from error
+        return [tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
+
+    return _check(served, run, seed)
+
+
+def _check(served: ServedModel, run: Run, seed: int) -> Parity:
     random = np.random.default_rng(seed)
     largest = 0.0
     for batch in BATCHES:
@@ -52,9 +91,32 @@ def check_model(served: ServedModel, path: Path, seed: int = 1) -> Parity:
         with torch.inference_mode():
             result = served.module(*(torch.from_numpy(inputs[spec.name]) for spec in served.inputs))
         expected = [tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
-        for spec, want, got in zip(served.outputs, expected, _run(session, served.name, inputs), strict=True):
+        for spec, want, got in zip(served.outputs, expected, run(inputs), strict=True):
             largest = max(largest, _compare(f"{served.name}.{spec.name}, batch {batch}", want, got))
-    return Parity(largest)
+    return Parity(largest, _milliseconds(run, served.sample(1, random)))
+
+
+def _milliseconds(run: Run, inputs: Inputs) -> float:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        run(inputs)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1000
+
+
+def _check_versions(name: str, path: Path, opset: int | None) -> None:
+    """Refuse a file that the ONNX Runtime of the oldest Triton that we export for could not read."""
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise BadRepository(f"{path} cannot be loaded ({error})") from error
+    found = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    allowed = OPSETS if opset is None else (opset,)
+    if len(found) != 1 or found[0] not in allowed:
+        raise ParityError(f"{name}: the file has opset {found}, not {' or '.join(map(str, allowed))}")
+    if proto.ir_version > IR_VERSION:
+        raise ParityError(f"{name}: the file has IR version {proto.ir_version}, more than {IR_VERSION}")
 
 
 def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, steps: int, seed: int = 1) -> Parity:
@@ -77,7 +139,8 @@ def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, 
         for row, text in zip(tokens, got[:, 0], strict=True):
             if (want := tokenizer.decode(row)) != text:
                 raise ParityError(f"poem_text gives {text!r} where the tokenizer gives {want!r}")
-    return Parity(0.0)
+    one = {"tokens": tokens[:1]}
+    return Parity(0.0, _milliseconds(lambda inputs: _run(session, "poem_text", inputs), one))
 
 
 def _check_signature(

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from .served import FREE, TensorSpec
-
-Device = Literal["cpu", "gpu"]
+from .settings import Device
 
 PREFERRED_BATCHES = (4, 8)
 #: A request that waited this long is refused: its caller has most likely given up.
 QUEUE_TIMEOUT_US = 10_000_000
 MAX_QUEUE = 256
 
+ONNX_FILE, TORCHSCRIPT_FILE, PYTHON_FILE = "model.onnx", "model.pt", "model.py"
 IMAGE = TensorSpec("image", np.object_, (1,))
 
 _TYPES = {np.float32: pb.TYPE_FP32, np.int64: pb.TYPE_INT64, np.uint8: pb.TYPE_UINT8, np.object_: pb.TYPE_STRING}
@@ -34,7 +34,7 @@ def onnx_config(
 ) -> pb.ModelConfig:
     """Return the config of a model on ONNX Runtime; ``typical`` is the size of free axes at warmup."""
     config = _config(name, inputs, outputs, stamps, max_batch)
-    config.platform, config.backend, config.default_model_filename = "onnxruntime_onnx", "onnxruntime", "model.onnx"
+    config.platform, config.backend, config.default_model_filename = "onnxruntime_onnx", "onnxruntime", ONNX_FILE
     # Strings exist on the CPU only, whatever the rest of the chain runs on.
     on_gpu = device == "gpu" and not any(spec.dtype is np.object_ for spec in (*inputs, *outputs))
     config.instance_group.add(
@@ -49,12 +49,37 @@ def onnx_config(
     return config
 
 
+def torchscript_config(
+    name: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    device: Device,
+    stamps: dict[str, str],
+    max_batch: int,
+    typical: int = 1,
+) -> pb.ModelConfig:
+    """Return the config of a model on Triton's PyTorch backend, which knows tensors by their place only."""
+    inputs = [replace(spec, name=f"INPUT__{i}") for i, spec in enumerate(inputs)]
+    outputs = [replace(spec, name=f"OUTPUT__{i}") for i, spec in enumerate(outputs)]
+    config = _config(name, inputs, outputs, stamps, max_batch)
+    config.platform, config.backend, config.default_model_filename = "pytorch_libtorch", "pytorch", TORCHSCRIPT_FILE
+    kind = pb.ModelInstanceGroup.KIND_GPU if device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
+    config.instance_group.add(count=1, kind=kind)
+    # Profiling recompiles at every new shape for the first calls.
+    config.parameters["ENABLE_JIT_PROFILING"].string_value = "false"
+    config.parameters["INFERENCE_MODE"].string_value = "true"
+    _batching(config)
+    for batch in (1, *(config.dynamic_batching.preferred_batch_size if device == "gpu" else ())):
+        _warmup(config, inputs, batch, typical)
+    return config
+
+
 def python_config(
     name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], stamps: dict[str, str], max_batch: int
 ) -> pb.ModelConfig:
     """Return the config of a model on the Python backend; these always run on the CPU."""
     config = _config(name, inputs, outputs, stamps, max_batch)
-    config.backend, config.default_model_filename = "python", "model.py"
+    config.backend, config.default_model_filename = "python", PYTHON_FILE
     config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
     _batching(config)
     return config

@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from export import build, parity
 from export.all import export
 from export.repository import replacing
+from export.settings import Settings
 from img2poem.errors import BadPackage, BadRepository
 
 from ..conftest import ROOT, WEIGHTS
@@ -37,9 +38,9 @@ def test_nothing_changed_nothing_done(copy: Path, monkeypatch: pytest.MonkeyPatc
         raise AssertionError("exported again")
 
     monkeypatch.setattr(build, "build", unexpected)
-    assert export(WEIGHTS, copy, "cpu") is False
+    assert export(WEIGHTS, copy) is False
     with pytest.raises(AssertionError, match="exported again"):
-        export(WEIGHTS, copy, "gpu")
+        export(WEIGHTS, copy, Settings(device="gpu"))
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])
@@ -48,15 +49,15 @@ def test_a_damaged_repository_is_not_taken_for_current(
 ) -> None:
     victim = copy / "poem_text" / "config.pbtxt"
     victim.write_text("") if damage == "changed" else victim.unlink()
-    monkeypatch.setattr(build, "build", lambda *args: iter([("all", "onnx", 1, "equal")]))
-    assert export(WEIGHTS, copy, "cpu") is True
+    monkeypatch.setattr(build, "build", lambda *args: iter([build.Row("all", "python")]))
+    assert export(WEIGHTS, copy) is True
 
 
 def test_a_file_that_differs_from_torch_leaves_the_old_repository(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(copy)
     monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     with pytest.raises(parity.ParityError, match=r"image_encoder\.embedding, batch 1: differs from torch"):
-        export(WEIGHTS, copy, "cpu", force=True)
+        export(WEIGHTS, copy, force=True)
     assert contents(copy) == before
     assert [p.name for p in copy.parent.iterdir() if not p.name.endswith(".lock")] == ["repository"]
 
@@ -72,13 +73,13 @@ def test_the_command_fails_with_one_line_and_no_repository(tmp_path: Path) -> No
 
 def test_a_missing_package_says_how_to_train_one(tmp_path: Path) -> None:
     with pytest.raises(BadPackage, match=r"training\.all"):
-        export(tmp_path / "none", tmp_path / "out", "cpu")
+        export(tmp_path / "none", tmp_path / "out")
 
 
 def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BadRepository, match="not a model repository"):
-        export(WEIGHTS, tmp_path, "cpu")
+        export(WEIGHTS, tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
