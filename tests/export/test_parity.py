@@ -179,7 +179,7 @@ def test_a_batch_axis_frozen_inside_the_graph_is_caught(
         graph.node.insert(0, onnx.helper.make_node("Reshape", ["embedding", "frozen"], ["reshaped"]))
 
     path = changed(repository, "decoder_init", tmp_path, freeze)
-    with pytest.raises(ParityError, match="decoder_init.*frozen at 2"):
+    with pytest.raises(ParityError, match=r"decoder_init.*frozen at 2"):
         parity.check_model(served["decoder_init"], path)
 
 
