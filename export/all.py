@@ -63,7 +63,7 @@ def export(weights: Path, out: Path, settings: Settings = Settings(), force: boo
     from . import build, reuse
 
     # The exporter's own output is silenced by replacing sys.stdout; ours is not.
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows: list[Row] = []
     with replacing(out) as staging, Progress(*columns, console=console, transient=True) as bar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -17,13 +18,16 @@ from img2poem.nn.model import PhotoToPoem, load_package
 from img2poem.package import contract_hash
 from img2poem.text import PoemTokenizer
 
-from . import onnx, parity, poem_text, torchscript, triton
+from . import onnx, parity, poem_text, quality, torchscript, triton
 from .ensembles import ENSEMBLES, ensemble_config
+from .precision import Converter
 from .repository import sources
 from .reuse import Earlier, Made, key_of
 from .served import MAX_BATCH, ServedModel, TensorSpec, served_models
 from .settings import Settings
 
+#: What a lower precision was measured to cost.
+QUALITY = "quality.json"
 _PYTHON_MODELS = Path(__file__).parent / "python_models"
 
 Stamps = Callable[[str], dict[str, str]]
@@ -63,12 +67,17 @@ def build(
 
     served = [replace(s, max_batch=min(s.max_batch, settings.max_batch)) for s in served_models(model, tokenizer)]
     configs = model_configs(served, model, settings, stamps)
-    writer = _Writer(folder, settings, earlier, stamps)
+    converter = Converter(settings, model.config.preprocessing.size)
+    writer = _Writer(folder, settings, earlier, stamps, converter)
     for one in served:
         for name, write in ((one.name, writer.onnx), (one.name + torchscript.SUFFIX, writer.torchscript)):
             if name in configs:
                 progress(name, len(configs))
                 yield write(one, name)
+    if settings.precision != "fp32" and configs.keys() >= quality.MODELS:
+        progress("quality", len(configs))
+        measures = quality.check(folder, model, tokenizer, settings.precision, converter.held_out, settings.data)
+        (folder / QUALITY).write_text(json.dumps(measures, indent=2) + "\n", encoding="utf-8")
     for name, config in configs.items():
         if name == "poem_text":
             yield _write_poem_text(folder, model, tokenizer, settings, stamps(name))
@@ -125,9 +134,13 @@ def _chosen(configs: dict[str, pb.ModelConfig], models: tuple[str, ...]) -> dict
 class _Writer:
     """Writes one model, or keeps the earlier file under new stamps."""
 
-    def __init__(self, folder: Path, settings: Settings, earlier: Earlier, stamps: Stamps) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, earlier: Earlier, stamps: Stamps, converter: Converter
+    ) -> None:
         self._folder, self._settings, self._earlier, self._stamps = folder, settings, earlier, stamps
-        self._made_from: Mapping[str, Any] = {**sources(), "precision": settings.precision}
+        self._converter = converter
+        options = {"precision": settings.precision, "data": str(settings.data)}
+        self._made_from: Mapping[str, Any] = {**sources(), **options}
 
     def onnx(self, served: ServedModel, name: str) -> Row:
         path, opset = self._folder / name / "1" / triton.ONNX_FILE, self._settings.opset
@@ -136,8 +149,10 @@ class _Writer:
             source, made = found
             onnx.write(onnx_format.load(source), path, self._stamps(name))
             return Row(name, "onnx", path.stat().st_size, made, kept=True)
-        onnx.write(onnx.export_module(served, opset), path, self._stamps(name))
-        checked = parity.check_model(served, path, opset=opset)
+        exported = self._converter.convert(name, onnx.export_module(served, opset))
+        onnx.write(exported, path, self._stamps(name))
+        tried = replace(served, sample=self._converter.sample(served.sample))
+        checked = parity.check_model(tried, path, opset, self._settings.precision)
         return Row(name, "onnx", path.stat().st_size, Made(key, "onnx", opset, **asdict(checked)))
 
     def torchscript(self, served: ServedModel, name: str) -> Row:
