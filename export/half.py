@@ -17,8 +17,7 @@ def convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Convert an encoder; its tensors keep their types."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    # Pixels are normalised in float32: the exporter's Cast gives that.
-    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, op_block_list=["Softmax"])
+    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, op_block_list=[])
     return converted
 
 

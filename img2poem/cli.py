@@ -1,14 +1,16 @@
-"""The command line: ``img2poem write`` and ``img2poem serve``."""
+"""The command line: ``img2poem write``, ``img2poem serve`` and ``img2poem inspect``."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +18,9 @@ from . import __version__
 from .client import Img2Poem
 from .decoding import MAX_BEAM_WIDTH, OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling
 from .errors import BadImage, Img2PoemError, InvalidOption
+
+if TYPE_CHECKING:
+    from .inspection import Report
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -94,6 +99,37 @@ def serve(
         with _until_interrupted(), server:
             typer.echo(f"ready: {server.grpc_url} {server.http_url} (Ctrl-C stops)", err=True)
             server.wait()
+
+
+@app.command()
+def inspect(
+    repository: Annotated[Path, typer.Argument(help="Model repository to look at.")] = Path("triton_repo"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print what a model repository was made from, and check files and stamps. Exit status 1 when one is wrong."""
+    from .inspection import inspect as read
+
+    with _reporting():
+        report = read(repository)
+    if as_json:
+        typer.echo(json.dumps(asdict(report)))
+    else:
+        _print_report(report)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def _print_report(report: Report) -> None:
+    typer.echo(f"contract {report.contract}")
+    shared = {key: value for key, value in report.models[0].stamps.items() if key not in ("contract", "model")}
+    for key, value in shared.items():
+        typer.echo(f"{key} {value}")
+    for model in report.models:
+        typer.echo(f"{model.name:30} {model.platform:18} {model.size / 1e6:8.1f} MB")
+    for problem in report.problems:
+        typer.echo(f"wrong: {problem}", err=True)
+    if not report.problems:
+        typer.echo("all files and stamps are as they were written")
 
 
 def _strategy(

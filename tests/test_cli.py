@@ -109,7 +109,7 @@ def test_wrong_options_say_what_is_right(photo_file: Path, arguments: list[str],
 
 
 def test_help_explains_every_option() -> None:
-    for command in ("write", "serve"):
+    for command in ("write", "serve", "inspect"):
         done = run(command, "--help")
         assert done.returncode == 0 and "Usage" in done.stdout
     assert run("--version").stdout.strip()
