@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
@@ -20,6 +19,7 @@ from export.all import export
 from export.repository import replacing
 from export.settings import Settings
 from img2poem.errors import BadPackage, BadRepository
+from img2poem.inspection import inspect
 
 from ..conftest import ROOT, WEIGHTS
 
@@ -83,11 +83,6 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_two_exports_at_once_do_not_mix(tmp_path: Path) -> None:
-    with replacing(tmp_path / "out"), pytest.raises(BadRepository, match="another export"), replacing(tmp_path / "out"):
-        pass
-
-
 def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) -> None:
     """Killed between the two renames: the old repository stands aside, the new one is still staged."""
     before = contents(copy)
@@ -107,15 +102,51 @@ def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) ->
     assert not copy.with_name("repository.old").exists() and not copy.with_name("repository.new").exists()
 
 
-@pytest.mark.parametrize("seconds", [1.0, 6.0])
-def test_a_killed_export_leaves_the_old_repository_whole(copy: Path, seconds: float) -> None:
-    before = contents(copy)
-    command = [sys.executable, "-m", "export.all", "--out", str(copy), "--force"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    time.sleep(seconds)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert contents(copy) == before
+SMALL = ["--models", "decoder_init,decoder_step,poem_text"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of a few models, which is exported in seconds."""
+    out = tmp_path_factory.mktemp("small") / "repository"
+    export(WEIGHTS, out, Settings(models=("decoder_init", "decoder_step", "poem_text")))
+    return out
+
+
+def started(out: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "export.all", "--out", str(out), *SMALL, "--force", *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def test_an_export_killed_at_any_moment_leaves_a_whole_repository_or_none(small: Path, tmp_path: Path) -> None:
+    """Ten moments, spread at random over the seconds that an export takes."""
+    out = Path(shutil.copytree(small, tmp_path / "repository"))
+    began = time.monotonic()
+    assert started(out).wait() == 0
+    whole = time.monotonic() - began
+    random = np.random.default_rng(0)
+    for part in np.arange(10):
+        before = contents(out) if out.exists() else {}
+        process = started(out)
+        time.sleep(whole * (part + random.random()) / 10)
+        process.kill()
+        process.wait()
+        if not out.exists():  # killed between the two renames: the old one stands aside
+            out.with_name("repository.old").rename(out)
+        assert contents(out) == before or not inspect(out).problems
+
+
+def test_two_exports_at_once_do_not_mix(small: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(small, tmp_path / "repository"))
+    first = started(out, "--max-batch", "16")
+    while not out.with_name("repository.new").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    second = started(out, "--max-batch", "8")
+    _, errors = second.communicate()
+    assert second.returncode == 1 and "another export is writing" in errors
+    assert first.wait() == 0 and not inspect(out).problems
+    assert "max_batch_size: 16" in (out / "decoder_init" / "config.pbtxt").read_text()
 
 
 def test_configs_are_complete_and_agree_with_the_files(repository: Path) -> None:
