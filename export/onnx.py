@@ -62,6 +62,7 @@ def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:
     """
     proto.ir_version = IR_VERSION
     del proto.metadata_props[:]
+    _forget_sources(proto.graph)
     for key, value in stamps.items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto, full_check=True)
@@ -98,6 +99,17 @@ def _free_axes(served: ServedModel) -> dict[str, Any]:
     *single, rest = arguments
     shapes: dict[str, Any] = {argument.name: axes[i] for i, argument in enumerate(single)}
     return {**shapes, rest.name: tuple(axes[len(single) :])}
+
+
+def _forget_sources(graph: onnx.GraphProto) -> None:
+    """Take out the stack traces that the exporter leaves: they name folders of this machine."""
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _forget_sources(attribute.g)
 
 
 def _keep_names(graph: Any, outputs: set[str]) -> None:
