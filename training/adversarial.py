@@ -103,7 +103,8 @@ class AdversarialTraining(L.LightningModule):
         if self.current_epoch == 0:
             for _ in range(self.settings.discriminator_start):
                 photos = self._draw_photos()
-                self._discriminate(photos, sample(self.decoder.eval(), photos, self.settings.max_tokens).tokens)
+                tokens = sample(self.decoder.eval(), photos, self.settings.max_tokens).tokens
+                self._discriminate(photos, tokens, self.judge.embed(tokens))
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         torch.manual_seed(step_seed(self, index))
@@ -117,7 +118,8 @@ class AdversarialTraining(L.LightningModule):
         photos = self._draw_photos()
         self.decoder.eval()
         samples = sample(self.decoder, photos, self.settings.max_tokens)
-        advantage, reward = self._advantage(photos, samples)
+        points = self.judge.embed(samples.tokens)
+        advantage, reward = self._advantage(photos, samples, points)
         policy = policy_loss(self.decoder, photos, samples.tokens, advantage)
         self.decoder.train()
         likelihood = likelihood_loss(self.decoder, *batch)
@@ -126,7 +128,7 @@ class AdversarialTraining(L.LightningModule):
         self.manual_backward(policy + self.settings.likelihood * likelihood)
         self.clip_gradients(optimizer, 1.0, "norm")
         optimizer.step()
-        judged = self._discriminate(photos, samples.tokens)
+        judged = self._discriminate(photos, samples.tokens, points)
         self.log_dict({"train/nats": likelihood, "train/reward": reward, "train/discriminators": judged}, prog_bar=True)
 
     def validation_step(self, batch: Tensor, index: int) -> None:
@@ -156,10 +158,10 @@ class AdversarialTraining(L.LightningModule):
         rows = torch.randint(len(photos), (self.settings.photos,))
         return photos[rows].repeat_interleave(self.settings.samples, 0).to(self.device)
 
-    def _advantage(self, photos: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
+    def _advantage(self, photos: Tensor, samples: Samples, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return what each token's line is worth beyond the photograph's other samples, ``[B, T]``, and the mean."""
         tokens, limit = samples.tokens, self.settings.max_tokens
-        worth = self.judge.reward(photos, tokens, self._weights)
+        worth = self.judge.reward(photos, tokens, points, self._weights)
         siblings = worth.view(-1, self.settings.samples)
         others = (siblings.sum(1, keepdim=True) - siblings) / max(1, self.settings.samples - 1)
         line = (tokens == NEWLINE).cumsum(1) - (tokens == NEWLINE).long()
@@ -167,13 +169,14 @@ class AdversarialTraining(L.LightningModule):
         rows, places = line_ends(tokens[:, :-1])
         if len(rows):
             ends = finish(self.decoder, samples, rows, places, limit)
-            by_line[rows, line[rows, places]] = self.judge.reward(photos[rows], ends, self._weights)
+            worth_then = self.judge.reward(photos[rows], ends, self.judge.embed(ends), self._weights)
+            by_line[rows, line[rows, places]] = worth_then
         advantage = by_line - others.reshape(-1, 1)
         return (advantage / (advantage.std() + 1e-6)).gather(1, line), worth.mean()
 
-    def _discriminate(self, photos: Tensor, generated: Tensor) -> Tensor:
+    def _discriminate(self, photos: Tensor, generated: Tensor, points: Tensor) -> Tensor:
         human = human_texts(self.texts, self._depicted, self.settings.batch // 2)
-        loss = self.judge.loss(type(human)(*(tensor.to(self.device) for tensor in human)), photos, generated)
+        loss = self.judge.loss(type(human)(*(tensor.to(self.device) for tensor in human)), photos, generated, points)
         optimizer = cast(list[Any], self.optimizers())[1]
         optimizer.zero_grad()
         self.manual_backward(loss)

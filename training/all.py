@@ -18,12 +18,12 @@ import tyro
 from . import adversarial, alignment, generator, scene, sentiment
 from .adversarial import AdversarialSettings
 from .alignment import AlignmentSettings
+from .encoder import EncoderSettings
 from .evaluate import EvaluationSettings, evaluate_into_package
 from .fitting import Result
 from .generator import GeneratorSettings
 from .package import Decoder, PackageSettings, pack
 from .run import Run, reporting
-from .scene import SceneSettings
 from .sentiment import SentimentSettings
 
 
@@ -34,7 +34,7 @@ class All:
     run: Annotated[Run, tyro.conf.arg(name="")]
     out: Path = Path("weights/lite")
     """Model package to write; replaced as a whole."""
-    scene: SceneSettings = field(default_factory=SceneSettings)
+    scene: EncoderSettings = field(default_factory=EncoderSettings)
     sentiment: SentimentSettings = field(default_factory=SentimentSettings)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)

@@ -51,11 +51,15 @@ class Conditions:
         caption = self.captions[rows]
         use_caption = (kind < mixture.caption_conditions) & (caption.norm(dim=-1, keepdim=True) > 0)
         chosen = torch.where(use_caption, caption, chosen)
-        near = self.near_photos[rows]
-        photo = self.photos[near.gather(1, torch.randint(near.shape[1], (len(rows), 1))).squeeze(1)]
+        photo = self.draw_photo(rows)
         use_photo = (kind > 1 - mixture.photo_conditions) & self.depicted[rows].unsqueeze(1)
         chosen = torch.where(use_photo, photo, chosen)
         return torch.where(torch.rand(len(rows), 1) < mixture.no_condition, 0.0, chosen)
+
+    def draw_photo(self, rows: Tensor) -> Tensor:
+        """Return one of the photographs ``[B, D]`` that are near to each of ``rows``."""
+        near = self.near_photos[rows]
+        return self.photos[near.gather(1, torch.randint(near.shape[1], (len(rows), 1))).squeeze(1)]
 
 
 def conditions_of(parts: Parts, data: AlignmentData) -> Conditions:

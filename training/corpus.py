@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +25,7 @@ class Corpus:
     captions: dict[str, list[str]]  # five of each Flickr8k photograph, by its name
 
     @classmethod
+    @functools.cache  # each stage of training.all asks for it anew
     def load(cls, data: Path, limit: int | None = None) -> Corpus:
         """Read the collections in ``data``.
 

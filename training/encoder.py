@@ -23,7 +23,7 @@ from img2poem.nn.image_encoder import EncoderHead, ImageEncoder
 
 from .features import PhotoSource, photos_of, trunk_features
 from .fitting import Result, Stage, schedule
-from .parts import Parts, trained
+from .parts import Parts, parts_of, trained
 from .pretrained import load_backbone
 from .run import Run, fingerprint
 
@@ -119,21 +119,19 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
 
 def train_encoder(parts: Parts, task: EncoderTask, settings: EncoderSettings) -> Result:
     """Train one encoder of the model in place, or return what an earlier run made of it."""
-    encoder, run = parts.model.image_encoder, parts.run
-    config = encoder.encoders[task.name]
+    run, config = parts.run, parts.model.image_encoder.encoders[task.name]
     stage = Stage(run, task.name, fingerprint(parts.sources(), settings, task.train, config))
     if (found := stage.finished()) is not None:
         return found
-    own_trunk = config.trunk != "object"
-    head = cast(EncoderHead, encoder.heads[task.name])
-    trunk = encoder.trunks[config.trunk] if own_trunk else nn.Identity()
+    pieces = parts_of(parts.model, task.name)
+    head, trunk, own_trunk = cast(EncoderHead, pieces["head"]), pieces.get("trunk", nn.Identity()), "trunk" in pieces
     if own_trunk:
         _start_trunk(run, task, trunk, settings.tuned_layers)
     train, validation, test = _splits(parts, task, own_trunk)
     if task.dtype.is_floating_point:
         # Starting from the mean: rated photographs are few.
         nn.init.zeros_(head.output.weight)
-        head.output.bias.data.copy_(torch.stack([y for _, y in train]).nanmean(0).nan_to_num(4.0))
+        head.output.bias.data.copy_(torch.stack([y for _, y in train]).mean(0))
     module = EncoderTraining(task, settings, trunk, head)
     batch = min(settings.batch, max(2, len(train) // 4))
     loader = DataLoader(train, batch, shuffle=True, drop_last=True)

@@ -79,7 +79,7 @@ class HeldOut:
     @classmethod
     def load(cls, data: Path, limit: int) -> HeldOut:
         """Read the held-out photographs; the rest of the judge's choice are training photographs."""
-        corpus = Corpus.load(data)
+        corpus = Corpus.load(data, None)
         photos = list(corpus.photographs(data))
         chosen = photo_rows((name for name, _, _ in photos), "validation", "test")[:limit]
         rest = sorted(set(range(len(photos))) - set(chosen))[: max(0, JUDGED_AMONG - len(chosen))]

@@ -20,6 +20,7 @@ from img2poem.nn.poem_encoder import PoemEncoder, pad
 from img2poem.package import Preprocessing
 from img2poem.text import BOS, EOS, PAD, PoemTokenizer
 
+from .batches import by_length
 from .corpus import Corpus, first
 from .parts import Parts
 from .pretrained import MAX_TEXT_TOKENS
@@ -92,14 +93,10 @@ def _through(
 
 
 @torch.inference_mode()
-def _pooled(
-    encoder: PoemEncoder, tokenizer: PoemTokenizer, texts: list[str], name: str, batch: int = 64
-) -> NDArray[Any]:
+def _pooled(encoder: PoemEncoder, tokenizer: PoemTokenizer, texts: list[str], name: str) -> NDArray[Any]:
     rows = [[BOS, *ids[: MAX_TEXT_TOKENS - 2], EOS] for ids in tokenizer.encode_batch(texts)]
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     out = np.zeros((len(rows), encoder.projection.in_features), np.float16)
-    for start in track(range(0, len(order), batch), f"{name}: texts", transient=True):
-        chunk = order[start : start + batch]
+    for chunk in by_length(rows, f"{name}: texts"):
         ids, mask = pad([rows[i] for i in chunk], PAD)
         with torch.autocast("cpu", torch.bfloat16):
             out[chunk] = encoder.pooled(ids, mask).half().numpy()

@@ -57,7 +57,7 @@ class Stage:
     def __init__(self, run: Run, name: str, fingerprint: str) -> None:
         self.run, self.name, self.fingerprint = run, name, fingerprint
         self.folder = run.root / name
-        self._path = self.folder / "result.safetensors"
+        self._path = result_path(run, name)
 
     def finished(self) -> Result | None:
         """Return the result of an earlier run with the same fingerprint, if there is one."""
@@ -176,6 +176,11 @@ def load_prefixed(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: s
     """Load into ``module`` the tensors whose names begin with ``prefix.``"""
     start = f"{prefix}."
     module.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+
+
+def result_path(run: Run, stage: str) -> Path:
+    """Return where a finished stage keeps its result."""
+    return run.root / stage / "result.safetensors"
 
 
 def read_result(path: Path) -> Result:

@@ -75,7 +75,8 @@ class GeneratorTraining(L.LightningModule):
         progress = self.current_epoch / max(1, s.epochs - 1)
         share = s.modern_start + (s.modern_end - s.modern_start) * progress
         texts = self.texts
-        count = min(s.epoch_batches, -(-len(texts.modern + texts.classic + texts.captions) // s.batch))
+        everything = len(texts.modern) + len(texts.classic) + len(texts.captions)
+        count = min(s.epoch_batches, -(-everything // s.batch))
         batches = TextBatches(texts, s.conditions, count, s.batch, share, s.captions, step_seed(self))
         return DataLoader(batches, batch_size=None)
 

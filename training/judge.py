@@ -64,22 +64,27 @@ class Judge(nn.Module):
             return aligner(ids, (ids != PAD).long()).float()
 
     @torch.no_grad()
-    def reward(self, photos: Tensor, tokens: Tensor, weights: Weights) -> Tensor:
-        """Return what poems are worth, ``float32 [B]``: shares of being paired and poetic, and the cosine."""
+    def reward(self, photos: Tensor, tokens: Tensor, points: Tensor, weights: Weights) -> Tensor:
+        """Return what poems are worth, ``float32 [B]``: shares of being paired and poetic, and the cosine.
+
+        ``points`` are the poems' embeddings by :meth:`embed`.
+        """
         self.eval()
-        points = self.embed(tokens)
         paired = self.multi_modal(photos, points, tokens).float().softmax(-1)[:, PAIRED]
         poetic = self.style(tokens).float().softmax(-1)[:, POETIC]
         cosine = (photos * points).sum(-1)
         return weights.multi_modal * paired + weights.style * poetic + weights.alignment * cosine
 
-    def loss(self, human: Human, photos: Tensor, generated: Tensor) -> Tensor:
-        """Cross-entropy of both discriminators on human texts and on poems generated about ``photos``."""
+    def loss(self, human: Human, photos: Tensor, generated: Tensor, points: Tensor) -> Tensor:
+        """Cross-entropy of both discriminators on human texts and on poems generated about ``photos``.
+
+        ``points`` are the generated poems' embeddings by :meth:`embed`.
+        """
         self.train()
         multi_modal = [
             (PAIRED, self.multi_modal(human.photos, human.points, human.poems)),
             (UNPAIRED, self.multi_modal(human.photos.roll(1, 0), human.points, human.poems)),
-            (GENERATED, self.multi_modal(photos, self.embed(generated), generated)),
+            (GENERATED, self.multi_modal(photos, points, generated)),
         ]
         style = [
             (POETIC, self.style(human.poems)),
@@ -94,8 +99,7 @@ def human_texts(texts: Texts, depicted: list[int], count: int) -> Human:
     """Draw ``count`` poems of ``depicted`` with photographs that are near to them, and captions as prose."""
     rows = torch.tensor([depicted[i] for i in torch.randint(len(depicted), (count,)).tolist()])
     conditions = texts.conditions
-    near = conditions.near_photos[rows]
-    photos = conditions.photos[near.gather(1, torch.randint(near.shape[1], (count, 1))).squeeze(1)]
+    photos = conditions.draw_photo(rows)
     poems = [texts.rows[i][1:-1] for i in rows.tolist()]
     shuffle = random.Random(int(torch.randint(2**31, ())))
     first = texts.captions[0] + CAPTIONS * torch.randint(len(texts.captions) // CAPTIONS, (count,))

@@ -20,9 +20,7 @@ LITE_PIXELS = Preprocessing(size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
 TORCHVISION_PIXELS = Preprocessing(size=224, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
-def configuration(
-    model: str, name: str, poem_encoder: PoemEncoderConfig, scenes: list[str], guidance: float = 1.0
-) -> PackageConfig:
+def configuration(model: str, name: str, poem_encoder: PoemEncoderConfig, scenes: list[str]) -> PackageConfig:
     """Return the configuration of architecture ``model`` for a package called ``name``.
 
     ``lite``: scene and sentiment encoder share the object encoder's trunk, one pass for all three.
@@ -44,7 +42,7 @@ def configuration(
             layers=1,
             dropout=0.3,
             max_tokens=96,
-            guidance=guidance,
+            guidance=1.0,
         ),
         scene_classes=scenes,
     )

@@ -15,7 +15,7 @@ from img2poem.nn.model import save_package
 from img2poem.package import PackageConfig
 
 from .card import model_card
-from .parts import Parts
+from .parts import STAGES, Parts
 from .run import Run, main
 
 Decoder = Literal["generator", "adversarial"]
@@ -31,10 +31,9 @@ class PackageSettings:
     """Stage whose decoder it takes."""
 
     @property
-    def stages(self) -> list[str]:
+    def stages(self) -> tuple[str, ...]:
         """Return the stages that go into it."""
-        common = ["scene", "sentiment", "alignment", "generator"]
-        return common if self.decoder == "generator" else [*common, "adversarial"]
+        return STAGES[: STAGES.index(self.decoder) + 1]
 
 
 def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None = None) -> PackageConfig:

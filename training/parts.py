@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +13,12 @@ from img2poem.nn.model import PhotoToPoem
 from img2poem.text import PoemTokenizer
 
 from .corpus import Corpus
-from .fitting import Result, load_prefixed, read_result
+from .fitting import Result, load_prefixed, read_result, result_path
 from .models import configuration
 from .pretrained import load_backbone, minilm
 from .run import Run, fingerprint
 
+#: In their order; each builds on those before it.
 STAGES = ("scene", "sentiment", "alignment", "generator", "adversarial")
 
 
@@ -73,11 +73,6 @@ class Parts:
         self.results[stage] = result = read_result(path)
         for prefix, module in parts_of(self.model, stage).items():
             load_prefixed(module, result.tensors, prefix)
-
-
-def result_path(run: Run, stage: str) -> Path:
-    """Return where a finished stage keeps its result."""
-    return run.root / stage / "result.safetensors"
 
 
 def parts_of(model: PhotoToPoem, stage: str) -> dict[str, nn.Module]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
@@ -44,15 +45,9 @@ def finish(decoder: PoemDecoder, samples: Samples, rows: Tensor, places: Tensor,
     """
     kept = samples.tokens[rows, places]
     drawn = _draw(decoder, kept, samples.states[rows, places + 1], max_tokens - 1).tokens
-    out = torch.full((len(rows), max_tokens), PAD, device=rows.device)
-    position = torch.arange(max_tokens, device=rows.device)
-    before = position <= places.unsqueeze(1)
-    width = samples.tokens.shape[1]
-    out[:, :width] = samples.tokens[rows]
-    after = (position - places.unsqueeze(1) - 1).clamp(0, drawn.shape[1] - 1)
-    follows = drawn.gather(1, after)
-    beyond = position - places.unsqueeze(1) - 1 >= drawn.shape[1]
-    return torch.where(before, out, follows.masked_fill(beyond, PAD))
+    before, after = (F.pad(t, (0, max_tokens - t.shape[1]), value=PAD) for t in (samples.tokens[rows], drawn))
+    offset = torch.arange(max_tokens, device=rows.device) - places.unsqueeze(1) - 1
+    return torch.where(offset < 0, before, after.gather(1, offset.clamp(min=0)))
 
 
 def line_ends(tokens: Tensor) -> tuple[Tensor, Tensor]:

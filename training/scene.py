@@ -15,10 +15,6 @@ from .parts import Parts
 from .run import Run, main
 
 
-class SceneSettings(EncoderSettings):
-    """Hyper-parameters of the scene encoder's training."""
-
-
 def _smoothed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, label_smoothing=0.1)
 
@@ -33,10 +29,10 @@ TASK = EncoderTask(
 )
 
 
-def train(run: Run, settings: SceneSettings) -> Result:
+def train(run: Run, settings: EncoderSettings) -> Result:
     """Train the scene encoder; accuracy is measured on MiniPlaces' own validation part, which is never trained on."""
     return train_encoder(Parts.after(run), TASK, settings)
 
 
 if __name__ == "__main__":
-    main(SceneSettings, train, __doc__)
+    main(EncoderSettings, train, __doc__)

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
 from img2poem.datasets.errors import MissingData
 
-_ROWS_AT_A_TIME = 64
+from .batches import by_length
 
 
 class SentenceEncoder:
@@ -39,17 +38,13 @@ class SentenceEncoder:
     @torch.inference_mode()
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Return unit vectors ``[N, D]``."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        parts = []
-        for start in track(range(0, len(order), _ROWS_AT_A_TIME), self.name, transient=True):
-            chosen = [texts[i].replace("\n", ", ") for i in order[start : start + _ROWS_AT_A_TIME]]
+        out = np.zeros((len(texts), self._model.config.hidden_size), np.float32)
+        for part in by_length(texts, self.name):
+            chosen = [texts[i].replace("\n", ", ") for i in part]
             batch = self._tokenizer(chosen, padding=True, truncation=True, max_length=128, return_tensors="pt")
             with torch.autocast("cpu", torch.bfloat16):
                 hidden = self._model(**batch).last_hidden_state.float()
             mask = batch["attention_mask"].unsqueeze(-1)
             pooled = (hidden * mask).sum(1) / mask.sum(1)
-            parts.append(torch.nn.functional.normalize(pooled, dim=-1).numpy())
-        out = np.concatenate(parts)
-        found: NDArray[np.float32] = np.empty_like(out)
-        found[order] = out
-        return found
+            out[part] = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+        return out

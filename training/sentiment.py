@@ -1,9 +1,6 @@
 """Sentiment stage: the sentiment encoder learns mean valence and arousal, 1 to 7, of OASIS's raters.
 
-    python -m training.sentiment --data ../shared/data [--labels polarity]
-
-With ``--labels polarity`` it learns CrowdFlower's polarity, as the reference repositories do, from photographs
-that ``ImagePolarity.download`` fetched into the data folder; polarity -2 to 2 becomes valence 1 to 7.
+python -m training.sentiment --data ../shared/data [--epochs N --dropout X ...]
 """
 
 from __future__ import annotations
@@ -34,21 +31,15 @@ class SentimentSettings(EncoderSettings):
     patience: int | None = None
 
 
-def _rated_loss(predicted: Tensor, ratings: Tensor) -> Tensor:
-    """Smooth L1 over the ratings that there are; NaN stands for none."""
-    rated = ~ratings.isnan()
-    return F.smooth_l1_loss(predicted[rated], ratings[rated])
-
-
 def _correlations(predicted: Tensor, ratings: Tensor) -> dict[str, float]:
-    """Pearson's r of valence and of arousal, where rated."""
+    """Pearson's r of valence and of arousal."""
     pairs = zip(("valence_r", "arousal_r"), predicted.T.cpu(), ratings.T.cpu(), strict=True)
-    return {name: float(np.corrcoef(p, r)[0, 1]) for name, p, r in pairs if not r.isnan().any() and len(r) > 2}
+    return {name: float(np.corrcoef(p, r)[0, 1]) for name, p, r in pairs}
 
 
 def train(run: Run, settings: SentimentSettings) -> Result:
-    """Train the sentiment encoder; r is measured on the validation and test splits together."""
-    task = EncoderTask("sentiment", "oasis", None, torch.float32, _rated_loss, _correlations, "valence_r")
+    """Train the sentiment encoder; r is measured on the test split, some thirty photographs."""
+    task = EncoderTask("sentiment", "oasis", None, torch.float32, F.smooth_l1_loss, _correlations, "valence_r")
     return train_encoder(Parts.after(run), task, settings)
 
 

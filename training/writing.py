@@ -17,6 +17,8 @@ from img2poem.nn.poem_encoder import pad
 from img2poem.nn.rules import RowOptions
 from img2poem.text import BOS, EOS, PAD, PoemTokenizer
 
+from .batches import by_length
+
 _ROWS_AT_A_TIME = 64
 
 
@@ -65,10 +67,8 @@ class Writer:
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the embeddings ``[N, embedding_dim]`` of poems or captions by the aligner."""
         rows = [[BOS, *ids[: MAX_TOKENS + 1], EOS] for ids in self._tokenizer.encode_batch(texts)]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         out = np.zeros((len(rows), self._model.config.embedding_dim), np.float32)
-        for start in track(range(0, len(order), _ROWS_AT_A_TIME), "aligner", transient=True):
-            part = order[start : start + _ROWS_AT_A_TIME]
+        for part in by_length(rows, "aligner"):
             out[part] = self._model.poem_encoder(*pad([rows[i] for i in part], PAD)).numpy()
         return out
 

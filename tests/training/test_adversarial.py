@@ -101,19 +101,18 @@ def test_the_judge_learns_to_tell_pairs_and_generated_poems() -> None:
 
     for _ in range(150):
         human, generated = draw(64)
-        loss = judge.loss(human, human.photos, generated)
+        loss = judge.loss(human, human.photos, generated, judge.embed(generated))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     human, generated = draw(200)
+
+    def worth(photos: torch.Tensor, poems: torch.Tensor, weights: Weights) -> torch.Tensor:
+        return judge.reward(photos, poems, judge.embed(poems), weights).mean()
+
     weights = Weights(1.0, 0.0, 0.0)
-    paired, unpaired = (
-        judge.reward(photos, human.poems, weights) for photos in (human.photos, human.photos.roll(1, 0))
-    )
-    assert paired.mean() > 0.7 and paired.mean() > unpaired.mean() + 0.4
-    assert judge.reward(human.photos, generated, weights).mean() < 0.2
+    paired, unpaired = (worth(photos, human.poems, weights) for photos in (human.photos, human.photos.roll(1, 0)))
+    assert paired > 0.7 and paired > unpaired + 0.4
+    assert worth(human.photos, generated, weights) < 0.2
     style = Weights(0.0, 1.0, 0.0)
-    assert (
-        judge.reward(human.photos, human.poems, style).mean()
-        > judge.reward(human.photos, human.disordered, style).mean() + 0.5
-    )
+    assert worth(human.photos, human.poems, style) > worth(human.photos, human.disordered, style) + 0.5
