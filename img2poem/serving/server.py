@@ -174,7 +174,8 @@ class TritonServer:
     def _wait_until_ready(self, before: int) -> None:
         assert self._process is not None
         deadline = time.monotonic() + self._ready_timeout
-        while not _answers(f"{self.http_url}/v2/health/ready"):
+        # The metrics' port opens after the server calls itself ready.
+        while not (_answers(f"{self.http_url}/v2/health/ready") and _answers(self.metrics_url)):
             code = self._process.poll()
             if code is not None:
                 raise ServerError(
