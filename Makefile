@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint train clean
+.PHONY: help install demo test lint oldest train clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,8 +28,14 @@ lint: install  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+oldest: install  ## load what export writes in the oldest onnxruntime that is supported
+	$(BIN)/python -m export.all
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check onnxruntime==1.19.2 'numpy<2'
+	$(VENV)-oldest/bin/python export/loads.py triton_repo
+
 train: install  ## train weights/lite anew from DATA=folder (about an hour)
 	$(BIN)/python -m training.all --data "$(or $(DATA),../shared/data)" --out weights/lite
 
 clean:  ## remove the environment and everything generated
-	rm -rf $(VENV) triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

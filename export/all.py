@@ -3,26 +3,32 @@
     python -m export.all --weights weights/lite --out triton_repo --device cpu
 
 Every exported file is compared with torch before it enters the repository. When one differs, or the
-export is interrupted, nothing is replaced. With nothing changed since the last export, nothing is done.
+export is interrupted, nothing is replaced. With nothing changed since the last export, nothing is done;
+after a change, what does not depend on it is kept.
 """
 
 from __future__ import annotations
 
-import time
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from img2poem.errors import Img2PoemError
 from img2poem.package import load_config
 
 from .repository import fingerprint, is_current, replacing, write_manifest
+from .settings import FORMATS, OLDEST_TARGET, OPSETS, Settings
 
-console = Console()
+if TYPE_CHECKING:
+    from .build import Row
 
 
 class DeviceOption(str, Enum):
@@ -32,43 +38,100 @@ class DeviceOption(str, Enum):
     gpu = "gpu"
 
 
-def export(weights: Path, out: Path, device: Literal["cpu", "gpu"], force: bool = False) -> bool:
+class PrecisionOption(str, Enum):
+    """What the models compute in."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
+def export(weights: Path, out: Path, settings: Settings = Settings(), force: bool = False) -> bool:
     """Write the repository of the package ``weights`` to ``out``; False when it was up to date.
 
     Raises:
         BadPackage: ``weights`` is not a model package.
         ParityError: an exported file differs from torch; ``out`` is untouched.
         BadRepository: ``out`` holds something else, or another export is writing it.
+        InvalidOption: ``settings`` ask for what there is not.
     """
     load_config(weights)
-    mark = fingerprint(weights, device)
+    mark = fingerprint(weights, settings)
     if not force and is_current(out, mark):
         return False
     # Imported late: an export with nothing to do needs no torch and ends at once.
-    from .build import build
+    from . import build, reuse
 
-    with replacing(out) as staging:
-        table = Table("model", "format", "size", "largest difference", "seconds", box=None, header_style="bold")
-        with console.status("loading the package") as status:
-            started = time.monotonic()
-            for name, kind, size, difference in build(weights, staging, device, status.update):
-                elapsed = f"{time.monotonic() - started:.1f}"
-                table.add_row(name, kind, f"{size / 1e6:.1f} MB" if size else "", difference, elapsed)
-                started = time.monotonic()
-        write_manifest(staging, mark)
-    console.print(table)
+    # The exporter's own output is silenced by replacing sys.stdout; ours is not.
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    rows: list[Row] = []
+    with replacing(out) as staging, Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("loading the package", total=None)
+        earlier = reuse.Earlier(None if force else out)
+
+        def progress(model: str, total: int) -> None:
+            bar.update(task, description=model, total=total)
+
+        for row in build.build(weights, staging, settings, earlier, progress):
+            rows.append(row)
+            bar.advance(task)
+        write_manifest(staging, mark, {row.model: asdict(row.made) for row in rows if row.made})
+    console.print(_table(rows))
     return True
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(box=None, header_style="bold")
+    for column in ("model", "format", "opset", "size", "largest difference", "ms a call", ""):
+        table.add_column(column, justify="left" if column in ("model", "format", "") else "right", no_wrap=True)
+    for row in rows:
+        cells = ["", "", "", ""]
+        if row.made:
+            made = row.made
+            size = f"{row.size / 1e6:.1f} MB"
+            cells = [str(made.opset or ""), size, f"{made.difference:.1e}", f"{made.milliseconds:.1f}"]
+        table.add_row(row.model, row.format, *cells, "kept" if row.kept else "")
+    return table
 
 
 def main(
     weights: Annotated[Path, typer.Option(help="Model package to export.")] = Path("weights/lite"),
     out: Annotated[Path, typer.Option(help="Model repository to write; replaced as a whole.")] = Path("triton_repo"),
     device: Annotated[DeviceOption, typer.Option(help="Where Triton is to run the models.")] = DeviceOption.cpu,
-    force: Annotated[bool, typer.Option("--force", help="Export even when nothing has changed.")] = False,
+    precision: Annotated[
+        PrecisionOption, typer.Option(help="What they compute in: fp16 for GPUs, int8 for CPUs.")
+    ] = PrecisionOption.fp32,
+    formats: Annotated[
+        str, typer.Option(help=f"{' or '.join(FORMATS)}, or both with a comma; Triton's wheel serves onnx only.")
+    ] = "onnx",
+    models: Annotated[
+        str, typer.Option(help="Only these models, with commas; an ensemble brings its parts.", show_default="all")
+    ] = "",
+    opset: Annotated[int, typer.Option(help=f"Opset of the ONNX files, {OPSETS[0]} or {OPSETS[-1]}.")] = OPSETS[0],
+    max_batch: Annotated[int, typer.Option(help="Largest batch that a served model takes.")] = Settings.max_batch,
+    target: Annotated[
+        str, typer.Option(help=f"Triton release that is to read the repository, {OLDEST_TARGET} or newer.")
+    ] = OLDEST_TARGET,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Training data: photographs that fp16 and int8 are calibrated and measured on."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Export everything, even what has not changed.")] = False,
 ) -> None:
     """Write the Triton model repository of a model package, each file proven equal to torch."""
     try:
-        written = export(weights, out, "gpu" if device is DeviceOption.gpu else "cpu", force)
+        settings = Settings(
+            device=device.value,
+            precision=precision.value,
+            formats=_names(formats),
+            models=_names(models),
+            opset=opset,
+            max_batch=max_batch,
+            target=target,
+            data=data,
+        )
+        written = export(weights, out, settings, force)
     except Img2PoemError as error:
         typer.echo(f"export: {error}", err=True)
         raise typer.Exit(1) from error
@@ -76,6 +139,10 @@ def main(
         typer.echo("export: interrupted; nothing was replaced", err=True)
         raise typer.Exit(130) from None
     typer.echo(f"{out}: {'written' if written else 'up to date'}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 if __name__ == "__main__":

@@ -2,67 +2,176 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import onnx as onnx_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from img2poem.nn.model import load_package
+from img2poem.errors import InvalidOption
+from img2poem.nn.model import PhotoToPoem, load_package
 from img2poem.package import contract_hash
+from img2poem.text import PoemTokenizer
 
-from . import onnx, parity, poem_text, triton
-from .modules import TensorSpec, served_models
+from . import onnx, parity, poem_text, quality, torchscript, triton
+from .ensembles import ENSEMBLES, ensemble_config
+from .precision import Converter
+from .repository import sources
+from .reuse import Earlier, Made, key_of
+from .served import MAX_BATCH, ServedModel, TensorSpec, served_models
+from .settings import Settings
 
+#: What a lower precision was measured to cost.
+QUALITY = "quality.json"
 _PYTHON_MODELS = Path(__file__).parent / "python_models"
 
-Row = tuple[str, str, int, str]
+Stamps = Callable[[str], dict[str, str]]
 
 
-def build(weights: Path, folder: Path, device: triton.Device, progress: Callable[[str], None]) -> Iterator[Row]:
-    """Write every model; yields name, format, size in bytes and largest difference of each."""
+class Row(NamedTuple):
+    """A line of the closing table, and what the manifest keeps of a file that was checked."""
+
+    model: str
+    format: str
+    size: int = 0
+    made: Made | None = None
+    kept: bool = False
+
+
+def build(
+    weights: Path, folder: Path, settings: Settings, earlier: Earlier, progress: Callable[[str, int], None]
+) -> Iterator[Row]:
+    """Write every model that ``settings`` ask for, or keep the earlier one; yields a row for each.
+
+    Args:
+        weights: the model package.
+        folder: an empty one.
+        settings: what to write.
+        earlier: the repository that this one replaces.
+        progress: is told what is going on, and how many rows there will be.
+
+    Raises:
+        ParityError: an exported file differs from torch.
+        InvalidOption: a model is asked for that there is none of.
+    """
     model, tokenizer = load_package(weights)
-    contract, config = contract_hash(weights), model.config
-    configs: dict[str, pb.ModelConfig] = {}
+    contract = contract_hash(weights)
 
     def stamps(name: str) -> dict[str, str]:
-        return onnx.stamps_of(config, contract, name)
+        return onnx.stamps_of(model.config, tokenizer.pieces, contract, name, settings.precision)
 
-    for served in served_models(model, tokenizer):
-        progress(f"exporting {served.name}")
-        path = folder / served.name / "1" / "model.onnx"
-        onnx.write(onnx.export_module(served), path, stamps(served.name))
-        progress(f"checking {served.name} against torch")
-        checked = parity.check_model(served, path)
-        configs[served.name] = triton.onnx_config(
-            served.name, served.inputs, served.outputs, device, stamps(served.name)
+    served = [replace(s, max_batch=min(s.max_batch, settings.max_batch)) for s in served_models(model, tokenizer)]
+    configs = model_configs(served, model, settings, stamps)
+    converter = Converter(settings, model.config.preprocessing.size)
+    writer = _Writer(folder, settings, earlier, stamps, converter)
+    for one in served:
+        for name, write in ((one.name, writer.onnx), (one.name + torchscript.SUFFIX, writer.torchscript)):
+            if name in configs:
+                progress(name, len(configs))
+                yield write(one, name)
+    if settings.precision != "fp32" and configs.keys() >= quality.MODELS:
+        progress("quality", len(configs))
+        measures = quality.check(folder, model, tokenizer, settings.precision, converter.held_out, settings.data)
+        (folder / QUALITY).write_text(json.dumps(measures, indent=2) + "\n", encoding="utf-8")
+    for name, config in configs.items():
+        if name == "poem_text":
+            yield _write_poem_text(folder, model, tokenizer, settings, stamps(name))
+        elif name == "decode_image":
+            (folder / name / "1").mkdir(parents=True)
+            shutil.copyfile(_PYTHON_MODELS / "decode_image.py", folder / name / "1" / triton.PYTHON_FILE)
+            yield Row(name, "python")
+        elif config.platform == "ensemble":
+            # Triton wants a version folder even where there is nothing to put into it.
+            (folder / name / "1").mkdir(parents=True)
+            yield Row(name, "ensemble")
+        (folder / name / "config.pbtxt").write_text(triton.to_text(config), encoding="utf-8")
+
+
+def model_configs(
+    served: list[ServedModel], model: PhotoToPoem, settings: Settings, stamps: Stamps
+) -> dict[str, pb.ModelConfig]:
+    """Return the config of every model that ``settings`` ask for, by name.
+
+    Raises:
+        InvalidOption: a model is asked for that there is none of.
+    """
+    config, device = model.config, settings.device
+    configs: dict[str, pb.ModelConfig] = {}
+    for one in served:
+        tensors, limits = (one.inputs, one.outputs), (one.max_batch, one.typical)
+        if "onnx" in settings.formats:
+            configs[one.name] = triton.onnx_config(one.name, *tensors, device, stamps(one.name), *limits)
+        if "torchscript" in settings.formats and one.name in torchscript.MODELS:
+            name = one.name + torchscript.SUFFIX
+            configs[name] = triton.torchscript_config(name, *tensors, device, stamps(name), *limits)
+    if "onnx" in settings.formats:
+        largest, size = min(MAX_BATCH, settings.max_batch), config.preprocessing.size
+        text = poem_text.signature(config.decoder.max_tokens)
+        configs["poem_text"] = triton.onnx_config("poem_text", *text, device, stamps("poem_text"), largest)
+        pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
+        configs["decode_image"] = triton.python_config(
+            "decode_image", [triton.IMAGE], [pixels], stamps("decode_image"), largest
         )
-        yield served.name, "onnx", path.stat().st_size, f"{checked.largest_difference:.1e}"
+        for ensemble in ENSEMBLES:
+            configs[ensemble.name] = ensemble_config(ensemble, configs, stamps(ensemble.name))
+    return _chosen(configs, settings.models)
 
-    steps, vocabulary = config.decoder.max_tokens, config.decoder.vocabulary_size
-    path = folder / "poem_text" / "1" / "model.onnx"
-    onnx.write(onnx.export_poem_text(tokenizer, config), path, stamps("poem_text"))
-    parity.check_poem_text(path, tokenizer, vocabulary, steps)
-    configs["poem_text"] = triton.onnx_config("poem_text", *poem_text.signature(steps), device, stamps("poem_text"))
-    yield "poem_text", "onnx", path.stat().st_size, "equal"
 
-    size = config.preprocessing.size
-    pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
-    (folder / "decode_image" / "1").mkdir(parents=True)
-    shutil.copyfile(_PYTHON_MODELS / "decode_image.py", folder / "decode_image" / "1" / "model.py")
-    configs["decode_image"] = triton.python_config("decode_image", [triton.IMAGE], [pixels], stamps("decode_image"))
-    yield "decode_image", "python", 0, ""
+def _chosen(configs: dict[str, pb.ModelConfig], models: tuple[str, ...]) -> dict[str, pb.ModelConfig]:
+    if unknown := set(models) - configs.keys():
+        raise InvalidOption(f"there is no model {', '.join(sorted(unknown))}; there are {', '.join(configs)}")
+    wanted = {*(models or configs)}
+    for name in [*wanted]:
+        wanted |= {step.model_name for step in configs[name].ensemble_scheduling.step}
+    return {name: config for name, config in configs.items() if name in wanted}
 
-    ensembles = {
-        "img2poem": "poem_decoder_beam",
-        "img2poem_greedy": "poem_decoder_greedy",
-        "img2poem_sample": "poem_decoder_sample",
-    }
-    for name, decoder in ensembles.items():
-        # Triton wants a version folder even where there is nothing to put into it.
-        (folder / name / "1").mkdir(parents=True)
-        configs[name] = triton.ensemble_config(name, decoder, configs, stamps(name))
-        yield name, "ensemble", 0, ""
-    for name, model_config in configs.items():
-        (folder / name / "config.pbtxt").write_text(triton.to_text(model_config), encoding="utf-8")
+
+class _Writer:
+    """Writes one model, or keeps the earlier file under new stamps."""
+
+    def __init__(
+        self, folder: Path, settings: Settings, earlier: Earlier, stamps: Stamps, converter: Converter
+    ) -> None:
+        self._folder, self._settings, self._earlier, self._stamps = folder, settings, earlier, stamps
+        self._converter = converter
+        options = {"precision": settings.precision, "data": str(settings.data)}
+        self._made_from: Mapping[str, Any] = {**sources(), **options}
+
+    def onnx(self, served: ServedModel, name: str) -> Row:
+        path, opset = self._folder / name / "1" / triton.ONNX_FILE, self._settings.opset
+        key = key_of(served, {**self._made_from, "format": "onnx", "opset": opset})
+        if found := self._earlier.find(name, key, triton.ONNX_FILE):
+            source, made = found
+            onnx.write(onnx_format.load(source), path, self._stamps(name))
+            return Row(name, "onnx", path.stat().st_size, made, kept=True)
+        exported = self._converter.convert(name, onnx.export_module(served, opset))
+        onnx.write(exported, path, self._stamps(name))
+        tried = replace(served, sample=self._converter.sample(served.sample))
+        checked = parity.check_model(tried, path, opset, self._settings.precision)
+        return Row(name, "onnx", path.stat().st_size, Made(key, "onnx", opset, **asdict(checked)))
+
+    def torchscript(self, served: ServedModel, name: str) -> Row:
+        path = self._folder / name / "1" / triton.TORCHSCRIPT_FILE
+        key = key_of(served, {**self._made_from, "format": "torchscript"})
+        if found := self._earlier.find(name, key, triton.TORCHSCRIPT_FILE):
+            source, made = found
+            torchscript.restamp(source, path, self._stamps(name))
+            return Row(name, "torchscript", path.stat().st_size, made, kept=True)
+        torchscript.write(served, path, self._stamps(name))
+        checked = parity.check_torchscript(served, path)
+        return Row(name, "torchscript", path.stat().st_size, Made(key, "torchscript", 0, **asdict(checked)))
+
+
+def _write_poem_text(
+    folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, settings: Settings, stamps: dict[str, str]
+) -> Row:
+    path, decoder = folder / "poem_text" / "1" / triton.ONNX_FILE, model.config.decoder
+    onnx.write(onnx.export_poem_text(tokenizer, model.config, settings.opset), path, stamps)
+    checked = parity.check_poem_text(path, tokenizer, decoder.vocabulary_size, decoder.max_tokens)
+    made = Made("", "onnx", settings.opset, **asdict(checked))
+    return Row("poem_text", "onnx", path.stat().st_size, made)

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
 import inspect
 import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from torch import nn
 
 from img2poem.package import PackageConfig
-from img2poem.text import PoemTokenizer
+from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK, PoemTokenizer
 
 from . import poem_text
-from .modules import ServedModel
+from .served import FREE, ServedModel
+from .settings import IR_VERSION
 
-#: What ONNX Runtime 1.19, the one in Triton 2.51, reads at the most.
-OPSET = 20
-IR_VERSION = 10
 _EXAMPLE_BATCH = 2
+_TOOLS = ("img2poem", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
-def export_module(served: ServedModel) -> onnx.ModelProto:
+def export_module(served: ServedModel, opset: int) -> onnx.ModelProto:
     """Export a served model with a free batch axis."""
     sample = served.sample(_EXAMPLE_BATCH, np.random.default_rng(0))
     inputs = tuple(torch.from_numpy(sample[spec.name]) for spec in served.inputs)
@@ -38,18 +39,19 @@ def export_module(served: ServedModel) -> onnx.ModelProto:
             served.module.eval(),
             inputs,
             dynamo=True,
-            dynamic_shapes=_free_batch(served.module, len(inputs)),
+            dynamic_shapes=_free_axes(served),
             input_names=[spec.name for spec in served.inputs],
             output_names=[spec.name for spec in served.outputs],
-            opset_version=OPSET,
+            opset_version=opset,
         )
     assert program is not None
+    _keep_names(program.model.graph, {spec.name for spec in served.outputs})
     return program.model_proto
 
 
-def export_poem_text(tokenizer: PoemTokenizer, config: PackageConfig) -> onnx.ModelProto:
+def export_poem_text(tokenizer: PoemTokenizer, config: PackageConfig, opset: int) -> onnx.ModelProto:
     """Return ``poem_text`` for the package's vocabulary."""
-    return poem_text.build(tokenizer.pieces[: config.decoder.vocabulary_size], config.decoder.max_tokens, OPSET)
+    return poem_text.build(tokenizer.pieces[: config.decoder.vocabulary_size], config.decoder.max_tokens, opset)
 
 
 def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:
@@ -60,6 +62,7 @@ def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:
     """
     proto.ir_version = IR_VERSION
     del proto.metadata_props[:]
+    _forget_sources(proto.graph)
     for key, value in stamps.items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto, full_check=True)
@@ -67,35 +70,67 @@ def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:
     path.write_bytes(proto.SerializeToString())
 
 
-def stamps_of(config: PackageConfig, contract: str, model: str) -> dict[str, str]:
-    """Return what is stamped into every file of the repository."""
-    preprocessing = {
-        "size": config.preprocessing.size,
-        "mean": config.preprocessing.mean,
-        "std": config.preprocessing.std,
-    }
+def stamps_of(
+    config: PackageConfig, pieces: Sequence[str], contract: str, model: str, precision: str
+) -> dict[str, str]:
+    """Return what is stamped into every file of the repository: what a caller must know to use it."""
+    versions = {name: importlib.metadata.version(name) for name in _TOOLS}
+    vocabulary = pieces[: config.decoder.vocabulary_size]
     return {
         "img2poem.contract": contract,
         "img2poem.package": config.name,
         "img2poem.model": model,
-        "img2poem.preprocessing": json.dumps(preprocessing),
+        "img2poem.precision": precision,
+        "img2poem.tools": json.dumps(versions),
+        "img2poem.preprocessing": json.dumps(dataclasses.asdict(config.preprocessing)),
+        "img2poem.special_ids": json.dumps({"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK, "newline": NEWLINE}),
+        "img2poem.vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
+        "img2poem.vocabulary_size": str(len(vocabulary)),
     }
 
 
-def _free_batch(module: nn.Module, inputs: int) -> dict[str, Any]:
-    """Say of each argument of ``forward`` that its first axis is free; ``*options`` take all that remain."""
-    free = {0: torch.export.Dim("batch", min=1, max=4096)}
-    arguments = list(inspect.signature(module.forward).parameters.values())
-    shapes: dict[str, Any] = {argument.name: free for argument in arguments}
-    if arguments[-1].kind is inspect.Parameter.VAR_POSITIONAL:
-        shapes[arguments[-1].name] = (free,) * (inputs - len(arguments) + 1)
-    return shapes
+def _free_axes(served: ServedModel) -> dict[str, Any]:
+    """Say of each argument of ``forward`` which axes are free; ``*options`` take all that remain."""
+    batch, free = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("free", min=1, max=4096)
+    axes = [{0: batch, **{i: free for i, d in enumerate(spec.dims, 1) if d == FREE}} for spec in served.inputs]
+    arguments = list(inspect.signature(served.module.forward).parameters.values())
+    if arguments[-1].kind is not inspect.Parameter.VAR_POSITIONAL:
+        return {argument.name: axis for argument, axis in zip(arguments, axes, strict=True)}
+    *single, rest = arguments
+    shapes: dict[str, Any] = {argument.name: axes[i] for i, argument in enumerate(single)}
+    return {**shapes, rest.name: tuple(axes[len(single) :])}
+
+
+def _forget_sources(graph: onnx.GraphProto) -> None:
+    """Take out the stack traces that the exporter leaves: they name folders of this machine."""
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _forget_sources(attribute.g)
+
+
+def _keep_names(graph: Any, outputs: set[str]) -> None:
+    """Rename values inside the graph that happen to have the name of an output, as "embedding" is one of torch's."""
+    for node in graph:
+        for value in node.outputs:
+            if value.name in outputs and value not in graph.outputs:
+                value.name += "_inside"
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress chatter and deprecation warnings; errors still raise."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    """Silence the exporter's chatter, of attempts that fail before one succeeds too; errors still raise."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        yield
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from img2poem.engines.local import open_session
-from img2poem.errors import Img2PoemError
+from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
 
-from . import poem_text
-from .modules import Inputs, ServedModel, TensorSpec
+from . import poem_text, torchscript
+from .served import FREE, Inputs, ServedModel, TensorSpec
+from .settings import IR_VERSION, OPSETS
 
 #: Batch sizes of the comparison; none is the example's (2), so that a frozen axis shows.
 BATCHES = (1, 3, 8)
 #: Largest accepted difference of a float32 output, absolute or relative, whichever is looser.
 TOLERANCE = 2e-4
+#: Largest accepted root mean square of the difference, over that of the output itself, in a lower precision.
+RMS_TOLERANCE = {"fp16": 0.02, "int8": 0.4}
 
 
 class ParityError(Img2PoemError):
@@ -30,31 +38,96 @@ class ParityError(Img2PoemError):
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest difference found, over all outputs and batch sizes."""
+    """The largest difference found, over all outputs and batch sizes, and the median time of a call at batch 1."""
 
-    largest_difference: float
+    difference: float
+    milliseconds: float
 
 
-def check_model(served: ServedModel, path: Path, seed: int = 1) -> Parity:
-    """Compare the file at ``path`` with its torch module on random inputs of several batch sizes.
+Run = Callable[[Inputs], list[NDArray[Any]]]
 
-    Integer outputs (tokens, lengths) must be equal, floats within ``TOLERANCE``.
+
+def check_model(
+    served: ServedModel, path: Path, opset: int | None = None, precision: str = "fp32", seed: int = 1
+) -> Parity:
+    """Compare the ONNX file at ``path`` with its torch module on random inputs of several batch sizes.
+
+    Integer outputs (tokens, lengths) must be equal, floats within ``TOLERANCE``. In a lower precision floats
+    may differ by ``RMS_TOLERANCE``; models that answer in tokens are measured by their poems instead, in
+    :mod:`export.quality`.
+
+    Raises:
+        ParityError: with the model, the output and the difference.
+        BadRepository: the file cannot be loaded.
+    """
+    _check_versions(served.name, path, opset)
+    session = open_session(path)
+    _check_signature(served.name, session, served.inputs, served.outputs)
+    return _check(served, lambda inputs: _run(session, served.name, inputs), seed, precision)
+
+
+def check_torchscript(served: ServedModel, path: Path, seed: int = 1) -> Parity:
+    """Compare the TorchScript file at ``path`` as :func:`check_model` does an ONNX file.
 
     Raises:
         ParityError: with the model, the output and the difference.
     """
-    session = open_session(path)
-    _check_signature(served.name, session, served.inputs, served.outputs)
+    try:
+        module = torchscript.load(path)
+    except RuntimeError as error:
+        raise BadRepository(f"{path} cannot be loaded ({error})") from error
+
+    def run(inputs: Inputs) -> list[NDArray[Any]]:
+        try:
+            with torch.inference_mode():
+                result = module(*(torch.from_numpy(inputs[spec.name]) for spec in served.inputs))
+        except RuntimeError as error:
+            batch = len(next(iter(inputs.values())))
+            raise ParityError(f"{served.name} fails as TorchScript at batch {batch}: {error}") from error
+        return [tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
+
+    return _check(served, run, seed)
+
+
+def _check(served: ServedModel, run: Run, seed: int, precision: str = "fp32") -> Parity:
     random = np.random.default_rng(seed)
-    largest = 0.0
+    largest, in_tokens = 0.0, any(spec.dtype is np.int64 for spec in served.outputs)
     for batch in BATCHES:
         inputs = served.sample(batch, random)
         with torch.inference_mode():
             result = served.module(*(torch.from_numpy(inputs[spec.name]) for spec in served.inputs))
         expected = [tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
-        for spec, want, got in zip(served.outputs, expected, _run(session, served.name, inputs), strict=True):
-            largest = max(largest, _compare(f"{served.name}.{spec.name}, batch {batch}", want, got))
-    return Parity(largest)
+        for spec, want, got in zip(served.outputs, expected, run(inputs), strict=True):
+            where = f"{served.name}.{spec.name}, batch {batch}"
+            if precision == "fp32":
+                largest = max(largest, _compare(where, want, got))
+            else:
+                limit = float("inf") if in_tokens else RMS_TOLERANCE[precision]
+                largest = max(largest, _compare_loosely(where, want, got, limit))
+    return Parity(largest, _milliseconds(run, served.sample(1, random)))
+
+
+def _milliseconds(run: Run, inputs: Inputs) -> float:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        run(inputs)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1000
+
+
+def _check_versions(name: str, path: Path, opset: int | None) -> None:
+    """Refuse a file that the ONNX Runtime of the oldest Triton that we export for could not read."""
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise BadRepository(f"{path} cannot be loaded ({error})") from error
+    found = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    allowed = OPSETS if opset is None else (opset,)
+    if len(found) != 1 or found[0] not in allowed:
+        raise ParityError(f"{name}: the file has opset {found}, not {' or '.join(map(str, allowed))}")
+    if proto.ir_version > IR_VERSION:
+        raise ParityError(f"{name}: the file has IR version {proto.ir_version}, more than {IR_VERSION}")
 
 
 def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, steps: int, seed: int = 1) -> Parity:
@@ -69,13 +142,16 @@ def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, 
             row[length - 1] = EOS
             row[length:] = PAD
         tokens[0, 0] = BOS
-        got, again = _run(session, "poem_text", {"tokens": tokens})
+        got, again, spelt = _run(session, "poem_text", {"tokens": tokens})
         if not np.array_equal(again, tokens):
             raise ParityError("poem_text does not pass its tokens on")
+        if not np.array_equal(spelt, np.array(tokenizer.pieces, object)[tokens]):
+            raise ParityError("poem_text.pieces are not those of the tokenizer")
         for row, text in zip(tokens, got[:, 0], strict=True):
             if (want := tokenizer.decode(row)) != text:
                 raise ParityError(f"poem_text gives {text!r} where the tokenizer gives {want!r}")
-    return Parity(0.0)
+    one = {"tokens": tokens[:1]}
+    return Parity(0.0, _milliseconds(lambda inputs: _run(session, "poem_text", inputs), one))
 
 
 def _check_signature(
@@ -83,7 +159,7 @@ def _check_signature(
 ) -> None:
     kinds = {np.float32: "float", np.int64: "int64", np.uint8: "uint8", np.object_: "string"}
     for specs, nodes in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
-        found = [(node.name, node.type, tuple(node.shape[1:])) for node in nodes]
+        found = [(n.name, n.type, tuple(d if isinstance(d, int) else FREE for d in n.shape[1:])) for n in nodes]
         wanted = [(spec.name, f"tensor({kinds[spec.dtype]})", spec.dims) for spec in specs]
         if found != wanted:
             raise ParityError(f"{name}: the file has the tensors {found}, the contract says {wanted}")
@@ -100,9 +176,24 @@ def _run(session: onnxruntime.InferenceSession, name: str, inputs: Inputs) -> li
         raise ParityError(f"{name} fails on ONNX Runtime at batch {batch}: {error}") from error
 
 
-def _compare(where: str, want: NDArray[np.generic], got: NDArray[np.generic]) -> float:
+def _compare_loosely(where: str, want: NDArray[Any], got: NDArray[Any], limit: float) -> float:
+    _check_shape(where, want, got)
+    if want.dtype.kind == "i":
+        return 0.0
+    difference = want.astype(np.float64) - got.astype(np.float64)
+    relative = float(np.sqrt((difference**2).mean() / max((want.astype(np.float64) ** 2).mean(), 1e-12)))
+    if not np.isfinite(got).all() or relative > limit:
+        raise ParityError(f"{where}: differs from torch by {relative:.2g} of its size, more than {limit:g}")
+    return float(np.abs(difference).max())
+
+
+def _check_shape(where: str, want: NDArray[Any], got: NDArray[Any]) -> None:
     if want.shape != got.shape or want.dtype != got.dtype:
         raise ParityError(f"{where}: torch gives {want.dtype}{want.shape}, the file {got.dtype}{got.shape}")
+
+
+def _compare(where: str, want: NDArray[Any], got: NDArray[Any]) -> float:
+    _check_shape(where, want, got)
     if want.dtype.kind == "i":
         if (want != got).any():
             raise ParityError(f"{where}: {int((want != got).sum())} of {want.size} values differ from torch")

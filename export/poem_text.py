@@ -16,13 +16,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from img2poem.text import EOS, NEWLINE, PAD, SPECIAL_TOKENS, joined, needs_no_space
 
-from .modules import TensorSpec
+from .served import TensorSpec
 
 
 def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
-    """Return the graph ``tokens int64 [B, steps]`` to ``text string [B, 1]`` and ``poem_tokens``.
+    """Return the graph ``tokens int64 [B, steps]`` to ``text string [B, 1]``, ``poem_tokens`` and ``pieces``.
 
     ``poem_tokens`` are the tokens again, for the ensemble to return; see :func:`export.triton.ensemble_config`.
+    ``pieces`` are the WordPiece strings of the tokens, by which a caller learns the vocabulary.
 
     Every token becomes a string of its own, with a space before it or not, looked up in tables; the
     strings of a row are then joined pair by pair, in log2(steps) rounds.
@@ -58,13 +59,14 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
         paired = graph.node("StringConcat", [even, odd])
         words = graph.node("Concat", [paired, graph.slice(words, steps - 1, steps)], axis=1) if steps % 2 else paired
         steps = (steps + 1) // 2
-    return graph.model(words, width, opset)
+    spelt = graph.node("Gather", [graph.constant("vocabulary", np.array(pieces, object)), "tokens"])
+    return graph.model({"text": words, "poem_tokens": "tokens", "pieces": spelt}, width, opset)
 
 
 def signature(steps: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Return the inputs and outputs of the graph."""
     tokens, again = (TensorSpec(name, np.int64, (steps,)) for name in ("tokens", "poem_tokens"))
-    return (tokens,), (TensorSpec("text", np.object_, (1,)), again)
+    return (tokens,), (TensorSpec("text", np.object_, (1,)), again, TensorSpec("pieces", np.object_, (steps,)))
 
 
 class _Graph:
@@ -92,9 +94,9 @@ class _Graph:
     def equal(self, source: str, value: int) -> str:
         return self.node("Equal", [source, self.constant(f"token_{value}", np.array(value))])
 
-    def model(self, output: str, steps: int, opset: int) -> onnx.ModelProto:
-        self._nodes.append(helper.make_node("Identity", [output], ["text"], name="text"))
-        self._nodes.append(helper.make_node("Identity", ["tokens"], ["poem_tokens"], name="poem_tokens"))
+    def model(self, outputs: dict[str, str], steps: int, opset: int) -> onnx.ModelProto:
+        for name, source in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [source], [name], name=name))
         graph = helper.make_graph(
             self._nodes,
             "poem_text",
@@ -102,6 +104,7 @@ class _Graph:
             [
                 helper.make_tensor_value_info("text", TensorProto.STRING, ["batch", 1]),
                 helper.make_tensor_value_info("poem_tokens", TensorProto.INT64, ["batch", steps]),
+                helper.make_tensor_value_info("pieces", TensorProto.STRING, ["batch", steps]),
             ],
             list(self._constants.values()),
         )

@@ -11,9 +11,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from img2poem.errors import BadRepository
 from img2poem.package import contract_hash
+
+from .settings import Settings
 
 MANIFEST = "manifest.json"
 _ROOT = Path(__file__).resolve().parent.parent
@@ -21,20 +24,24 @@ _SOURCES = ("export", "img2poem/nn")
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "tritonclient")
 
 
-def fingerprint(weights: Path, device: str) -> dict[str, str]:
-    """Return all that an export depends on: the package, the device, our code, the libraries."""
+def sources() -> dict[str, str]:
+    """Return what every exported file depends on beside weights and options: our code and the libraries."""
     code = hashlib.sha256()
-    sources = [
+    files = [
         *(path for folder in _SOURCES for path in (_ROOT / folder).rglob("*.py")),
         *(_ROOT / "img2poem").glob("*.py"),
     ]
-    for path in sorted(sources):
+    for path in sorted(files):
         code.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"contract": contract_hash(weights), "device": device, "code": code.hexdigest(), **versions}
+    return {"code": code.hexdigest(), **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
 
 
-def is_current(repository: Path, mark: dict[str, str]) -> bool:
+def fingerprint(weights: Path, settings: Settings) -> dict[str, Any]:
+    """Return all that an export depends on: the package, the options, our code, the libraries."""
+    return {"contract": contract_hash(weights), "settings": settings.to_json(), **sources()}
+
+
+def is_current(repository: Path, mark: dict[str, Any]) -> bool:
     """Whether ``repository`` was made from ``mark`` and all its files are still as they were written."""
     try:
         manifest = json.loads((repository / MANIFEST).read_text(encoding="utf-8"))
@@ -43,10 +50,15 @@ def is_current(repository: Path, mark: dict[str, str]) -> bool:
     return manifest.get("made_from") == mark and manifest.get("files") == _hashes(repository)
 
 
-def write_manifest(repository: Path, mark: dict[str, str]) -> None:
-    """Write ``manifest.json``: what the repository was made from and the SHA-256 of every file."""
-    manifest = {"contract": mark["contract"], "made_from": mark, "files": _hashes(repository)}
+def write_manifest(repository: Path, mark: dict[str, Any], models: dict[str, Any]) -> None:
+    """Write ``manifest.json``: what the repository was made from, by model too, and the SHA-256 of every file."""
+    manifest = {"contract": mark["contract"], "made_from": mark, "models": models, "files": _hashes(repository)}
     (repository / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def hash_of(path: Path) -> str:
+    """Return a file's SHA-256 in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @contextmanager
@@ -84,8 +96,4 @@ def replacing(target: Path) -> Iterator[Path]:
 
 def _hashes(repository: Path) -> dict[str, str]:
     files = sorted(path for path in repository.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {
-        path.relative_to(repository).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path != repository / MANIFEST
-    }
+    return {path.relative_to(repository).as_posix(): hash_of(path) for path in files if path != repository / MANIFEST}

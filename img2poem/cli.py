@@ -1,20 +1,25 @@
-"""The command line: ``img2poem write`` and ``img2poem serve``."""
+"""The command line: ``img2poem write``, ``img2poem serve`` and ``img2poem inspect``."""
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import __version__
 from .client import Img2Poem
 from .console import reporting
-from .decoding import MAX_BEAM_WIDTH, BeamSearch, Greedy, Sampling, Strategy
+from .decoding import MAX_BEAM_WIDTH, OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling
 from .errors import BadImage, InvalidOption
 from .serving.cli import serve
+
+if TYPE_CHECKING:
+    from .inspection import Report
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -27,6 +32,7 @@ class StrategyName(str, Enum):
     greedy = "greedy"
     beam = "beam"
     sample = "sample"
+    best_of = "best-of"
 
 
 @app.callback(invoke_without_command=True)
@@ -48,6 +54,10 @@ def write(
     beam_width: Annotated[
         int | None, typer.Option(help=f"Width of the beam, 1 to {MAX_BEAM_WIDTH}.", show_default="5")
     ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", help=f"Candidates of best-of, 1 to {OPTIONS['n'].highest:g}.", show_default="16"),
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(help="Temperature of sampling: lower is safer, higher more surprising.", show_default="0.8"),
@@ -61,7 +71,7 @@ def write(
     with reporting():
         if engine is not None and url is not None:
             raise InvalidOption("give --engine or --url, not both")
-        decoding = _strategy(strategy, beam_width, temperature, seed)
+        decoding = _strategy(strategy, beam_width, n, temperature, seed)
         with Img2Poem(url or engine or "triton_repo") as poet:
             bad = sum(not _write_one(poet, photo, decoding, as_json, len(photos) > 1) for photo in photos)
     if bad:
@@ -71,20 +81,58 @@ def write(
 app.command()(serve)
 
 
-def _strategy(name: StrategyName, width: int | None, temperature: float | None, seed: int | None) -> Strategy:
-    """Return the strategy with the options that were given, each of which belongs to one strategy alone."""
-    options = {
-        "--beam-width": ("width", width, StrategyName.beam),
-        "--temperature": ("temperature", temperature, StrategyName.sample),
-        "--seed": ("seed", seed, StrategyName.sample),
+@app.command()
+def inspect(
+    repository: Annotated[Path, typer.Argument(help="Model repository to look at.")] = Path("triton_repo"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print what a model repository was made from, and check files and stamps. Exit status 1 when one is wrong."""
+    from .inspection import inspect as read
+
+    with reporting():
+        report = read(repository)
+    if as_json:
+        typer.echo(json.dumps(asdict(report)))
+    else:
+        _print_report(report)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def _print_report(report: Report) -> None:
+    typer.echo(f"contract {report.contract}")
+    shared = {key: value for key, value in report.models[0].stamps.items() if key not in ("contract", "model")}
+    for key, value in shared.items():
+        typer.echo(f"{key} {value}")
+    for model in report.models:
+        typer.echo(f"{model.name:30} {model.platform:18} {model.size / 1e6:8.1f} MB")
+    for problem in report.problems:
+        typer.echo(f"wrong: {problem}", err=True)
+    if not report.problems:
+        typer.echo("all files and stamps are as they were written")
+
+
+def _strategy(
+    name: StrategyName, width: int | None, n: int | None, temperature: float | None, seed: int | None
+) -> AnyStrategy:
+    """Return the strategy with the options that were given, each of which belongs to some strategies alone."""
+    sampling = (StrategyName.sample, StrategyName.best_of)
+    options: dict[str, tuple[str, float | None, tuple[StrategyName, ...]]] = {
+        "--beam-width": ("width", width, (StrategyName.beam,)),
+        "--n": ("n", n, (StrategyName.best_of,)),
+        "--temperature": ("temperature", temperature, sampling),
+        "--seed": ("seed", seed, sampling),
     }
     given: dict[str, Any] = {}
-    for option, (field, value, owner) in options.items():
-        if value is not None and name is not owner:
-            raise InvalidOption(f"{option} goes with --strategy {owner.value}")
+    for option, (field, value, owners) in options.items():
+        if value is not None and name not in owners:
+            raise InvalidOption(f"{option} goes with --strategy {' or '.join(owner.value for owner in owners)}")
         if value is not None:
             given[field] = value
-    strategies: dict[StrategyName, type[Strategy]] = {
+    if name is StrategyName.best_of:
+        count = {"n": given.pop("n")} if "n" in given else {}
+        return BestOf(**count, sampling=Sampling(**given))
+    strategies: dict[StrategyName, type[BeamSearch | Greedy | Sampling]] = {
         StrategyName.greedy: Greedy,
         StrategyName.beam: BeamSearch,
         StrategyName.sample: Sampling,
@@ -92,7 +140,7 @@ def _strategy(name: StrategyName, width: int | None, temperature: float | None, 
     return strategies[name](**given)
 
 
-def _write_one(poet: Img2Poem, photo: str, strategy: Strategy, as_json: bool, titled: bool) -> bool:
+def _write_one(poet: Img2Poem, photo: str, strategy: AnyStrategy, as_json: bool, titled: bool) -> bool:
     """Print the poem; False, and one line on stderr, when the photograph cannot be used."""
     try:
         poem = poet.write(photo, strategy)

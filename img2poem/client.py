@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from types import TracebackType
 
-from .decoding import BeamSearch, Strategy
+from .decoding import AnyStrategy, BeamSearch
 from .engines import Engine
 from .images import read_photo
 
@@ -59,7 +59,7 @@ class Img2Poem:
         """The contract hash of the models: SHA-256 of the package they were exported from."""
         return self._engine.contract
 
-    def write(self, photo: str | os.PathLike[str] | bytes, strategy: Strategy | None = None) -> Poem:
+    def write(self, photo: str | os.PathLike[str] | bytes, strategy: AnyStrategy | None = None) -> Poem:
         """Write a poem about a photograph, given as a path or as the encoded file's bytes.
 
         Raises:

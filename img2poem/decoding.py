@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidOption
+from .vocabulary import forbidden_tokens
 
 #: Width of the exported beam search; a request may ask for less.
 MAX_BEAM_WIDTH = 10
@@ -17,21 +20,24 @@ MAX_BEAM_WIDTH = 10
 MAX_TOKENS = 96
 #: How many of a step's likeliest tokens sampling draws from, and ``decoder_step`` returns.
 TOP_TOKENS = 64
+#: How many words a poem may be kept from using.
+MAX_FORBIDDEN = 32
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option that every engine understands: range and dtype of its tensor."""
+    """An option that every engine understands: range and dtype of its tensor, values a row."""
 
     dtype: type[np.generic]
     lowest: float
     highest: float
+    width: int = 1
 
     def random(self, batch: int, random: np.random.Generator) -> NDArray[np.generic]:
-        """Return random valid values ``[batch, 1]``."""
+        """Return random valid values ``[batch, width]``."""
         if self.dtype is np.int64:
-            return random.integers(int(self.lowest), int(self.highest) + 1, (batch, 1))
-        return random.uniform(self.lowest, self.highest, (batch, 1)).astype(self.dtype)
+            return random.integers(int(self.lowest), int(self.highest) + 1, (batch, self.width))
+        return random.uniform(self.lowest, self.highest, (batch, self.width)).astype(self.dtype)
 
 
 OPTIONS = {
@@ -41,12 +47,15 @@ OPTIONS = {
     "max_line_tokens": Option(np.int64, 2, 32),
     "no_repeat_ngram": Option(np.int64, 0, 4),
     "repetition_penalty": Option(np.float32, 1.0, 4.0),
+    # Ids of tokens, 0 for none; those above are rare in any vocabulary, and allowed.
+    "forbidden_tokens": Option(np.int64, 0, 999, MAX_FORBIDDEN),
     "beam_width": Option(np.int64, 1, MAX_BEAM_WIDTH),
     "length_penalty": Option(np.float32, 0.0, 4.0),
     "temperature": Option(np.float32, 0.05, 4.0),
     "top_k": Option(np.int64, 1, TOP_TOKENS),
     "top_p": Option(np.float32, 0.01, 1.0),
     "seed": Option(np.int64, 0, 2**63 - 1),
+    "n": Option(np.int64, 1, 32),
 }
 
 
@@ -58,7 +67,8 @@ class Strategy:
     lines), ``max_line_tokens`` a line. ``no_repeat_ngram`` n bans every n-gram of tokens from coming
     twice, but for those that end a line (0: off, else 2 to 4). ``repetition_penalty`` divides the
     probability of a word of three letters or more for each time it was used, and keeps it from following
-    itself (1: off).
+    itself (1: off). ``forbidden`` words do not come in the poem; where one is spelt with several pieces of
+    the vocabulary, words that share its rarest piece do not come either.
 
     Raises:
         InvalidOption: a value is outside its range.
@@ -73,19 +83,35 @@ class Strategy:
     max_line_tokens: int = 14
     no_repeat_ngram: int = 3
     repetition_penalty: float = 1.5
+    forbidden: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check(field.name, getattr(self, field.name), OPTIONS[_tensor_name(field.name)])
+        for name, value in self._numbers().items():
+            _check(name, value, OPTIONS[_tensor_name(name)])
+        _check_words(self.forbidden)
         if self.no_repeat_ngram == 1:
             raise InvalidOption("no_repeat_ngram must be 0 (off) or 2 to 4, not 1")
         if self.max_lines < self.min_lines:
             raise InvalidOption(f"max_lines ({self.max_lines}) is less than min_lines ({self.min_lines})")
 
-    def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Return the options as tensors ``[1, 1]``, one row, by name."""
-        named = {_tensor_name(field.name): getattr(self, field.name) for field in fields(self)}
-        return {name: np.array([[value]], OPTIONS[name].dtype) for name, value in named.items()}
+    def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
+        """Return the options as tensors of one row, by name: ``[1, 1]``, ``forbidden_tokens`` ``[1, MAX_FORBIDDEN]``.
+
+        Args:
+            pieces: the decoder's vocabulary by id; only needed where words are forbidden.
+        """
+        named = {_tensor_name(name): value for name, value in self._numbers().items()}
+        tensors = {name: np.array([[value]], OPTIONS[name].dtype) for name, value in named.items()}
+        forbidden = np.zeros((1, MAX_FORBIDDEN), np.int64)
+        if self.forbidden:
+            forbidden[0, : len(self.forbidden)] = forbidden_tokens(self.forbidden, pieces)
+        return {name: forbidden if name == "forbidden_tokens" else tensors[name] for name in self._tensor_names()}
+
+    def _numbers(self) -> dict[str, float]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "forbidden"}
+
+    def _tensor_names(self) -> list[str]:
+        return [_tensor_name(f.name) for f in fields(self)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +146,40 @@ class Sampling(Strategy):
 
     name = "sample"
 
-    def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Return the options as tensors, one row, by name; the seed as the noise that it makes."""
-        named = super().tensors()
+    def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
+        """Return the options as tensors of one row, by name; the seed as the noise that it makes."""
+        named = super().tensors(pieces)
         del named["seed"]
         return {**named, "noise": noise(np.random.default_rng(self.seed))}
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """Draws ``n`` poems by ``sampling`` and keeps the one that the aligner finds nearest to the photograph."""
+
+    n: int = 16
+    sampling: Sampling = field(default_factory=Sampling)
+
+    name: ClassVar[str] = "best"
+
+    def __post_init__(self) -> None:
+        _check("n", self.n, OPTIONS["n"])
+        if not isinstance(self.sampling, Sampling):
+            raise InvalidOption(f"sampling must be a Sampling, not {self.sampling!r}")
+
+    @property
+    def forbidden(self) -> tuple[str, ...]:
+        """The words that do not come in the poem."""
+        return self.sampling.forbidden
+
+    def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
+        """Return the options of ``sampling``, with noise ``[1, n, MAX_TOKENS, TOP_TOKENS]``: its own comes first."""
+        drawn = noise(np.random.default_rng(self.sampling.seed), self.n)
+        return {**self.sampling.tensors(pieces), "noise": drawn[None]}
+
+
+#: What an engine can be asked for.
+AnyStrategy = Strategy | BestOf
 
 
 def noise(random: np.random.Generator, batch: int = 1) -> NDArray[np.float32]:
@@ -134,14 +189,14 @@ def noise(random: np.random.Generator, batch: int = 1) -> NDArray[np.float32]:
     return uniform.clip(1e-7, 1 - 1e-7).astype(np.float32)
 
 
+def _tensor_name(field_name: str) -> str:
+    return {"width": "beam_width", "forbidden": "forbidden_tokens"}.get(field_name, field_name)
+
+
 #: Names of the option tensors that every decoder takes, and those of the beam and the sampling decoder.
-RULE_OPTIONS = tuple(field.name for field in fields(Strategy))
+RULE_OPTIONS = tuple(_tensor_name(f.name) for f in fields(Strategy))
 BEAM_OPTIONS = (*RULE_OPTIONS, "beam_width", "length_penalty")
 SAMPLE_OPTIONS = (*RULE_OPTIONS, "temperature", "top_k", "top_p")
-
-
-def _tensor_name(field_name: str) -> str:
-    return "beam_width" if field_name == "width" else field_name
 
 
 def _check(name: str, value: float, option: Option) -> None:
@@ -150,3 +205,10 @@ def _check(name: str, value: float, option: Option) -> None:
         raise InvalidOption(f"{name} must be {'a whole number' if whole else 'a number'}, not {value!r}")
     if not option.lowest <= value <= option.highest:
         raise InvalidOption(f"{name} must be from {option.lowest:g} to {option.highest:g}, not {value:g}")
+
+
+def _check_words(words: Sequence[str]) -> None:
+    if not isinstance(words, tuple) or not all(isinstance(w, str) and re.fullmatch("[a-z]+", w) for w in words):
+        raise InvalidOption(f"forbidden must be a tuple of words in the letters a to z, not {words!r}")
+    if len(words) > MAX_FORBIDDEN:
+        raise InvalidOption(f"forbidden may have {MAX_FORBIDDEN} words, not {len(words)}")

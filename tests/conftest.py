@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("patient")
 def repository() -> Path:
     """The repository of the shipped package; exported only when it is not up to date."""
     out = ROOT / "triton_repo"
-    export(WEIGHTS, out, "cpu")
+    export(WEIGHTS, out)
     return out
 
 

@@ -30,7 +30,7 @@ def test_json_has_one_object_a_line_and_both_engines_agree(
     second.write_bytes(photos[7])
     found = []
     for engine in (["--engine", str(repository)], ["--url", server.grpc_url]):
-        for strategy in (["--strategy", "sample", "--seed", "5"], ["--strategy", "beam", "--beam-width", "3"]):
+        for strategy in (["--strategy", "sample", "--seed", "5"], ["--strategy", "best-of", "--n", "3"]):
             done = run("write", photo_file, second, *engine, *strategy, "--json")
             assert done.returncode == 0, done.stderr
             found.append([json.loads(line) for line in done.stdout.splitlines()])
@@ -95,7 +95,9 @@ def test_unusual_photographs_are_written(repository: Path, tmp_path: Path) -> No
         (["--url", "grpc://x:1", "--engine", "y"], 2, "not both"),
         (["--beam-width", "11"], 2, "from 1 to 10"),
         (["--strategy", "greedy", "--beam-width", "3"], 2, "--strategy beam"),
-        (["--strategy", "beam", "--seed", "3"], 2, "--strategy sample"),
+        (["--strategy", "beam", "--seed", "3"], 2, "--strategy sample or best-of"),
+        (["--strategy", "sample", "--n", "3"], 2, "--strategy best-of"),
+        (["--strategy", "best-of", "--n", "33"], 2, "n must be from 1 to 32"),
         (["--strategy", "sample", "--temperature", "9"], 2, "from 0.05 to 4"),
         (["--strategy", "magic"], 2, "magic"),
     ],
@@ -107,7 +109,7 @@ def test_wrong_options_say_what_is_right(photo_file: Path, arguments: list[str],
 
 
 def test_help_explains_every_option() -> None:
-    for command in ("write", "serve"):
+    for command in ("write", "serve", "inspect"):
         done = run(command, "--help")
         assert done.returncode == 0 and "Usage" in done.stdout
     assert run("--version").stdout.strip()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from img2poem.decoding import MAX_TOKENS, BeamSearch, Greedy, Sampling, Strategy, noise
+from img2poem.decoding import MAX_TOKENS, BeamSearch, Greedy, Sampling, noise
 from img2poem.nn import search
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_encoder import pad
@@ -32,7 +32,7 @@ class Writer:
     def greedy(self, embeddings: Tensor) -> list[str]:
         """Write by greedy search."""
         greedy = search.GreedySearch(self._model.poem_decoder, self._pieces)
-        return self._texts(embeddings, "greedy", lambda part: greedy(part, _options(part, Greedy())))
+        return self._texts(embeddings, "greedy", lambda part: greedy(part, RowOptions.of(Greedy(), len(part))))
 
     def beam(self, embeddings: Tensor) -> list[str]:
         """Write by beam search."""
@@ -41,7 +41,7 @@ class Writer:
 
         def write(part: Tensor) -> search.Hypotheses:
             width, penalty = _column(part, strategy.width), _column(part, strategy.length_penalty)
-            return beam(part, _options(part, strategy), width, penalty)
+            return beam(part, RowOptions.of(strategy, len(part)), width, penalty)
 
         return self._texts(embeddings, "beam search", write)
 
@@ -52,7 +52,7 @@ class Writer:
 
         def write(part: Tensor) -> search.Hypotheses:
             own = (_column(part, value) for value in (strategy.temperature, strategy.top_k, strategy.top_p))
-            return sampling(part, _options(part, strategy), *own, torch.from_numpy(noise(random, len(part))))
+            return sampling(part, RowOptions.of(strategy, len(part)), *own, torch.from_numpy(noise(random, len(part))))
 
         return self._texts(embeddings, "sampling", write)
 
@@ -78,10 +78,6 @@ class Writer:
         for part in track(embeddings.split(_ROWS_AT_A_TIME), name, transient=True):
             texts += [self._tokenizer.decode(row) for row in write(part).tokens.tolist()]
         return texts
-
-
-def _options(rows: Tensor, strategy: Strategy) -> RowOptions:
-    return RowOptions(*(_column(rows, getattr(strategy, name)) for name in RowOptions._fields))
 
 
 def _column(rows: Tensor, value: float) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..decoding import Strategy
+from ..decoding import AnyStrategy
 from ..errors import (
     BadImage,
     ConnectionFailed,
@@ -19,15 +21,15 @@ from ..errors import (
     Timeout,
 )
 from ..images import check
-from . import Written
+from . import Written, read_pieces
 
-_ENSEMBLES = {"beam": "img2poem", "greedy": "img2poem_greedy", "sample": "img2poem_sample"}
+_ENSEMBLES = {"beam": "img2poem", "greedy": "img2poem_greedy", "sample": "img2poem_sample", "best": "img2poem_best"}
 _OUTPUTS = ("text", "tokens", "score", "length", "embedding")
 _BAD_IMAGE = "BadImage: "
 
 
 class GrpcEngine:
-    """Calls the ensembles ``img2poem`` (beam search), ``img2poem_greedy`` and ``img2poem_sample``.
+    """Calls the ensembles ``img2poem`` (beam search), ``img2poem_greedy``, ``img2poem_sample``, ``img2poem_best``.
 
     Args:
         url: ``grpc://HOST:PORT``.
@@ -50,11 +52,12 @@ class GrpcEngine:
         self._client = triton.InferenceServerClient(_address(url))
         self.contract = self._check_contract()
 
-    def write(self, image: bytes, strategy: Strategy) -> Written:
+    def write(self, image: bytes, strategy: AnyStrategy) -> Written:
         """Send one photograph; raises ``BadImage``, ``Timeout``, ``ConnectionFailed`` or ``ServerError``."""
         check(image)  # what the header alone shows need not cross the network
         inputs = [self._input("image", np.array([[image]], np.object_))]
-        inputs += [self._input(name, value) for name, value in strategy.tensors().items()]
+        options = strategy.tensors(self.pieces if strategy.forbidden else ())
+        inputs += [self._input(name, value) for name, value in options.items()]
         result = self._call(
             self._client.infer,
             _ENSEMBLES[strategy.name],
@@ -64,11 +67,23 @@ class GrpcEngine:
         text, tokens, score, length, embedding = (result.as_numpy(name)[0] for name in _OUTPUTS)
         return Written(text[0].decode(), tokens[: length[0]], float(score[0]), embedding)
 
+    @cached_property
+    def pieces(self) -> list[str]:
+        """The decoder's vocabulary by id."""
+        size = int(self._config("poem_text").parameters["img2poem.vocabulary_size"].string_value)
+        outputs = [self._triton.InferRequestedOutput("pieces")]
+
+        def spelt(tokens: NDArray[np.int64]) -> NDArray[Any]:
+            result = self._call(self._client.infer, "poem_text", [self._input("tokens", tokens)], outputs=outputs)
+            return cast("NDArray[Any]", result.as_numpy("pieces"))
+
+        return read_pieces(size, spelt)
+
     def close(self) -> None:
         """Close the channel."""
         self._client.close()
 
-    def _input(self, name: str, value: np.ndarray[Any, Any]) -> Any:
+    def _input(self, name: str, value: NDArray[Any]) -> Any:
         from tritonclient.utils import np_to_triton_dtype
 
         tensor = self._triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))

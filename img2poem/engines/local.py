@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from ..decoding import Strategy
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import images
+from ..decoding import AnyStrategy, BestOf
 from ..errors import BadRepository, ContractMismatch, MissingDependency
-from ..images import decode
-from . import Written
+from . import Written, read_pieces
+
+Tensors = dict[str, NDArray[Any]]
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+    from ..searches import Searches
 
 
 class LocalEngine:
@@ -33,20 +41,44 @@ class LocalEngine:
         pixels = self._session("image_encoder").get_inputs()[0]
         self._size = int(pixels.shape[1])
 
-    def write(self, image: bytes, strategy: Strategy) -> Written:
+    def write(self, image: bytes, strategy: AnyStrategy) -> Written:
         """Decode, encode, search, and put into words; raises ``BadImage`` for a photograph it cannot decode."""
-        pixels = decode(image, self._size)[None]
+        pixels = images.decode(image, self._size)[None]
         [embedding] = self._session("image_encoder").run(["embedding"], {"pixels": pixels})
-        decoder = self._session(f"poem_decoder_{strategy.name}")
-        tokens, scores, lengths = decoder.run(
-            ["tokens", "scores", "lengths"], {"embedding": embedding, **strategy.tensors()}
-        )
+        options = strategy.tensors(self.pieces if strategy.forbidden else ())
+        decode = self._best if isinstance(strategy, BestOf) else self._searched
+        tokens, scores, lengths = decode(strategy.name, {"embedding": embedding, **options})
         [text] = self._session("poem_text").run(["text"], {"tokens": tokens})
         return Written(text[0, 0], tokens[0, : lengths[0, 0]], float(scores[0, 0]), embedding[0])
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """The decoder's vocabulary by id."""
+        session = self._session("poem_text")
+        size = int(session.get_modelmeta().custom_metadata_map["img2poem.vocabulary_size"])
+        return read_pieces(size, lambda tokens: session.run(["pieces"], {"tokens": tokens})[0])
+
+    @cached_property
+    def searches(self) -> Searches:
+        """The searches in numpy, over ``decoder_init`` and ``decoder_step``."""
+        from ..searches import Searches
+
+        return Searches(_Steps(self._session("decoder_init"), self._session("decoder_step")), self.pieces)
 
     def close(self) -> None:
         """Drop the sessions and their memory."""
         self._sessions.clear()
+
+    def _searched(self, name: str, inputs: Tensors) -> list[NDArray[Any]]:
+        return self._run(f"poem_decoder_{name}", ["tokens", "scores", "lengths"], inputs)
+
+    def _best(self, name: str, inputs: Tensors) -> list[NDArray[Any]]:
+        names = ["candidates", "candidate_scores", "candidate_lengths"]
+        drawn = dict(zip(names, self._run("poem_decoder_candidates", names, inputs), strict=True))
+        return self._run("rerank", ["tokens", "scores", "lengths"], {**drawn, "embedding": inputs["embedding"]})
+
+    def _run(self, model: str, outputs: list[str], inputs: Tensors) -> list[NDArray[Any]]:
+        return list(self._session(model).run(outputs, inputs))
 
     def _session(self, model: str) -> InferenceSession:
         if model not in self._sessions:
@@ -59,6 +91,24 @@ class LocalEngine:
                 )
             self._sessions[model] = session
         return self._sessions[model]
+
+
+class _Steps:
+    """The served decoder steps in process."""
+
+    def __init__(self, init: InferenceSession, step: InferenceSession) -> None:
+        self._init, self._step = init, step
+
+    def init(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        [hidden] = self._init.run(["hidden"], {"embedding": embedding})
+        return cast("NDArray[np.float32]", hidden)
+
+    def step(
+        self, token: NDArray[np.int64], hidden: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        outputs = ["top_logprobs", "top_tokens", "next_hidden"]
+        logprobs, tokens, after = self._step.run(outputs, {"token": token, "hidden": hidden})
+        return logprobs, tokens, after
 
 
 def open_session(path: Path) -> InferenceSession:

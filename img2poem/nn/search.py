@@ -1,6 +1,7 @@
 """Greedy search, beam search and sampling as torch modules whose whole loop exports to one ONNX ``Loop``.
 
-Each applies the :class:`Rules` at every step; options are tensors with one value a row.
+Each chooses among the candidates of a :class:`DecoderStep`, by the :class:`Rules`; options are tensors with
+one value a row. :mod:`img2poem.searches` has the same searches in numpy, over served steps.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..decoding import TOP_TOKENS
 from ..text import BOS, EOS, NEWLINE, PAD
+from ..vocabulary import is_word
 from .poem_decoder import PoemDecoder
 from .rules import NEVER, RowOptions, Rules
 
@@ -32,17 +34,16 @@ class GreedySearch(nn.Module):
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.step = DecoderStep(decoder, pieces)
         self.rules = Rules(pieces[: decoder.config.vocabulary_size])
 
     def forward(self, embedding: Tensor, options: RowOptions) -> Hypotheses:
         """``float32 [B, embedding_dim]`` to :class:`Hypotheses`; stops when every row has ended."""
 
-        def choose(allowed: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-            best = allowed.max(dim=-1)
-            return best.indices, best.values
+        def choose(allowed: Tensor, step: Tensor) -> Tensor:
+            return allowed.argmax(-1, keepdim=True)
 
-        return _one_path(self.decoder, self.rules, embedding, options, choose)
+        return _one_path(self.step, self.rules, embedding, options, choose)
 
 
 class BeamSearch(nn.Module):
@@ -54,18 +55,19 @@ class BeamSearch(nn.Module):
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str], width: int) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.step = DecoderStep(decoder, pieces)
         self.rules = Rules(pieces[: decoder.config.vocabulary_size])
         self.width = width
 
     def forward(self, embedding: Tensor, options: RowOptions, beam_width: Tensor, length_penalty: Tensor) -> Hypotheses:
         """As :class:`GreedySearch`, with ``beam_width`` int64 ``[B]`` and ``length_penalty`` float32 ``[B]``."""
-        rows, limit, width = embedding.shape[0], self.decoder.config.max_tokens, self.width
+        decoder, width = self.step.decoder, self.width
+        rows, limit = embedding.shape[0], decoder.config.max_tokens
         device = embedding.device
         rank = torch.arange(2 * width, device=device)
         in_width = rank.unsqueeze(0) < beam_width.unsqueeze(1)
         beam_options = options.repeated(width)
-        hidden = self.decoder.init(embedding)
+        hidden = decoder.init(embedding)
         state = (
             torch.zeros((), dtype=torch.int64, device=device),
             torch.full((rows, width, limit), PAD, dtype=torch.int64, device=device),
@@ -97,24 +99,24 @@ class BeamSearch(nn.Module):
             ended: Tensor,
         ) -> State:
             flat = tokens.flatten(0, 1)
-            logits, after = self.decoder.step(_previous(flat, step), hidden.flatten(0, 1))
-            allowed = self.rules(logits.log_softmax(-1), flat, step, beam_options)
+            log_probs, candidates, after = self.step(_previous(flat, step), hidden.flatten(0, 1))
+            allowed = self.rules(log_probs, candidates, flat, step, beam_options)
             total = scores.unsqueeze(-1) + allowed.view(-1, width, allowed.shape[-1])
-            candidates = total.flatten(1).topk(2 * width, dim=-1)
-            parent = candidates.indices // allowed.shape[-1]
-            token = candidates.indices % allowed.shape[-1]
+            likeliest = total.flatten(1).topk(2 * width, dim=-1)
+            parent = likeliest.indices // allowed.shape[-1]
+            token = candidates.view(-1, width * allowed.shape[-1]).gather(1, likeliest.indices)
             grown = _written(_rows_of(tokens, parent).flatten(0, 1), step, token.flatten()).view(-1, 2 * width, limit)
 
-            ends = (token == EOS) & in_width & (candidates.values > NEVER)
+            ends = (token == EOS) & in_width & (likeliest.values > NEVER)
             length = (step + 1).to(scores.dtype)
-            final = torch.where(ends, candidates.values, NEVER) / length ** length_penalty.unsqueeze(1)
+            final = torch.where(ends, likeliest.values, NEVER) / length ** length_penalty.unsqueeze(1)
             top = final.max(dim=-1)
             better = (top.values > best_score) & (ended < beam_width)
             ended_tokens = _rows_of(grown, top.indices.unsqueeze(1)).squeeze(1)
             best = torch.where(better.unsqueeze(1), ended_tokens, best)
             best_score = torch.where(better, top.values, best_score)
 
-            alive = torch.where(token == EOS, NEVER, candidates.values).topk(width, dim=-1)
+            alive = torch.where(token == EOS, NEVER, likeliest.values).topk(width, dim=-1)
             scores = torch.where(in_width[:, :width], alive.values, NEVER)
             hidden = _rows_of(after.view(-1, width, after.shape[-1]), parent.gather(1, alive.indices))
             return step + 1, _rows_of(grown, alive.indices), hidden, scores, best, best_score, ended + ends.sum(1)
@@ -124,7 +126,7 @@ class BeamSearch(nn.Module):
 
 
 class Sampling(nn.Module):
-    """Draws each token from the ``TOP_TOKENS`` likeliest allowed ones, by noise that the caller gives.
+    """Draws each token from the allowed candidates of its step, by noise that the caller gives.
 
     The draw is a Gumbel-max (Gumbel 1954): with ``noise`` uniform in (0, 1), the largest of
     ``log_prob / temperature - log(-log(noise))`` falls on each token by its probability. The noise of a
@@ -133,9 +135,8 @@ class Sampling(nn.Module):
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.step = DecoderStep(decoder, pieces)
         self.rules = Rules(pieces[: decoder.config.vocabulary_size])
-        self.ranks = min(TOP_TOKENS, decoder.config.vocabulary_size)
 
     def forward(
         self, embedding: Tensor, options: RowOptions, temperature: Tensor, top_k: Tensor, top_p: Tensor, noise: Tensor
@@ -151,52 +152,61 @@ class Sampling(nn.Module):
                 sampling, Holtzman et al. 2020), at least one.
             noise: float32 ``[B, max_tokens, TOP_TOKENS]``, uniform in (0, 1).
         """
-        rank = torch.arange(self.ranks, device=embedding.device)
+        rank = torch.arange(self.step.width, device=embedding.device)
 
-        def choose(allowed: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-            top = allowed.topk(self.ranks, dim=-1)
+        def choose(allowed: Tensor, step: Tensor) -> Tensor:
+            top = allowed.topk(self.step.width, dim=-1)
             cooled = top.values / temperature.unsqueeze(1)
             probabilities = cooled.softmax(-1)
             before = probabilities.cumsum(-1) - probabilities
             kept = (rank < top_k.unsqueeze(1)) & ((before < top_p.unsqueeze(1)) | (rank == 0))
-            drawn = noise.index_select(1, step.view(1)).squeeze(1)[:, : self.ranks]
+            drawn = noise.index_select(1, step.view(1)).squeeze(1)[:, : self.step.width]
             pick = torch.where(kept, cooled - (-drawn.log()).log(), NEVER).argmax(-1, keepdim=True)
-            return top.indices.gather(1, pick).squeeze(1), top.values.gather(1, pick).squeeze(1)
+            return top.indices.gather(1, pick)
 
-        return _one_path(self.decoder, self.rules, embedding, options, choose)
+        return _one_path(self.step, self.rules, embedding, options, choose)
 
 
 class DecoderStep(nn.Module):
-    """One decoder step that returns only the likeliest tokens, never the whole vocabulary."""
+    """One decoder step that returns only candidates, the likeliest tokens, never the whole vocabulary."""
 
-    def __init__(self, decoder: PoemDecoder) -> None:
+    no_word: Tensor
+    breaks: Tensor
+
+    def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
         self.decoder = decoder
+        size = decoder.config.vocabulary_size
+        self.register_buffer("no_word", torch.tensor([not is_word(piece) for piece in pieces[:size]]), persistent=False)
+        # No tensor is made in a loop's body: it would not export.
+        self.register_buffer("breaks", torch.tensor([NEWLINE, EOS]), persistent=False)
+        #: How many candidates there are, ``TOP_TOKENS`` unless the vocabulary is smaller.
+        self.width = min(TOP_TOKENS, size + 2)
 
     def forward(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``int64 [B]``, ``float32 [B, S]`` to ``top_logprobs``, ``top_tokens`` ``[B, 64]`` and the next ``hidden``.
 
         The 62 likeliest words by falling log-probability come first, then newline and end: those two
-        are always there, since rules may force them where they are unlikely.
+        are always there, since rules may force them where they are unlikely. Tokens that no poem may
+        hold are never among them.
         """
         logits, hidden = self.decoder.step(token, hidden)
         log_probs = logits.log_softmax(-1)
-        breaks = torch.tensor([NEWLINE, EOS], device=token.device)
-        place = torch.arange(log_probs.shape[1], device=token.device)
-        words = torch.where((place == NEWLINE) | (place == EOS), NEVER, log_probs).topk(TOP_TOKENS - 2, dim=-1)
-        top_logprobs = torch.cat([words.values, log_probs[:, breaks]], dim=-1)
-        top_tokens = torch.cat([words.indices, breaks.expand(log_probs.shape[0], -1)], dim=-1)
+        words = torch.where(self.no_word, NEVER, log_probs).topk(self.width - 2, dim=-1)
+        top_logprobs = torch.cat([words.values, log_probs[:, self.breaks]], dim=-1)
+        top_tokens = torch.cat([words.indices, self.breaks.expand(log_probs.shape[0], -1)], dim=-1)
         return top_logprobs, top_tokens, hidden
 
 
 def _one_path(
-    decoder: PoemDecoder,
+    decoder_step: DecoderStep,
     rules: Rules,
     embedding: Tensor,
     options: RowOptions,
-    choose: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    choose: Callable[[Tensor, Tensor], Tensor],
 ) -> Hypotheses:
-    """Grow one poem a row by the token, with its log-probability, that ``choose(allowed, step)`` picks."""
+    """Grow one poem a row by the candidate ``[N, 1]`` that ``choose(allowed, step)`` picks."""
+    decoder = decoder_step.decoder
     rows, limit = embedding.shape[0], decoder.config.max_tokens
     device = embedding.device
     state = (
@@ -211,10 +221,11 @@ def _one_path(
         return (step < limit) & ~ended.all()
 
     def body(step: Tensor, tokens: Tensor, hidden: Tensor, score: Tensor, ended: Tensor) -> State:
-        logits, hidden = decoder.step(_previous(tokens, step), hidden)
-        chosen, log_prob = choose(rules(logits.log_softmax(-1), tokens, step, options), step)
-        token = torch.where(ended, PAD, chosen)
-        score = torch.where(ended, score, score + log_prob)
+        log_probs, candidates, hidden = decoder_step(_previous(tokens, step), hidden)
+        allowed = rules(log_probs, candidates, tokens, step, options)
+        chosen = choose(allowed, step)
+        token = torch.where(ended, PAD, candidates.gather(1, chosen).squeeze(1))
+        score = torch.where(ended, score, score + allowed.gather(1, chosen).squeeze(1))
         return step + 1, _written(tokens, step, token), hidden, score, ended | (token == EOS)
 
     _, tokens, _, score, _ = _loop(going, body, state)

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 
-from img2poem import BeamSearch, Greedy, Img2Poem, Sampling
-from img2poem.decoding import Strategy
-from img2poem.engines.local import LocalEngine
+from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
+from img2poem.decoding import AnyStrategy
+from img2poem.engines import Written
+from img2poem.engines.local import LocalEngine, open_session
 from img2poem.errors import (
     BadImage,
     BadRepository,
@@ -24,17 +26,23 @@ from img2poem.errors import (
 from img2poem.images import decode
 from img2poem.nn import rules, search
 from img2poem.nn.model import load_package
+from img2poem.nn.rerank import Rerank
 from img2poem.package import contract_hash
 from img2poem.serving.server import Ports, TritonServer
+from img2poem.text import BOS
 
 from ..conftest import WEIGHTS, encoded, gradient
 
-STRATEGIES = [
+FORBIDDEN = ("the", "flower", "flowers", "sun", "sea", "and")
+STRATEGIES: list[AnyStrategy] = [
     Greedy(),
     Greedy(min_lines=1, max_lines=3, no_repeat_ngram=0, repetition_penalty=1.0),
     Sampling(seed=7),
     Sampling(seed=1, temperature=1.3, top_k=20, top_p=0.8, max_lines=5),
+    BestOf(),
+    BestOf(3, Sampling(seed=2, temperature=1.2, forbidden=FORBIDDEN)),
     BeamSearch(),
+    BeamSearch(width=2, forbidden=FORBIDDEN),
     BeamSearch(width=1, max_line_tokens=6),
     BeamSearch(width=10, length_penalty=0.3, min_lines=6, max_tokens=50, no_repeat_ngram=2),
 ]
@@ -46,37 +54,45 @@ def local(repository: Path) -> LocalEngine:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
-def test_in_process_gives_the_tokens_of_torch(local: LocalEngine, photos: list[bytes], strategy: Strategy) -> None:
+def test_in_process_gives_the_tokens_of_torch(local: LocalEngine, photos: list[bytes], strategy: AnyStrategy) -> None:
     model, tokenizer = load_package(WEIGHTS)
     pixels = torch.from_numpy(np.stack([decode(photo) for photo in photos]))
     tensors = {
-        name: torch.from_numpy(value).expand(len(photos), *value.shape[1:])
-        for name, value in strategy.tensors().items()
+        name: torch.from_numpy(value).expand(len(photos), *value.shape[1:]).squeeze(1)
+        for name, value in strategy.tensors(tokenizer.pieces).items()
     }
-    tensors |= {name: tensor.squeeze(1) for name, tensor in tensors.items() if tensor.dim() == 2}
     options = rules.RowOptions(*(tensors[name] for name in rules.RowOptions._fields))
     with torch.inference_mode():
         embedding = model.image_encoder(pixels).embedding
+        sampling = search.Sampling(model.poem_decoder, tokenizer.pieces)
+        drawing = [tensors[name] for name in ("temperature", "top_k", "top_p") if name in tensors]
         if isinstance(strategy, BeamSearch):
             found = search.BeamSearch(model.poem_decoder, tokenizer.pieces, 10)(
                 embedding, options, tensors["beam_width"], tensors["length_penalty"]
             )
         elif isinstance(strategy, Sampling):
-            own = (tensors[name] for name in ("temperature", "top_k", "top_p", "noise"))
-            found = search.Sampling(model.poem_decoder, tokenizer.pieces)(embedding, options, *own)
+            found = sampling(embedding, options, *drawing, tensors["noise"])
+        elif isinstance(strategy, BestOf):
+            n = strategy.n
+            several = [value.repeat_interleave(n, 0) for value in (embedding, *drawing)]
+            drawn = sampling(several[0], options.repeated(n), *several[1:], tensors["noise"].flatten(0, 1))
+            found = Rerank(model.poem_encoder)(
+                *(value.view(len(photos), n, *value.shape[1:]) for value in drawn), embedding
+            )
         else:
             found = search.GreedySearch(model.poem_decoder, tokenizer.pieces)(embedding, options)
     for i, photo in enumerate(photos):
         written = local.write(photo, strategy)
         assert written.tokens.tolist() == found.tokens[i, : found.lengths[i]].tolist()
         assert written.text == tokenizer.decode(written.tokens)
+        assert not set(strategy.forbidden) & set(written.text.split())
         assert written.score == pytest.approx(found.scores[i].item(), abs=1e-4)
         assert np.abs(written.embedding - embedding[i].numpy()).max() < 1e-4
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
 def test_the_server_gives_the_tokens_of_in_process(
-    server: TritonServer, local: LocalEngine, photos: list[bytes], strategy: Strategy
+    server: TritonServer, local: LocalEngine, photos: list[bytes], strategy: AnyStrategy
 ) -> None:
     with Img2Poem(server.grpc_url) as poet:
         assert poet.contract == local.contract == contract_hash(WEIGHTS)
@@ -84,6 +100,24 @@ def test_the_server_gives_the_tokens_of_in_process(
             poem, written = poet.write(photo, strategy), local.write(photo, strategy)
             assert poem.tokens == tuple(written.tokens) and poem.text == written.text
             assert poem.score == pytest.approx(written.score, abs=1e-4)
+
+
+def relevance(encoder: InferenceSession, poem: Written) -> float:
+    ids = np.concatenate([[BOS], poem.tokens])[None]
+    [point] = encoder.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+    return float(point[0] @ poem.embedding)
+
+
+def test_best_of_finds_more_relevant_poems_than_the_first_sample(
+    repository: Path, local: LocalEngine, photos: list[bytes]
+) -> None:
+    encoder = open_session(repository / "poem_encoder" / "1" / "model.onnx")
+    one, best = (
+        [relevance(encoder, local.write(photo, BestOf(n, Sampling(seed=4)))) for photo in photos] for n in (1, 16)
+    )
+    assert np.mean(best) > np.mean(one) + 0.03
+    alone = [local.write(photo, Sampling(seed=4)).text for photo in photos]
+    assert alone == [local.write(photo, BestOf(1, Sampling(seed=4))).text for photo in photos]
 
 
 def test_concurrent_callers_get_their_own_poems(server: TritonServer, local: LocalEngine, photos: list[bytes]) -> None:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
@@ -18,7 +17,9 @@ from tritonclient.grpc import model_config_pb2 as pb
 from export import build, parity
 from export.all import export
 from export.repository import replacing
+from export.settings import Settings
 from img2poem.errors import BadPackage, BadRepository
+from img2poem.inspection import inspect
 
 from ..conftest import ROOT, WEIGHTS
 
@@ -37,9 +38,9 @@ def test_nothing_changed_nothing_done(copy: Path, monkeypatch: pytest.MonkeyPatc
         raise AssertionError("exported again")
 
     monkeypatch.setattr(build, "build", unexpected)
-    assert export(WEIGHTS, copy, "cpu") is False
+    assert export(WEIGHTS, copy) is False
     with pytest.raises(AssertionError, match="exported again"):
-        export(WEIGHTS, copy, "gpu")
+        export(WEIGHTS, copy, Settings(device="gpu"))
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])
@@ -48,15 +49,15 @@ def test_a_damaged_repository_is_not_taken_for_current(
 ) -> None:
     victim = copy / "poem_text" / "config.pbtxt"
     victim.write_text("") if damage == "changed" else victim.unlink()
-    monkeypatch.setattr(build, "build", lambda *args: iter([("all", "onnx", 1, "equal")]))
-    assert export(WEIGHTS, copy, "cpu") is True
+    monkeypatch.setattr(build, "build", lambda *args: iter([build.Row("all", "python")]))
+    assert export(WEIGHTS, copy) is True
 
 
 def test_a_file_that_differs_from_torch_leaves_the_old_repository(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(copy)
     monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     with pytest.raises(parity.ParityError, match=r"image_encoder\.embedding, batch 1: differs from torch"):
-        export(WEIGHTS, copy, "cpu", force=True)
+        export(WEIGHTS, copy, force=True)
     assert contents(copy) == before
     assert [p.name for p in copy.parent.iterdir() if not p.name.endswith(".lock")] == ["repository"]
 
@@ -72,19 +73,14 @@ def test_the_command_fails_with_one_line_and_no_repository(tmp_path: Path) -> No
 
 def test_a_missing_package_says_how_to_train_one(tmp_path: Path) -> None:
     with pytest.raises(BadPackage, match=r"training\.all"):
-        export(tmp_path / "none", tmp_path / "out", "cpu")
+        export(tmp_path / "none", tmp_path / "out")
 
 
 def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BadRepository, match="not a model repository"):
-        export(WEIGHTS, tmp_path, "cpu")
+        export(WEIGHTS, tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
-
-
-def test_two_exports_at_once_do_not_mix(tmp_path: Path) -> None:
-    with replacing(tmp_path / "out"), pytest.raises(BadRepository, match="another export"), replacing(tmp_path / "out"):
-        pass
 
 
 def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) -> None:
@@ -106,15 +102,51 @@ def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) ->
     assert not copy.with_name("repository.old").exists() and not copy.with_name("repository.new").exists()
 
 
-@pytest.mark.parametrize("seconds", [1.0, 6.0])
-def test_a_killed_export_leaves_the_old_repository_whole(copy: Path, seconds: float) -> None:
-    before = contents(copy)
-    command = [sys.executable, "-m", "export.all", "--out", str(copy), "--force"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    time.sleep(seconds)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert contents(copy) == before
+SMALL = ["--models", "decoder_init,decoder_step,poem_text"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of a few models, which is exported in seconds."""
+    out = tmp_path_factory.mktemp("small") / "repository"
+    export(WEIGHTS, out, Settings(models=("decoder_init", "decoder_step", "poem_text")))
+    return out
+
+
+def started(out: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "export.all", "--out", str(out), *SMALL, "--force", *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def test_an_export_killed_at_any_moment_leaves_a_whole_repository_or_none(small: Path, tmp_path: Path) -> None:
+    """Ten moments, spread at random over the seconds that an export takes."""
+    out = Path(shutil.copytree(small, tmp_path / "repository"))
+    began = time.monotonic()
+    assert started(out).wait() == 0
+    whole = time.monotonic() - began
+    random = np.random.default_rng(0)
+    for part in np.arange(10):
+        before = contents(out) if out.exists() else {}
+        process = started(out)
+        time.sleep(whole * (part + random.random()) / 10)
+        process.kill()
+        process.wait()
+        if not out.exists():  # killed between the two renames: the old one stands aside
+            out.with_name("repository.old").rename(out)
+        assert contents(out) == before or not inspect(out).problems
+
+
+def test_two_exports_at_once_do_not_mix(small: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(small, tmp_path / "repository"))
+    first = started(out, "--max-batch", "16")
+    while not out.with_name("repository.new").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    second = started(out, "--max-batch", "8")
+    _, errors = second.communicate()
+    assert second.returncode == 1 and "another export is writing" in errors
+    assert first.wait() == 0 and not inspect(out).problems
+    assert "max_batch_size: 16" in (out / "decoder_init" / "config.pbtxt").read_text()
 
 
 def test_configs_are_complete_and_agree_with_the_files(repository: Path) -> None:
@@ -122,15 +154,17 @@ def test_configs_are_complete_and_agree_with_the_files(repository: Path) -> None
     for path in repository.glob("*/config.pbtxt"):
         configs[path.parent.name] = text_format.Parse(path.read_text(), pb.ModelConfig())
     manifest = json.loads((repository / "manifest.json").read_text())
-    assert len(configs) == 11
+    assert len(configs) == 19
     for name, config in configs.items():
-        assert config.name == name and config.max_batch_size >= 8
+        assert config.name == name and 8 <= config.max_batch_size <= 32
         assert config.version_policy.HasField("latest")
         assert config.parameters["img2poem.contract"].string_value == manifest["contract"]
         if config.platform != "ensemble":
             assert config.instance_group and config.HasField("dynamic_batching")
             assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
-    for name in ("img2poem", "img2poem_greedy", "img2poem_sample"):
+    ensembles = {name for name, config in configs.items() if config.platform == "ensemble"}
+    assert ensembles == {"img2poem", "img2poem_greedy", "img2poem_sample", "img2poem_best", "img2poem_pixels"}
+    for name in ensembles:
         for step in configs[name].ensemble_scheduling.step:
             served = configs[step.model_name]
             assert set(step.input_map) == {t.name for t in served.input}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from img2poem.decoding import MAX_FORBIDDEN
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.rules import RowOptions
 from img2poem.package import DecoderConfig
-from img2poem.text import SPECIAL_TOKENS
+from img2poem.text import PAD, SPECIAL_TOKENS
 
 EMBEDDING_DIM = 12
 STEPS = 24
@@ -52,4 +53,6 @@ def options(rows: int, **changed: float) -> RowOptions:
         "repetition_penalty": 1.2,
         **changed,
     }
-    return RowOptions(*(torch.full((rows,), value) for value in values.values()))
+    return RowOptions(
+        *(torch.full((rows,), value) for value in values.values()), torch.full((rows, MAX_FORBIDDEN), PAD)
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.rules import RowOptions, Rules
 from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, Hypotheses, Sampling
-from img2poem.text import BOS, EOS, NEWLINE, PAD
+from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
 
 from .models import PIECES, STEPS, embeddings, options, small_decoder
 
@@ -94,15 +95,30 @@ def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search:
 def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
     said = [PIECES.index(word) for word in "the sea is the sea on the hill is".split()]
     tokens = torch.tensor([said + [PAD] * (STEPS - len(said))])
+    candidates = torch.arange(len(PIECES)).unsqueeze(0)
     log_probs, step = torch.zeros(1, len(PIECES)), torch.tensor(len(said))
     free, penalised = (
-        Rules(PIECES)(log_probs, tokens, step, options(1, no_repeat_ngram=0, max_line_tokens=20, repetition_penalty=p))
+        Rules(PIECES)(
+            log_probs, candidates, tokens, step, options(1, no_repeat_ngram=0, max_line_tokens=20, repetition_penalty=p)
+        )
         for p in (1.0, 2.0)
     )
     uses = {"the": 3, "sea": 2, "hill": 1, "is": 0, "on": 0, "blue": 0}  # too short to count, or not said
     ids = [PIECES.index(word) for word in uses]
     times = torch.tensor(list(uses.values()), dtype=torch.float32)
     assert torch.allclose((free - penalised)[0, ids], times * math.log(2))
+
+
+def test_forbidden_tokens_never_come_and_their_absence_hurts_nothing_else() -> None:
+    decoder, embedding = small_decoder(guidance=1), embeddings(4)
+    free = greedy(decoder, embedding, options(4))
+    ban = sorted({*free.tokens[0].tolist()} - {PAD})  # newline and end among them, which stay allowed
+    forbidden = torch.full((4, 32), PAD)
+    forbidden[0, : len(ban)] = torch.tensor(ban)
+    found = greedy(decoder, embedding, options(4)._replace(forbidden_tokens=forbidden))
+    assert not {*ban} - {NEWLINE, EOS} & {*found.tokens[0].tolist()}
+    assert EOS in found.tokens[0] and NEWLINE in found.tokens[0]
+    assert torch.equal(found.tokens[1:], free.tokens[1:])
 
 
 def test_a_search_without_words_left_ends() -> None:
@@ -117,15 +133,15 @@ def test_a_search_without_words_left_ends() -> None:
 
 def test_greedy_follows_the_decoder_step_by_step() -> None:
     decoder, embedding = small_decoder(), embeddings(3)
-    rules, rows = Rules(PIECES), options(3)
+    decoder_step, rules, rows = DecoderStep(decoder, PIECES), Rules(PIECES), options(3)
     found = greedy(decoder, embedding, rows)
     tokens, hidden, previous = torch.full((3, STEPS), PAD), decoder.init(embedding), torch.full((3,), BOS)
     total = torch.zeros(3)
     for step in range(int(found.lengths.max())):
-        logits, hidden = decoder.step(previous, hidden)
-        best = rules(logits.log_softmax(-1), tokens, torch.tensor(step), rows).max(-1)
+        log_probs, candidates, hidden = decoder_step(previous, hidden)
+        best = rules(log_probs, candidates, tokens, torch.tensor(step), rows).max(-1)
         running = torch.tensor([EOS not in row for row in tokens.tolist()])
-        tokens[:, step] = torch.where(running, best.indices, PAD)
+        tokens[:, step] = torch.where(running, candidates[range(3), best.indices], PAD)
         total += torch.where(running, best.values, 0.0)
         previous = tokens[:, step]
     assert torch.equal(tokens, found.tokens)
@@ -137,16 +153,17 @@ def test_greedy_follows_the_decoder_step_by_step() -> None:
 def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
     """The same search written with lists, hypothesis by hypothesis, for one row."""
     decoder, embedding, rows = small_decoder(seed), embeddings(1, seed), options(1)
-    rules, penalty = Rules(PIECES), 0.7
+    decoder_step, rules, penalty = DecoderStep(decoder, PIECES), Rules(PIECES), 0.7
     beams = [([], 0.0, decoder.init(embedding))]
     ended: list[tuple[float, list[int]]] = []
     for step in range(STEPS):
         candidates = []
         for tokens, score, hidden in beams:
-            logits, after = decoder.step(torch.tensor([tokens[-1] if tokens else BOS]), hidden)
+            log_probs, ids, after = decoder_step(torch.tensor([tokens[-1] if tokens else BOS]), hidden)
             history = torch.tensor([tokens + [PAD] * (STEPS - len(tokens))])
-            allowed = rules(logits.log_softmax(-1), history, torch.tensor(step), rows)[0]
-            candidates += [([*tokens, t], score + float(v), after) for t, v in enumerate(allowed) if v > float("-inf")]
+            allowed = rules(log_probs, ids, history, torch.tensor(step), rows)[0].tolist()
+            likely = [(t, v) for t, v in zip(ids[0].tolist(), allowed, strict=True) if v > float("-inf")]
+            candidates += [([*tokens, t], score + v, after) for t, v in likely]
         candidates.sort(key=lambda c: -c[1])
         candidates = candidates[: 2 * 4]
         ended += [(s / (step + 1) ** penalty, t) for t, s, _ in candidates[:width] if t[-1] == EOS]
@@ -208,14 +225,14 @@ def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int,
     draws = 4000
     decoder, embedding = small_decoder(6), embeddings(1).expand(draws, -1)
     found = sampled(decoder, embedding, options(draws, max_tokens=3), temperature=temperature, top_k=top_k, top_p=top_p)
-    logits, _ = decoder.step(torch.tensor([BOS]), decoder.init(embedding[:1]))
+    log_probs, ids, _ = DecoderStep(decoder, PIECES)(torch.tensor([BOS]), decoder.init(embedding[:1]))
     nothing = torch.full((1, STEPS), PAD)
-    allowed = Rules(PIECES)(logits.log_softmax(-1), nothing, torch.tensor(0), options(1, max_tokens=3))[0]
+    allowed = Rules(PIECES)(log_probs, ids, nothing, torch.tensor(0), options(1, max_tokens=3))[0]
     order = allowed.argsort(descending=True)
     expected = (allowed[order] / temperature).softmax(-1)
     kept = (torch.arange(len(order)) < top_k) & (expected.cumsum(-1) - expected < top_p)
     expected = torch.where(kept, expected, 0.0) / expected[kept].sum()
-    counted = torch.bincount(found.tokens[:, 0], minlength=len(order))[order] / draws
+    counted = torch.bincount(found.tokens[:, 0], minlength=len(PIECES))[ids[0, order]] / draws
     # Four standard deviations of a share of 4,000 draws.
     assert torch.allclose(counted, expected, atol=4 * 0.5 / draws**0.5)
     assert not counted[~kept].any()
@@ -226,12 +243,14 @@ def test_decoder_step_returns_the_likeliest_words_and_always_the_breaks() -> Non
     decoder = small_decoder()
     decoder.token_embedding = torch.nn.Embedding(200, 8)
     decoder.output_bias = torch.nn.Parameter(torch.randn(200))
+    decoder.config = replace(decoder.config, vocabulary_size=200)
+    pieces = [*PIECES, *(chr(97 + i // 26) + chr(97 + i % 26) for i in range(200 - len(PIECES)))]
     token, hidden = torch.tensor([7, 9]), decoder.init(embeddings(2))
     log_probs = decoder.step(token, hidden)[0].log_softmax(-1)
-    top_logprobs, top_tokens, after = DecoderStep(decoder)(token, hidden)
+    top_logprobs, top_tokens, after = DecoderStep(decoder, pieces)(token, hidden)
     assert top_tokens.shape == (2, TOP_TOKENS) and torch.equal(after, decoder.step(token, hidden)[1])
     assert torch.equal(top_logprobs, log_probs.gather(1, top_tokens))
     assert top_tokens[:, -2:].tolist() == [[NEWLINE, EOS]] * 2
     words = log_probs.clone()
-    words[:, [NEWLINE, EOS]] = float("-inf")
+    words[:, [PAD, BOS, UNK, NEWLINE, EOS, PIECES.index("7")]] = float("-inf")
     assert torch.equal(top_tokens[:, :-2], words.topk(TOP_TOKENS - 2).indices)

@@ -147,7 +147,7 @@ def test_any_choice_of_outputs_is_answered(server: TritonServer, photos: list[by
     inputs = [triton.InferInput("image", [1, 1], "BYTES")]
     inputs[0].set_data_from_numpy(np.array([[photos[0]]], np.object_))
     for name, value in BeamSearch().tensors().items():
-        inputs.append(triton.InferInput(name, [1, 1], np_to_triton_dtype(value.dtype)))
+        inputs.append(triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
         inputs[-1].set_data_from_numpy(value)
     for count in range(1, len(names) + 1):
         for chosen in itertools.combinations(names, count):

@@ -1,0 +1,91 @@
+"""Ensembles: from photograph or pixels to a poem in one call, as ``config.pbtxt`` texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from .triton import stamp
+
+Maps = tuple[str, dict[str, str], dict[str, str]]
+
+_OUTPUTS = ("text", "tokens", "score", "length", "embedding", "relevance")
+_CANDIDATES = {name: f"drawn_{name}" for name in ("candidates", "candidate_scores", "candidate_lengths")}
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Photograph (or ``pixels``) -> embedding -> tokens -> text, by a decoder and, for best of n, ``rerank``."""
+
+    name: str
+    decoder: str
+    reranked: bool = False
+    from_pixels: bool = False
+
+    @property
+    def models(self) -> list[str]:
+        """The models it is made of."""
+        return [model for model, _, _ in self.steps([])]
+
+    def steps(self, options: list[str]) -> list[Maps]:
+        """Return each step's model with the names of its inputs and outputs in the ensemble."""
+        source = [] if self.from_pixels else [("decode_image", {"image": "image"}, {"pixels": "pixels"})]
+        given = {"embedding": "encoded", **{option: option for option in options}}
+        made = {"tokens": "decoded", "scores": "score", "lengths": "length", "condition": "embedding"}
+        decoding: list[Maps] = [(self.decoder, given, made)]
+        if self.reranked:
+            decoding = [
+                (self.decoder, given, _CANDIDATES),
+                ("rerank", {**_CANDIDATES, "embedding": "encoded"}, {**made, "relevance": "relevance"}),
+            ]
+        return [
+            *source,
+            ("image_encoder", {"pixels": "pixels"}, {"embedding": "encoded"}),
+            *decoding,
+            ("poem_text", {"tokens": "decoded"}, {"text": "text", "poem_tokens": "tokens"}),
+        ]
+
+
+ENSEMBLES = (
+    Ensemble("img2poem", "poem_decoder_beam"),
+    Ensemble("img2poem_greedy", "poem_decoder_greedy"),
+    Ensemble("img2poem_sample", "poem_decoder_sample"),
+    Ensemble("img2poem_best", "poem_decoder_candidates", reranked=True),
+    Ensemble("img2poem_pixels", "poem_decoder_beam", from_pixels=True),
+)
+
+
+def ensemble_config(
+    ensemble: Ensemble, configs: Mapping[str, pb.ModelConfig], stamps: dict[str, str]
+) -> pb.ModelConfig:
+    """Return the config of an ensemble of the models that ``configs`` describe.
+
+    The decoder's options are inputs of the ensemble, all required: an ensemble cannot have optional ones.
+
+    Triton prunes steps by the outputs that a caller did not ask for, and does it wrongly in two cases: it
+    drops a step whose mapped outputs are all such, even when another step reads them, and it may drop any
+    step once it has dropped one that reads an input of the ensemble. So what one step hands to the next
+    is never an output of the ensemble, and every output comes from the step that chooses the tokens or
+    from behind it.
+    """
+    options = [tensor for tensor in configs[ensemble.decoder].input if tensor.name != "embedding"]
+    config = pb.ModelConfig(name=ensemble.name, platform="ensemble")
+    config.max_batch_size = min(configs[model].max_batch_size for model in ensemble.models)
+    config.version_policy.latest.num_versions = 1
+    first = configs[ensemble.models[0]].input
+    config.input.extend([*first, *options])
+    outputs: dict[str, tuple[str, str]] = {}
+    inside = {name for _, inputs, _ in ensemble.steps([]) for name in inputs.values()}
+    for model, inputs, made in ensemble.steps([option.name for option in options]):
+        step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
+        step.input_map.update(inputs)
+        step.output_map.update(made)
+        outputs |= {name: (model, tensor) for tensor, name in made.items() if name not in inside}
+    for name in sorted(outputs, key=_OUTPUTS.index):
+        model, tensor_name = outputs[name]
+        [tensor] = [t for t in configs[model].output if t.name == tensor_name]
+        config.output.add(name=name, data_type=tensor.data_type, dims=tensor.dims)
+    stamp(config, stamps)
+    return config

@@ -1,0 +1,29 @@
+"""Load every ONNX file of a repository with the onnxruntime at hand: ``python export/loads.py REPOSITORY``.
+
+For environments with another onnxruntime and nothing else of ours: ``make oldest`` runs it with the oldest one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import onnxruntime
+
+
+def main(repository: Path) -> int:
+    """Return how many files do not load."""
+    failed = 0
+    files = sorted(repository.glob("*/*/model.onnx"))
+    for path in files:
+        try:
+            onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            failed += 1
+            print(f"{path}: {error}", file=sys.stderr)
+    print(f"onnxruntime {onnxruntime.__version__}: {len(files) - failed} of {len(files)} files load")
+    return failed or not files
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

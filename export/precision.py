@@ -1,0 +1,56 @@
+"""Exported graphs in the precision that was asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from . import half, photographs, quantise, rewrite
+from .served import Inputs, Sample
+from .settings import Settings
+
+#: Of the decoders only the output layer is worth int8: it is most of what a step reads.
+_OUTPUT_LAYER = "token_embedding.weight"
+
+
+class Converter:
+    """Converts graphs, and gives the photographs by which that is done and measured."""
+
+    def __init__(self, settings: Settings, size: int) -> None:
+        self._settings, self._size = settings, size
+
+    @cached_property
+    def held_out(self) -> NDArray[np.uint8]:
+        """Photographs that no calibration saw, uint8 ``[N, size, size, 3]``."""
+        return photographs.held_out(self._settings.data, self._size)
+
+    def convert(self, name: str, model: onnx.ModelProto) -> onnx.ModelProto:
+        """Return the graph of the model ``name`` in the precision of the settings."""
+        images = name in ("image_encoder", "object_encoder", "scene_encoder", "sentiment_encoder")
+        if self._settings.precision == "fp16":
+            return half.convolutions(model) if images else rewrite.products(model, half.product)
+        if self._settings.precision == "int8":
+            model = quantise.convolutions(model, self._calibration) if images else model
+            only = _OUTPUT_LAYER if "decoder" in name else ""
+            return rewrite.products(model, quantise.product, only)
+        return model
+
+    def sample(self, sample: Sample) -> Sample:
+        """Return ``sample``, with photographs in the place of made-up pixels where precision is lower."""
+        if self._settings.precision == "fp32":
+            return sample
+
+        def photographed(batch: int, random: np.random.Generator) -> Inputs:
+            inputs = sample(batch, random)
+            if "pixels" in inputs:
+                inputs["pixels"] = self.held_out[random.integers(0, len(self.held_out), batch)]
+            return inputs
+
+        return photographed
+
+    @cached_property
+    def _calibration(self) -> NDArray[np.uint8]:
+        return photographs.calibration(self._settings.data, self._size)

@@ -1,0 +1,96 @@
+"""int8 for CPUs: the convolutions calibrated on photographs, the matrix products row by row as they come.
+
+Convolutions become QDQ per channel by ONNX Runtime's quantizer. For matrix products it has no dynamic
+scheme that fits: its own takes one scale over the whole batch, so that a poem would depend on what it is
+batched with. Here every row has its own scale. Weights have one a column.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from . import rewrite
+
+_ZERO = 128
+
+
+def convolutions(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.ModelProto:
+    """Quantise the convolutions of an encoder, calibrated on ``pixels`` uint8 ``[N, H, W, 3]``."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._batches: Iterator[NDArray[np.uint8]] = iter(np.array_split(pixels, max(1, len(pixels) // 8)))
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {"pixels": batch}
+
+    with tempfile.TemporaryDirectory(prefix="img2poem-int8-") as folder:
+        source, ready, target = (Path(folder) / name for name in ("source.onnx", "ready.onnx", "target.onnx"))
+        onnx.save(model, source)
+        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+        quantize_static(
+            str(ready),
+            str(target),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            # With what follows a convolution: before its ReLU6 the range is far wider than after it.
+            op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        quantised = onnx.load(target)
+    domains = [entry for entry in quantised.opset_import if entry.domain == ""]
+    del quantised.opset_import[:]
+    quantised.opset_import.extend(domains)
+    return quantised
+
+
+def product(
+    node: onnx.NodeProto, weight: str, values: NDArray[np.float32], made: rewrite.Constants
+) -> list[onnx.NodeProto]:
+    """Return the nodes that compute a matrix product in integers, with a scale a row and a scale a column."""
+    x, name, bias = node.input[0], f"{node.output[0]}_int8", rewrite.bias_of(node)
+    scale = np.maximum(np.abs(values).max(0), 1e-8) / 127
+    rewrite.store(
+        made,
+        **{f"{weight}_int8": (np.rint(values / scale) + _ZERO).astype(np.uint8)},
+        **{f"{weight}_scale": scale.astype(np.float32)},
+        int8_zero=np.array(_ZERO, np.uint8),
+        int8_last_axis=np.array([-1]),
+        int8_least=np.array(1e-8, np.float32),
+        int8_127=np.array(127, np.float32),
+        int8_128=np.array(_ZERO, np.float32),
+    )
+
+    def one(operator: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(operator, inputs, [f"{name}_{output}"], **attributes)
+
+    last = f"{name}_product" if bias else node.output[0]
+    nodes = [
+        one("Abs", [x], "abs"),
+        one("ReduceMax", [f"{name}_abs", "int8_last_axis"], "most", keepdims=1),
+        one("Max", [f"{name}_most", "int8_least"], "range"),
+        one("Div", [f"{name}_range", "int8_127"], "scale"),
+        one("Div", [x, f"{name}_scale"], "ratio"),
+        one("Round", [f"{name}_ratio"], "round"),
+        one("Add", [f"{name}_round", "int8_128"], "shifted"),
+        one("Cast", [f"{name}_shifted"], "quantised", to=TensorProto.UINT8),
+        # Unsigned by unsigned: the one pair that no CPU saturates on.
+        one("MatMulInteger", [f"{name}_quantised", f"{weight}_int8", "int8_zero", "int8_zero"], "sum"),
+        one("Cast", [f"{name}_sum"], "float", to=TensorProto.FLOAT),
+        one("Mul", [f"{name}_float", f"{name}_scale"], "rows"),
+        helper.make_node("Mul", [f"{name}_rows", f"{weight}_scale"], [last]),
+    ]
+    return [*nodes, helper.make_node("Add", [last, bias], [node.output[0]])] if bias else nodes

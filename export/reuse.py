@@ -1,0 +1,68 @@
+"""What an earlier export made and need not be made again: a file is kept when all that it depends on is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .repository import MANIFEST, hash_of
+from .served import ServedModel
+
+
+@dataclass(frozen=True)
+class Made:
+    """An exported and checked file: what it was made from (``key``), and what the gate found."""
+
+    key: str
+    format: str
+    opset: int
+    difference: float
+    milliseconds: float
+
+
+class Earlier:
+    """The files of an earlier repository, if there is one; a file that was changed since is not there."""
+
+    def __init__(self, repository: Path | None) -> None:
+        self._repository = repository or Path()
+        self._files: dict[str, str] = {}
+        self._made: dict[str, Made] = {}
+        if repository is not None:
+            self._read(repository)
+
+    def _read(self, repository: Path) -> None:
+        try:
+            manifest = json.loads((repository / MANIFEST).read_text(encoding="utf-8"))
+            self._files = dict(manifest["files"])
+            self._made = {name: Made(**made) for name, made in manifest["models"].items()}
+        except (OSError, ValueError, KeyError, TypeError):
+            self._files, self._made = {}, {}
+
+    def find(self, model: str, key: str, file: str) -> tuple[Path, Made] | None:
+        """Return ``<model>/1/<file>`` and its record when it was made from ``key``."""
+        path, made = self._repository / model / "1" / file, self._made.get(model)
+        wanted = self._files.get(f"{model}/1/{file}")
+        if made is None or made.key != key or not path.is_file() or hash_of(path) != wanted:
+            return None
+        return path, made
+
+
+def key_of(served: ServedModel, made_from: Mapping[str, Any]) -> str:
+    """Return a hash of a model's own weights and tables, its tensors, and ``made_from``: libraries, code, options."""
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode())
+    tensors = [(asdict(spec) | {"dtype": spec.dtype.__name__}) for spec in (*served.inputs, *served.outputs)]
+    digest.update(json.dumps(tensors).encode())
+    _update(digest, served.module)
+    return digest.hexdigest()
+
+
+def _update(digest: Any, module: nn.Module) -> None:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().cpu().numpy().tobytes())

@@ -1,0 +1,252 @@
+"""What is served: every model that has a torch module behind it, its tensors, and inputs to try it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from img2poem.decoding import (
+    BEAM_OPTIONS,
+    MAX_BEAM_WIDTH,
+    MAX_TOKENS,
+    OPTIONS,
+    RULE_OPTIONS,
+    SAMPLE_OPTIONS,
+    TOP_TOKENS,
+    BestOf,
+    noise,
+)
+from img2poem.nn.model import PhotoToPoem
+from img2poem.nn.search import BeamSearch, GreedySearch, Sampling
+from img2poem.package import PackageConfig
+from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
+
+from .modules import (
+    ServedCandidates,
+    ServedDecoderInit,
+    ServedDecoderStep,
+    ServedEncoder,
+    ServedImageEncoder,
+    ServedPoemEncoder,
+    ServedRerank,
+    ServedSearch,
+)
+
+Inputs = dict[str, NDArray[Any]]
+Sample = Callable[[int, np.random.Generator], Inputs]
+
+#: An axis other than the batch whose size a request decides.
+FREE = -1
+#: Largest batch of most models, and of those that read or write several candidates a row.
+MAX_BATCH = 32
+MAX_BATCH_OF_CANDIDATES = 8
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A served tensor: name, numpy dtype and shape without the batch; axes of size ``FREE`` share one size."""
+
+    name: str
+    dtype: type[np.generic]
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model of the repository that has a torch module behind it."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    sample: Sample = field(repr=False)
+    """Random inputs of a batch size, as the model meets them in use."""
+    max_batch: int = MAX_BATCH
+    typical: int = 1
+    """Size of the ``FREE`` axes in use."""
+
+
+def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]:
+    """Return the served models of a package that have a torch module behind them."""
+    return [*_encoders(model), *_decoders(model, tokenizer), _rerank(model)]
+
+
+def _encoders(model: PhotoToPoem) -> list[ServedModel]:
+    config, samples = model.config, _Samples(model.config)
+    size = config.preprocessing.size
+    pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
+    embedding = TensorSpec("embedding", np.float32, (config.embedding_dim,))
+    encoders = config.image_encoder.encoders
+    scores = {"object": "object_scores", "scene": "scene_scores", "sentiment": "sentiment"}
+    fused = [TensorSpec(output, np.float32, (encoders[name].outputs,)) for name, output in scores.items()]
+    found = [
+        ServedModel(
+            "image_encoder",
+            ServedImageEncoder(model.image_encoder),
+            (pixels,),
+            (embedding, *fused),
+            samples.pixels,
+        )
+    ]
+    for name, encoder in encoders.items():
+        module = ServedEncoder(model.image_encoder, name)
+        features = TensorSpec("features", np.float32, (int(module.head.features),))  # type: ignore[arg-type]
+        outputs = (features, TensorSpec("scores", np.float32, (encoder.outputs,)))
+        found.append(ServedModel(f"{name}_encoder", module, (pixels,), outputs, samples.pixels))
+    text = tuple(TensorSpec(name, np.int64, (FREE,)) for name in ("input_ids", "attention_mask"))
+    poem = ServedPoemEncoder(model.poem_encoder)
+    return [*found, ServedModel("poem_encoder", poem, text, (embedding,), samples.texts, typical=MAX_TOKENS // 2)]
+
+
+def _decoders(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]:
+    config, decoder, samples = model.config, model.poem_decoder, _Samples(model.config)
+    f32, i64, pieces = np.float32, np.int64, tokenizer.pieces
+    steps, dim, state_dim = config.decoder.max_tokens, config.embedding_dim, decoder.state_dim
+    embedding, hidden = TensorSpec("embedding", f32, (dim,)), TensorSpec("hidden", f32, (state_dim,))
+    step_outputs = (
+        TensorSpec("top_logprobs", f32, (TOP_TOKENS,)),
+        TensorSpec("top_tokens", i64, (TOP_TOKENS,)),
+        # An ONNX graph cannot give an output the name of an input.
+        TensorSpec("next_hidden", f32, (state_dim,)),
+    )
+    poem = (
+        TensorSpec("tokens", i64, (steps,)),
+        TensorSpec("scores", f32, (1,)),
+        TensorSpec("lengths", i64, (1,)),
+        TensorSpec("condition", f32, (dim,)),
+    )
+    sampling = (embedding, *_option_specs(SAMPLE_OPTIONS))
+    draws = (MAX_TOKENS, TOP_TOKENS)
+    return [
+        ServedModel("decoder_init", ServedDecoderInit(decoder), (embedding,), (hidden,), samples.points),
+        ServedModel(
+            "decoder_step",
+            ServedDecoderStep(decoder, pieces),
+            (TensorSpec("token", i64, (1,)), hidden),
+            step_outputs,
+            lambda batch, random: samples.state(batch, random, state_dim),
+        ),
+        ServedModel(
+            "poem_decoder_greedy",
+            ServedSearch(GreedySearch(decoder, pieces)),
+            (embedding, *_option_specs(RULE_OPTIONS)),
+            poem,
+            lambda batch, random: samples.decoding(batch, random, RULE_OPTIONS),
+        ),
+        ServedModel(
+            "poem_decoder_beam",
+            ServedSearch(BeamSearch(decoder, pieces, MAX_BEAM_WIDTH)),
+            (embedding, *_option_specs(BEAM_OPTIONS)),
+            poem,
+            lambda batch, random: samples.decoding(batch, random, BEAM_OPTIONS),
+        ),
+        ServedModel(
+            "poem_decoder_sample",
+            ServedSearch(Sampling(decoder, pieces)),
+            (*sampling, TensorSpec("noise", f32, draws)),
+            poem,
+            samples.sampling,
+        ),
+        ServedModel(
+            "poem_decoder_candidates",
+            ServedCandidates(Sampling(decoder, pieces)),
+            (*sampling, TensorSpec("noise", f32, (FREE, *draws))),
+            _candidates(steps),
+            samples.several,
+            MAX_BATCH_OF_CANDIDATES,
+            BestOf.n,
+        ),
+    ]
+
+
+def _rerank(model: PhotoToPoem) -> ServedModel:
+    config, steps = model.config, model.config.decoder.max_tokens
+    embedding = TensorSpec("embedding", np.float32, (config.embedding_dim,))
+    outputs = (
+        TensorSpec("tokens", np.int64, (steps,)),
+        TensorSpec("scores", np.float32, (1,)),
+        TensorSpec("lengths", np.int64, (1,)),
+        TensorSpec("relevance", np.float32, (1,)),
+        TensorSpec("condition", np.float32, (config.embedding_dim,)),
+    )
+    module, inputs = ServedRerank(model.poem_encoder), (*_candidates(steps), embedding)
+    sample = _Samples(config).candidates
+    return ServedModel("rerank", module, inputs, outputs, sample, MAX_BATCH_OF_CANDIDATES, BestOf.n)
+
+
+def _candidates(steps: int) -> tuple[TensorSpec, ...]:
+    return (
+        TensorSpec("candidates", np.int64, (FREE, steps)),
+        TensorSpec("candidate_scores", np.float32, (FREE,)),
+        TensorSpec("candidate_lengths", np.int64, (FREE,)),
+    )
+
+
+def _option_specs(names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, OPTIONS[name].dtype, (OPTIONS[name].width,)) for name in names)
+
+
+class _Samples:
+    """Random inputs of a package's models, each ``[batch, ...]``."""
+
+    def __init__(self, config: PackageConfig) -> None:
+        self._config = config
+
+    def pixels(self, batch: int, random: np.random.Generator) -> Inputs:
+        # Smooth colour fields over noise: closer to photographs than noise alone, which saturates ReLU6.
+        size = self._config.preprocessing.size
+        coarse = torch.from_numpy(random.uniform(0, 255, (batch, 3, 7, 7)))
+        smooth = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").permute(0, 2, 3, 1).numpy()
+        return {"pixels": (smooth + random.normal(0, 16, smooth.shape)).clip(0, 255).astype(np.uint8)}
+
+    def points(self, batch: int, random: np.random.Generator) -> Inputs:
+        vectors = random.normal(size=(batch, self._config.embedding_dim))
+        return {"embedding": (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)}
+
+    def state(self, batch: int, random: np.random.Generator, state_dim: int) -> Inputs:
+        token = random.integers(0, self._config.decoder.vocabulary_size, (batch, 1))
+        return {"token": token, "hidden": random.uniform(-1, 1, (batch, state_dim)).astype(np.float32)}
+
+    def texts(self, batch: int, random: np.random.Generator) -> Inputs:
+        ids = np.concatenate([np.full((batch, 1), BOS), self._poems(batch, random)[0]], axis=1)
+        ids = ids[:, : (ids != PAD).sum(1).max()]
+        return {"input_ids": ids, "attention_mask": (ids != PAD).astype(np.int64)}
+
+    def decoding(self, batch: int, random: np.random.Generator, names: tuple[str, ...]) -> Inputs:
+        options: Inputs = {name: OPTIONS[name].random(batch, random) for name in names}
+        # Half of the rows forbid nothing; the others frequent words.
+        options["forbidden_tokens"] = options["forbidden_tokens"] * random.integers(0, 2, (batch, 1))
+        options["max_lines"] = np.maximum(options["max_lines"], options["min_lines"])
+        return {**self.points(batch, random), **options}
+
+    def sampling(self, batch: int, random: np.random.Generator) -> Inputs:
+        return {**self.decoding(batch, random, SAMPLE_OPTIONS), "noise": noise(random, batch)}
+
+    def several(self, batch: int, random: np.random.Generator) -> Inputs:
+        count = int(random.integers(2, 6))
+        drawn = noise(random, batch * count).reshape(batch, count, MAX_TOKENS, TOP_TOKENS)
+        return {**self.decoding(batch, random, SAMPLE_OPTIONS), "noise": drawn}
+
+    def candidates(self, batch: int, random: np.random.Generator) -> Inputs:
+        count = int(random.integers(2, 6))
+        tokens, lengths = self._poems(batch * count, random)
+        return {
+            "candidates": tokens.reshape(batch, count, -1),
+            "candidate_scores": random.uniform(-4, 0, (batch, count)).astype(np.float32),
+            "candidate_lengths": lengths.reshape(batch, count),
+            **self.points(batch, random),
+        }
+
+    def _poems(self, rows: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        decoder = self._config.decoder
+        tokens = random.integers(NEWLINE, decoder.vocabulary_size, (rows, decoder.max_tokens))
+        lengths = random.integers(2, decoder.max_tokens + 1, rows)
+        place = np.arange(decoder.max_tokens)
+        tokens = np.where(place == lengths[:, None] - 1, EOS, np.where(place < lengths[:, None], tokens, PAD))
+        return tokens, lengths

@@ -1,0 +1,67 @@
+"""What an export is asked for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from img2poem.errors import InvalidOption
+
+Device = Literal["cpu", "gpu"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+FORMATS = ("onnx", "torchscript")
+#: Oldest Triton release whose ONNX Runtime, 1.19, reads what we write, and what that one reads at the most.
+OLDEST_TARGET = "24.10"
+OPSETS = range(20, 22)
+IR_VERSION = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of an export.
+
+    Args:
+        device: where Triton is to run the models.
+        precision: ``fp32``; ``fp16`` for GPUs; ``int8`` for CPUs.
+        formats: ``onnx``, ``torchscript`` or both; the TorchScript models are named ``<model>_torchscript``.
+        models: names of models to export, all when empty; an ensemble brings what it is made of.
+        opset: of the ONNX files.
+        max_batch: largest batch that a served model takes.
+        target: Triton release that is to read the repository, as ``24.10``; newer ones read it too.
+        data: folder of the training data, for photographs that calibrate and measure.
+
+    Raises:
+        InvalidOption: a value is unknown or does not go with another.
+    """
+
+    device: Device = "cpu"
+    precision: Precision = "fp32"
+    formats: tuple[str, ...] = ("onnx",)
+    models: tuple[str, ...] = ()
+    opset: int = OPSETS[0]
+    max_batch: int = 32
+    target: str = OLDEST_TARGET
+    data: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.formats or set(self.formats) - {*FORMATS}:
+            raise InvalidOption(f"formats are {' and '.join(FORMATS)}, not {', '.join(self.formats) or 'none'}")
+        if self.opset not in OPSETS:
+            raise InvalidOption(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, which ONNX Runtime 1.19 reads")
+        if not 1 <= self.max_batch <= 256:
+            raise InvalidOption(f"max-batch must be from 1 to 256, not {self.max_batch}")
+        if not re.fullmatch(r"\d\d\.\d\d", self.target) or self.target < OLDEST_TARGET:
+            raise InvalidOption(f"target must be a Triton release from {OLDEST_TARGET} on, not {self.target}")
+        if self.precision == "fp16" and self.device == "cpu":
+            raise InvalidOption("fp16 is for --device gpu: CPUs compute in float32")
+        if self.precision == "int8" and self.device == "gpu":
+            raise InvalidOption("int8 is for --device cpu: on GPUs use fp16")
+        if self.precision != "fp32" and "torchscript" in self.formats:
+            raise InvalidOption("torchscript is written in fp32 only")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as JSON values."""
+        return {**asdict(self), "formats": [*self.formats], "models": [*self.models], "data": str(self.data)}

@@ -1,0 +1,58 @@
+"""Ensembles on the real server, beside what the engines call: best of n and pixels."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from numpy.typing import NDArray
+from tritonclient.utils import np_to_triton_dtype
+
+from img2poem import BeamSearch, BestOf, Img2Poem, Sampling
+from img2poem.images import decode
+from img2poem.serving.server import TritonServer
+
+
+def infer(server: TritonServer, model: str, outputs: list[str], **tensors: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    inputs = []
+    for name, value in tensors.items():
+        inputs.append(triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
+        inputs[-1].set_data_from_numpy(value)
+    with triton.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as client:
+        result = client.infer(model, inputs, outputs=[triton.InferRequestedOutput(name) for name in outputs])
+    return {name: result.as_numpy(name) for name in outputs}
+
+
+@pytest.mark.parametrize("model", ["img2poem_best", "img2poem_pixels"])
+def test_any_choice_of_outputs_is_answered(server: TritonServer, photos: list[bytes], model: str) -> None:
+    names = ["text", "tokens", "score", "length", "embedding"]
+    if model == "img2poem_best":
+        names.append("relevance")
+        tensors = {"image": np.array([[photos[0]]], np.object_), **BestOf(2, Sampling(max_lines=4)).tensors()}
+    else:
+        tensors = {"pixels": decode(photos[0])[None], **BeamSearch(width=1, max_lines=4).tensors()}
+    whole = infer(server, model, names, **tensors)
+    for count in range(1, len(names)):
+        for chosen in itertools.combinations(names, count):
+            found = infer(server, model, list(chosen), **tensors)
+            assert all(np.array_equal(found[name], whole[name]) for name in chosen)
+
+
+def test_pixels_give_the_poem_of_the_photograph(server: TritonServer, photos: list[bytes]) -> None:
+    with Img2Poem(server.grpc_url) as poet:
+        for photo in photos[:3]:
+            found = infer(server, "img2poem_pixels", ["text"], pixels=decode(photo)[None], **BeamSearch().tensors())
+            assert found["text"][0, 0].decode() == poet.write(photo, BeamSearch()).text
+
+
+def test_single_encoders_say_what_the_fused_one_says(server: TritonServer, photos: list[bytes]) -> None:
+    pixels = np.stack([decode(photo) for photo in photos[:3]])
+    fused = {"object": "object_scores", "scene": "scene_scores", "sentiment": "sentiment"}
+    whole = infer(server, "image_encoder", [*fused.values()], pixels=pixels)
+    for name, output in fused.items():
+        alone = infer(server, f"{name}_encoder", ["features", "scores"], pixels=pixels)
+        assert np.abs(alone["scores"] - whole[output]).max() < 1e-4
+        assert len(alone["features"]) == 3

@@ -1,0 +1,134 @@
+"""int8 and fp16: what the conversion does to graphs, and the measures that let them in or not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from onnxruntime import InferenceSession
+
+from export import half, parity, photographs, quality, quantise, rewrite
+from export.parity import ParityError
+from export.served import ServedModel, served_models
+from img2poem.engines.local import open_session
+from img2poem.nn.model import PhotoToPoem, load_package
+from img2poem.text import PoemTokenizer
+
+from ..conftest import WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def package() -> tuple[PhotoToPoem, PoemTokenizer]:
+    return load_package(WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def served(package: tuple[PhotoToPoem, PoemTokenizer]) -> dict[str, ServedModel]:
+    return {model.name: model for model in served_models(*package)}
+
+
+def loaded(repository: Path, model: str) -> onnx.ModelProto:
+    return onnx.load(repository / model / "1" / "model.onnx")
+
+
+def session(proto: onnx.ModelProto) -> InferenceSession:
+    onnx.checker.check_model(proto, full_check=True)
+    return InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def products(proto: onnx.ModelProto) -> list[str]:
+    graphs = [proto.graph, *(a.g for n in proto.graph.node for a in n.attribute if a.HasField("g"))]
+    return [node.op_type for graph in graphs for node in graph.node if node.op_type.startswith(("MatMul", "Gemm"))]
+
+
+@pytest.mark.parametrize("model", ["poem_decoder_greedy", "poem_encoder"])
+def test_no_row_of_int8_depends_on_what_it_is_batched_with(
+    repository: Path, served: dict[str, ServedModel], model: str
+) -> None:
+    only = "token_embedding.weight" if model == "poem_decoder_greedy" else ""
+    proto = rewrite.products(loaded(repository, model), quantise.product, only)
+    assert "MatMulInteger" in products(proto)
+    run, inputs = session(proto), served[model].sample(4, np.random.default_rng(3))
+    together = run.run(None, inputs)
+    for i in range(4):
+        alone = run.run(None, {name: value[i : i + 1] for name, value in inputs.items()})
+        for whole, part in zip(together, alone, strict=True):
+            assert np.abs(whole[i] - part[0]).max() < 1e-5
+
+
+@pytest.mark.parametrize(("product", "limit"), [(quantise.product, 0.05), (half.product, 0.002)])
+def test_products_in_a_lower_precision_stay_near(
+    repository: Path, served: dict[str, ServedModel], product: rewrite.Replacement, limit: float
+) -> None:
+    before, after = loaded(repository, "decoder_step"), rewrite.products(loaded(repository, "decoder_step"), product)
+    assert "Gemm" in products(before) and "Gemm" not in products(after)
+    inputs = served["decoder_step"].sample(5, np.random.default_rng(1))
+    want, got = session(before).run(None, inputs), session(after).run(None, inputs)
+    assert np.abs(got[2] - want[2]).max() < limit * 2  # hidden, within 1 and -1
+    assert np.abs(got[0] - want[0]).mean() < limit * np.abs(want[0]).mean()
+
+
+def test_convolutions_in_int8_see_the_same_photographs(repository: Path) -> None:
+    before = loaded(repository, "image_encoder")
+    after = quantise.convolutions(loaded(repository, "image_encoder"), photographs.calibration(None, 224)[::2])
+    assert len(after.SerializeToString()) < 0.7 * len(before.SerializeToString())
+    assert {entry.domain for entry in after.opset_import} == {""}
+    pixels = photographs.held_out(None, 224)[:8]
+    want, got = (session(proto).run(["embedding"], {"pixels": pixels})[0] for proto in (before, after))
+    assert (want * got).sum(1).mean() > 0.97
+
+
+def test_calibration_and_measure_share_no_photograph() -> None:
+    calibrating, measuring = (
+        {photo.tobytes() for photo in photos(None, 224)} for photos in (photographs.calibration, photographs.held_out)
+    )
+    assert len(calibrating) > 50 and len(measuring) > 10 and not calibrating & measuring
+
+
+def test_quality_lets_the_exact_model_in(repository: Path, package: tuple[PhotoToPoem, PoemTokenizer]) -> None:
+    measures = quality.check(repository, *package, "fp16", photographs.held_out(None, 224), None)
+    assert measures["embedding_cosine"] > 0.9999 and measures["tokens_agreed"] > 0.999
+    assert abs(measures["relevance_lost"]) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("model", "weight", "names"),
+    [
+        ("image_encoder", (512, 768), "embedding_cosine|retrieval_of_its_own"),
+        ("decoder_step", (1536, 512), "tokens_agreed"),
+        ("poem_decoder_greedy", (1536, 512), "relevance_lost"),
+    ],
+)
+def test_quality_keeps_a_spoilt_one_out(
+    repository: Path,
+    package: tuple[PhotoToPoem, PoemTokenizer],
+    tmp_path: Path,
+    model: str,
+    weight: tuple[int, int],
+    names: str,
+) -> None:
+    for name in quality.MODELS:
+        shutil.copytree(repository / name, tmp_path / name)
+    proto = loaded(repository, model)
+    tensor = next(t for t in proto.graph.initializer if tuple(t.dims) in (weight, weight[::-1]))
+    values = np.roll(numpy_helper.to_array(tensor), 7, axis=0)
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(proto, tmp_path / model / "1" / "model.onnx")
+    with pytest.raises(ParityError, match=f"int8: ({names}) is"):
+        quality.check(tmp_path, *package, "int8", photographs.held_out(None, 224), None)
+
+
+def test_a_lower_precision_has_its_own_tolerance(
+    repository: Path, served: dict[str, ServedModel], tmp_path: Path
+) -> None:
+    path = tmp_path / "poem_encoder" / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    onnx.save(rewrite.products(loaded(repository, "poem_encoder"), quantise.product), path)
+    assert parity.check_model(served["poem_encoder"], path, precision="int8").difference > parity.TOLERANCE
+    with pytest.raises(ParityError, match=r"poem_encoder\.embedding, batch 1: differs from torch"):
+        parity.check_model(served["poem_encoder"], path)
+    assert open_session(path).get_inputs()[0].name == "input_ids"

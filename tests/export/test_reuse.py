@@ -1,0 +1,95 @@
+"""After a change only what depends on it is exported again; the rest is kept under new stamps."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from export import build, parity, torchscript
+from export.all import export
+from export.reuse import Earlier
+from export.settings import Settings
+from img2poem.errors import InvalidOption
+from img2poem.nn.model import load_package, save_package
+from img2poem.package import contract_hash
+
+from ..conftest import WEIGHTS
+
+
+def stamped(path: Path) -> str:
+    return {p.key: p.value for p in onnx.load(path).metadata_props}["img2poem.contract"]
+
+
+def rows(weights: Path, folder: Path, settings: Settings, earlier: Path) -> dict[str, build.Row]:
+    folder.mkdir()
+    found = build.build(weights, folder, settings, Earlier(earlier), lambda model, total: None)
+    return {row.model: row for row in found}
+
+
+def test_a_changed_weight_rebuilds_what_depends_on_it(repository: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_package(WEIGHTS)
+    with torch.no_grad():
+        model.image_encoder.heads["scene"].output.bias.add_(0.5)
+    save_package(tmp_path / "changed", model, tokenizer, model.config, "card")
+    settings = Settings(models=("img2poem_greedy", "scene_encoder", "object_encoder", "poem_encoder"))
+    found = rows(tmp_path / "changed", tmp_path / "out", settings, repository)
+    checked = {name: row.kept for name, row in found.items() if row.made and name != "poem_text"}
+    kept = {"object_encoder", "poem_encoder", "poem_decoder_greedy"}
+    assert checked == {name: name in kept for name in (*kept, "image_encoder", "scene_encoder")}
+    for name in checked:
+        path = tmp_path / "out" / name / "1" / "model.onnx"
+        assert stamped(path) == contract_hash(tmp_path / "changed") != contract_hash(WEIGHTS)
+    assert found["object_encoder"].made is not None and found["object_encoder"].made.difference < parity.TOLERANCE
+
+
+def test_a_damaged_file_is_not_kept(repository: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(repository, tmp_path / "repository"))
+    path = copy / "decoder_init" / "1" / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    settings = Settings(models=("decoder_init", "decoder_step"))
+    found = rows(WEIGHTS, tmp_path / "out", settings, copy)
+    assert {name: row.kept for name, row in found.items()} == {"decoder_init": False, "decoder_step": True}
+
+
+def test_torchscript_beside_onnx_and_kept_the_next_time(tmp_path: Path) -> None:
+    settings = Settings(formats=("onnx", "torchscript"), models=("decoder_init", "decoder_init_torchscript"))
+    assert export(WEIGHTS, tmp_path / "out", settings)
+    path = tmp_path / "out" / "decoder_init_torchscript" / "1" / "model.pt"
+    assert torchscript.stamps_of(path, ["img2poem.contract"]) == {"img2poem.contract": contract_hash(WEIGHTS)}
+    text = (tmp_path / "out" / "decoder_init_torchscript" / "config.pbtxt").read_text()
+    assert all(part in text for part in ('"pytorch_libtorch"', '"INPUT__0"', '"OUTPUT__0"', '"model.pt"'))
+    again = rows(WEIGHTS, tmp_path / "again", settings, tmp_path / "out")
+    assert all(row.kept for row in again.values())
+    path = tmp_path / "again" / "decoder_init_torchscript" / "1" / "model.pt"
+    assert torchscript.stamps_of(path, ["img2poem.contract"]) == {"img2poem.contract": contract_hash(WEIGHTS)}
+
+
+def test_only_the_models_that_are_asked_for(repository: Path, tmp_path: Path) -> None:
+    found = rows(WEIGHTS, tmp_path / "out", Settings(models=("img2poem_pixels",)), repository)
+    assert set(found) == {"img2poem_pixels", "image_encoder", "poem_decoder_beam", "poem_text"}
+    with pytest.raises(InvalidOption, match="no model decoder; there are image_encoder"):
+        export(WEIGHTS, tmp_path / "other", Settings(models=("decoder",)))
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"formats": ("tensorrt",)}, "formats are onnx and torchscript"),
+        ({"formats": ()}, "formats are"),
+        ({"opset": 22}, "opset must be 20 to 21"),
+        ({"max_batch": 0}, "max-batch must be from 1"),
+        ({"target": "24.01"}, "a Triton release from 24.10 on"),
+        ({"target": "newest"}, "a Triton release"),
+        ({"precision": "fp16"}, "fp16 is for --device gpu"),
+        ({"precision": "int8", "device": "gpu"}, "int8 is for --device cpu"),
+        ({"precision": "int8", "formats": ("torchscript",)}, "fp32 only"),
+    ],
+)
+def test_options_that_do_not_go_say_why(options: dict[str, object], says: str) -> None:
+    with pytest.raises(InvalidOption, match=says):
+        Settings(**options)  # type: ignore[arg-type]
