@@ -20,21 +20,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from img2poem import metrics
-from img2poem.decoding import Sampling
 from img2poem.text import BOS, NEWLINE, PAD
 
-from .alignment import AlignmentData, embed_photos
+from .alignment import AlignmentData
 from .conditions import Mixture
-from .corpus import photo_rows
-from .fitting import Result, Stage, once
-from .generator import held_out_nats, likelihood_loss, step_seed
+from .fitting import Result, Stage, once, rounded
+from .generator import likelihood_loss, step_seed
 from .judge import Judge, Weights, human_texts
 from .parts import Parts, trained
 from .rollout import Samples, finish, line_ends, sample
 from .run import Run, fingerprint, main
 from .texts import TextBatches, Texts
-from .writing import Writer
+from .trial import Trial
 
 _SCORE = "validation/score"
 
@@ -94,10 +91,7 @@ class AdversarialTraining(L.LightningModule):
         self._weights = Weights(settings.multi_modal, settings.style, settings.alignment)
         shown = set(texts.conditions.depicted.nonzero().flatten().tolist())
         self._depicted = [i for i in texts.modern + texts.classic if i in shown] or texts.modern
-        self._writer = Writer(parts.model, parts.tokenizer)
-        rows = photo_rows(data.photo_names, "validation")[: settings.validation_photos]
-        self._photos = embed_photos(parts.model.image_encoder, data.photo_features(torch.tensor(rows)))
-        self._captions = [data.photo_captions[i] for i in rows]
+        self._trial = Trial(parts, data, texts, settings.validation_photos)
 
     def on_train_start(self) -> None:
         if self.current_epoch == 0:
@@ -136,14 +130,8 @@ class AdversarialTraining(L.LightningModule):
             self.log(f"validation/{name}", value, prog_bar=name == "score")
 
     def measure(self) -> dict[str, float]:
-        """Return relevance, diversity and likelihood of the decoder, and the score that chooses among epochs."""
-        self.eval()
-        poems = self._writer.sampled(self._photos, Sampling())
-        relevance = metrics.caption_retrieval(poems, self._captions).recall_at_10
-        distinct = metrics.distinct(poems, 2)
-        nats = held_out_nats(self.decoder, self.texts)["nats_a_token_by_nothing"]
-        # A tenth of a nat more a token costs as much as a tenth of relevance or of diversity gains.
-        return {"caption_r10": relevance, "distinct_2": distinct, "nats": nats, "score": relevance + distinct - nats}
+        """Return the validation's figures of the decoder as it is."""
+        return self._trial.measure()
 
     def configure_optimizers(self) -> Any:
         s = self.settings
@@ -208,18 +196,14 @@ def train(run: Run, settings: AdversarialSettings) -> Result:
     data = AlignmentData.load(parts)
     module = AdversarialTraining(parts, data, Texts.load(parts, data), settings)
     before = module.measure()
-    print(f"adversarial: before {_rounded(before)}", flush=True)
+    print(f"adversarial: before {rounded(before)}", flush=True)
     if settings.epochs:
         stage.fit(module, None, once(), settings.epochs, _SCORE, "max", settings.patience)
     after = module.measure()
     figures = {f"before_{name}": value for name, value in before.items()}
     figures |= {f"after_{name}": value for name, value in after.items()}
     kept = float(after["score"] > before["score"])
-    return stage.finish(trained(parts.model, "adversarial"), {**_rounded(figures), "kept": kept})
-
-
-def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(float(value), 4) for name, value in values.items()}
+    return stage.finish(trained(parts.model, "adversarial"), {**rounded(figures), "kept": kept})
 
 
 if __name__ == "__main__":

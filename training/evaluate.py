@@ -33,6 +33,7 @@ from .card import evaluation_tables, model_card
 from .corpus import Corpus, photo_rows
 from .run import reporting
 from .sentence_encoder import SentenceEncoder
+from .sheet import write_sheet
 from .writing import Writer
 
 BIGRAMS = 20_000
@@ -62,8 +63,12 @@ class EvaluationSettings:
     """Seed of sampling and of the random human poems."""
     judge: Path | None = None
     """Folder of a sentence encoder that no stage trains on (Hugging Face's format), for relevance apart."""
-    beside: Path | None = None
-    """Another package to measure beside, under its folder's name."""
+    beside: tuple[Path, ...] = ()
+    """Other packages to measure beside, each under its folder's name."""
+    sheet: Path | None = None
+    """PNG file for the first photographs with their best-of-n poems below."""
+    sheet_photos: int = 50
+    """How many photographs the sheet shows."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +110,19 @@ def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[st
         "human, nearest caption": [human[row[0]].text for row in nearest],
         **_written(writer, embeddings, settings, ""),
     }
-    if settings.beside:
-        other = load_package(settings.beside)
+    for beside in settings.beside:
+        other = load_package(beside)
         points = _embed_photos(other[0], held_out.encoded)
-        texts |= _written(Writer(*other), points, settings, f"{settings.beside.name}: ")
+        texts |= _written(Writer(*other), points, settings, f"{beside.name}: ")
     figures = _Figures(
         writer, embeddings.numpy(), held_out, [[human[i].text for i in row[1:]] for row in nearest], judge
     )
     rows = {name: figures.of(written) for name, written in texts.items()}
     for name, value in zip(rows, metrics.overall([[row[c] for c in _OVERALL] for row in rows.values()]), strict=True):
         rows[name]["overall"] = float(value)
+    if settings.sheet:
+        shown = slice(settings.sheet_photos)
+        write_sheet(settings.sheet, held_out.encoded[shown], texts[f"best of {settings.best_of}"][shown])
     labels = np.repeat(np.arange(len(captions)), len(captions[0]))
     return {
         "photographs": len(captions),

@@ -172,6 +172,11 @@ def schedule(
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
 
+def rounded(metrics: dict[str, float]) -> dict[str, float]:
+    """Return metrics as they are written down: to four decimals."""
+    return {name: round(float(value), 4) for name, value in metrics.items()}
+
+
 def load_prefixed(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
     """Load into ``module`` the tensors whose names begin with ``prefix.``"""
     start = f"{prefix}."

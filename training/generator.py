@@ -23,7 +23,7 @@ from img2poem.text import PAD
 
 from .alignment import AlignmentData
 from .conditions import Mixture
-from .fitting import Result, Stage, once, schedule
+from .fitting import Result, Stage, once, rounded, schedule
 from .parts import Parts, trained
 from .run import Run, fingerprint, main
 from .texts import TextBatches, Texts
@@ -110,7 +110,7 @@ def train(run: Run, settings: GeneratorSettings) -> Result:
     stage.fit(
         module, None, once(), settings.epochs, _MONITOR, "min", settings.patience, gradient_clip=settings.gradient_clip
     )
-    return stage.finish(trained(parts.model, "generator"), _rounded(held_out_nats(decoder, texts)))
+    return stage.finish(trained(parts.model, "generator"), rounded(held_out_nats(decoder, texts)))
 
 
 def likelihood_loss(decoder: PoemDecoder, ids: Tensor, condition: Tensor) -> Tensor:
@@ -147,10 +147,6 @@ def held_out_nats(decoder: PoemDecoder, texts: Texts) -> dict[str, float]:
 def step_seed(module: L.LightningModule, index: int = 0) -> int:
     """Return a seed of epoch, device and step: a resumed run draws what an uninterrupted one would have drawn."""
     return int(fingerprint(module.current_epoch, module.global_rank, index), 16) % 2**31
-
-
-def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in values.items()}
 
 
 if __name__ == "__main__":

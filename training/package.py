@@ -1,6 +1,6 @@
 """From the stages' results to a model package.
 
-python -m training.package --data ../shared/data --out weights/lite [--decoder generator|adversarial]
+python -m training.package --data ../shared/data --out weights/lite [--decoder generator|adversarial|refinement]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .card import model_card
 from .parts import STAGES, Parts
 from .run import Run, main
 
-Decoder = Literal["generator", "adversarial"]
+Decoder = Literal["generator", "adversarial", "refinement"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PackageSettings:
 
     out: Path = Path("weights/lite")
     """Model package to write; replaced as a whole."""
-    decoder: Decoder = "adversarial"
+    decoder: Decoder = "refinement"
     """Stage whose decoder it takes."""
 
     @property

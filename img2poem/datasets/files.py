@@ -138,8 +138,8 @@ def number_of(text: str, path: Path, record: str, kind: type[int] | type[float])
         raise BadData.at(path, f"{text!r:.80} is not a number", "correct or delete the line", record) from None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader, or the next run, never sees half of it."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write ``content`` to ``path``, text in UTF-8, so that a reader, or the next run, never sees half of it."""
     staging = path.with_name(path.name + ".part")
-    staging.write_text(text, encoding="utf-8")
+    staging.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(staging, path)
