@@ -34,6 +34,7 @@ warnings.filterwarnings("ignore", ".*does not have many workers.*")
 warnings.filterwarnings("ignore", ".*exists and is not empty.*")
 warnings.filterwarnings("ignore", ".*`IterableDataset` has `__len__` defined.*")
 warnings.filterwarnings("ignore", ".*LeafSpec.*")
+warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from safetensors import SafetensorError
 from img2poem.errors import Img2PoemError
 
 S = TypeVar("S")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,12 @@ def reporting() -> Iterator[None]:
         if "can't allocate memory" not in str(error):  # torch has no type for it on the CPU
             raise
         raise SystemExit(_say(f"out of memory: {error}; choose a smaller --batch", 1)) from error
-    except (Img2PoemError, OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError) as error:
+        # Errors of a full disk name no file.
+        full = getattr(error, "errno", None) in _NO_ROOM or os.strerror(errno.ENOSPC) in str(error)
+        advice = "; no file could be written: make room, then run again to go on from the last checkpoint"
+        raise SystemExit(_say(f"{error}{advice if full else ''}", 1)) from error
+    except (Img2PoemError, ValueError) as error:
         raise SystemExit(_say(str(error), 1)) from error
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import shutil
 import signal
 import subprocess
@@ -39,6 +40,30 @@ def test_a_generator_killed_between_epochs_ends_as_one_that_was_not(data: Path, 
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor)
     assert list((whole / "lite" / "generator" / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(data: Path, aligned: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(aligned, work)
+    process = subprocess.Popen(command("generator", data, work, *EPOCHS), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    next(line for line in process.stdout if "epoch 2/4" in line)
+    process.kill()
+    process.wait()
+    [last] = (work / "lite" / "generator").rglob("last.ckpt")
+    kept = last.read_bytes()
+
+    # A file that may not grow fails as one on a full disk does, by an OSError in the midst of writing.
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, resource.RLIM_INFINITY))
+
+    full = subprocess.run(
+        command("generator", data, work, *EPOCHS), cwd=ROOT, capture_output=True, text=True, preexec_fn=small_files
+    )
+    assert full.returncode == 1 and "make room" in full.stderr and "Traceback" not in full.stderr
+    assert last.read_bytes() == kept
+    resumed = run("generator", data, work, *EPOCHS)
+    assert resumed.returncode == 0 and "epoch 4/4" in resumed.stdout and "epoch 1/4" not in resumed.stdout
 
 
 def test_a_finished_stage_is_not_trained_again_unless_its_settings_change(data: Path, aligned: Path) -> None:
