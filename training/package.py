@@ -1,6 +1,6 @@
 """From the stages' results to a model package.
 
-python -m training.package --data ../shared/data --out weights/lite [--decoder generator|adversarial|refinement]
+python -m training.package --data ../shared/data --out weights/lite [--decoder generator|adversarial]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .card import model_card
 from .parts import STAGES, Parts
 from .run import Run, main
 
-Decoder = Literal["generator", "adversarial", "refinement"]
+Decoder = Literal["generator", "adversarial"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PackageSettings:
 
     out: Path = Path("weights/lite")
     """Model package to write; replaced as a whole."""
-    decoder: Decoder = "refinement"
+    decoder: Decoder = "adversarial"
     """Stage whose decoder it takes."""
 
     @property

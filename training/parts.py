@@ -19,7 +19,7 @@ from .pretrained import load_backbone, minilm
 from .run import Run, fingerprint
 
 #: In their order; each builds on those before it.
-STAGES = ("scene", "sentiment", "alignment", "generator", "adversarial", "refinement")
+STAGES = ("scene", "sentiment", "alignment", "generator", "adversarial")
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Parts:
         if (classifier := load_backbone(encoder.trunks["object"], run.backbones)) is not None:
             encoder.heads["object"].output = classifier
         for stage in stages:
-            parts.take(stage)
+            parts._take(stage)
         parts.model.eval()
         return parts
 
@@ -66,12 +66,7 @@ class Parts:
         """Return what decides a stage's result beside its settings: the run and the earlier stages."""
         return [self.run.sources(), sorted(result.fingerprint for result in self.results.values())]
 
-    def take(self, stage: str) -> None:
-        """Fill the model with what a stage has trained.
-
-        Raises:
-            MissingData: it has not been run yet, or its result is damaged.
-        """
+    def _take(self, stage: str) -> None:
         path = result_path(self.run, stage)
         if not path.exists():
             raise MissingData(f"{path} is not there; run first: python -m training.{stage} --data {self.run.data}")
@@ -85,7 +80,7 @@ def parts_of(model: PhotoToPoem, stage: str) -> dict[str, nn.Module]:
     encoder = model.image_encoder
     if stage == "alignment":
         return {"image": encoder.projection, "poem": model.poem_encoder.projection}
-    if stage in ("generator", "adversarial", "refinement"):
+    if stage in ("generator", "adversarial"):
         return {"decoder": model.poem_decoder}
     trunk = encoder.encoders[stage].trunk
     own = {"trunk": encoder.trunks[trunk]} if trunk != "object" else {}

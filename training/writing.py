@@ -69,7 +69,7 @@ class Writer:
         rows = [[BOS, *ids[: MAX_TOKENS + 1], EOS] for ids in self._tokenizer.encode_batch(texts)]
         out = np.zeros((len(rows), self._model.config.embedding_dim), np.float32)
         for part in by_length(rows, "aligner"):
-            out[part] = self._model.poem_encoder(*pad([rows[i] for i in part], PAD)).float().numpy()
+            out[part] = self._model.poem_encoder(*pad([rows[i] for i in part], PAD)).numpy()
         return out
 
     @torch.inference_mode()
