@@ -27,6 +27,8 @@ from .parts import Parts, parts_of, trained
 from .pretrained import load_backbone
 from .run import Run, fingerprint
 
+_MIDDLE = 4.0  # of ratings from 1 to 7
+
 
 @dataclass(frozen=True)
 class EncoderSettings:
@@ -129,9 +131,9 @@ def train_encoder(parts: Parts, task: EncoderTask, settings: EncoderSettings) ->
         _start_trunk(run, task, trunk, settings.tuned_layers)
     train, validation, test = _splits(parts, task, own_trunk)
     if task.dtype.is_floating_point:
-        # Starting from the mean: rated photographs are few.
+        # Starting from the mean, of what is known: rated photographs are few.
         nn.init.zeros_(head.output.weight)
-        head.output.bias.data.copy_(torch.stack([y for _, y in train]).mean(0))
+        head.output.bias.data.copy_(torch.stack([y for _, y in train]).nanmean(0).nan_to_num(_MIDDLE))
     module = EncoderTraining(task, settings, trunk, head)
     batch = min(settings.batch, max(2, len(train) // 4))
     loader = DataLoader(train, batch, shuffle=True, drop_last=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import nn
 
-from img2poem.datasets import photographs
+from img2poem.datasets import ImagePolarity, photographs
+from img2poem.datasets.errors import MissingData
 from img2poem.images import decode
 from img2poem.nn.image_encoder import Normalise
 from img2poem.nn.poem_encoder import PoemEncoder, pad
@@ -28,7 +30,7 @@ from .run import Run
 
 Arrays = dict[str, NDArray[Any]]
 Photos = Iterable[tuple[str, bytes, Any]]
-PhotoSource = Literal["flickr8k", "oasis", "miniplaces_train", "miniplaces_val"]
+PhotoSource = Literal["flickr8k", "oasis", "polarity", "miniplaces_train", "miniplaces_val"]
 
 
 def photos_of(source: PhotoSource, run: Run, corpus: Corpus) -> Photos:
@@ -37,9 +39,20 @@ def photos_of(source: PhotoSource, run: Run, corpus: Corpus) -> Photos:
         return corpus.photographs(run.data)
     if source == "oasis":
         return first(photographs.oasis(run.data), run.limit)
+    if source == "polarity":
+        return first(_polarity(run), run.limit)
     # The archive goes class by class: a limited run takes its photographs from all of it.
     all_of_it = photographs.miniplaces(run.data, source.removeprefix("miniplaces_"))
     return all_of_it if run.limit is None else _spread(list(all_of_it), run.limit)
+
+
+def _polarity(run: Run) -> Iterator[tuple[str, bytes, tuple[float, float]]]:
+    """Yield the downloaded photographs with polarity -2 to 2 as valence 1 to 7; arousal is not known."""
+    found = ImagePolarity(run.data).downloaded()
+    if not found:
+        raise MissingData(f"{run.data} has no photographs of ImagePolarity; fetch them by ImagePolarity.download")
+    for record in found:
+        yield record.links[0], record.photo.read_bytes(), (4 + 1.5 * record.polarity, math.nan)
 
 
 def trunk_features(parts: Parts, source: PhotoSource, trunk: str) -> Arrays:

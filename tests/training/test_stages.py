@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
-from ..conftest import ROOT
-from .conftest import command, run
+from img2poem.datasets import ImagePolarity
+from img2poem.datasets.sentiment import POLARITIES
+from training.fitting import read_result
+
+from ..conftest import ROOT, encoded
+from .conftest import COLOURS, command, run
 
 EPOCHS = ("--epochs", "4", "--epoch-batches", "4", "--batch", "16")
 
@@ -40,6 +45,26 @@ def test_a_generator_killed_between_epochs_ends_as_one_that_was_not(data: Path, 
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor)
     assert list((whole / "lite" / "generator" / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_polarity_labels_are_learned_as_valence(data: Path, tmp_path: Path) -> None:
+    missing = run("sentiment", data, tmp_path / "none", "--labels", "polarity")
+    assert missing.returncode == 1 and ImagePolarity.FILE in missing.stderr and "Traceback" not in missing.stderr
+
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    rows = [f"{i},http://localhost/p{i}.jpg,{list(POLARITIES)[i % 5]},1.0" for i in range(120)]
+    (folder / ImagePolarity.FILE).write_text("\n".join(["id,url,label,confidence", *rows]))
+    unfetched = run("sentiment", folder, tmp_path / "none", "--labels", "polarity")
+    assert unfetched.returncode == 1 and "ImagePolarity.download" in unfetched.stderr
+
+    for record in ImagePolarity(folder):
+        record.photo.parent.mkdir(exist_ok=True)
+        record.photo.write_bytes(encoded(Image.new("RGB", (32, 32), COLOURS[record.polarity]), "JPEG"))
+    done = run("sentiment", folder, tmp_path / "work", "--labels", "polarity", "--epochs", "20")
+    assert done.returncode == 0, done.stderr
+    metrics = read_result(tmp_path / "work" / "lite" / "sentiment" / "result.safetensors").metrics
+    assert metrics["sentiment_valence_r"] > 0.7 and "sentiment_arousal_r" not in metrics
 
 
 def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(data: Path, aligned: Path, tmp_path: Path) -> None:
