@@ -100,10 +100,11 @@ class Stage:
         """
         L.seed_everything(self.run.seed, verbose=False)
         folder = self.folder / "checkpoints" / self.fingerprint
-        best = ModelCheckpoint(
-            folder, "best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False, verbose=False
-        )
-        callbacks: list[Callback] = [best, RichProgressBar() if sys.stdout.isatty() else _EpochLines(self.name)]
+        # Not save_last, which saves only when the best one is saved: a resumed run would lose the epochs since.
+        best = ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
+        latest = ModelCheckpoint(folder, "last", enable_version_counter=False)
+        progress = RichProgressBar() if sys.stdout.isatty() else _EpochLines(self.name)
+        callbacks: list[Callback] = [progress, best, latest]
         if monitor is not None and patience is not None:
             callbacks.append(EarlyStopping(monitor, mode=mode, patience=patience))
         trainer = L.Trainer(
