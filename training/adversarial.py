@@ -1,6 +1,6 @@
 """Adversarial stage: the decoder against two discriminators, by policy gradient (Liu et al. 2018, section 4).
 
-    python -m training.adversarial --data ../shared/data [--multi-modal 0.8 --style 0.2 --alignment 0 ...]
+    python -m training.adversarial --data ../shared/data [--multi-modal 0.8 --style 0.2 --alignment 3 ...]
 
 The decoder samples poems about training photographs. A multi-modal discriminator (paired, unpaired, generated)
 sees photograph and poem; a style discriminator (poetic, disordered lines, prose, generated) the poem alone. What
@@ -54,8 +54,8 @@ class AdversarialSettings:
     """Weight of the multi-modal discriminator in the reward."""
     style: float = 0.2
     """Weight of the style discriminator in the reward."""
-    alignment: float = 0.0
-    """Weight of the cosine of poem and photograph in the reward; not in the paper."""
+    alignment: float = 3.0
+    """Weight of the cosine of poem and photograph in the reward; not in the paper, whose reward has 0."""
     likelihood: float = 1.0
     """Weight of the likelihood loss beside the policy's."""
     learning_rate: float = 2e-4

@@ -113,7 +113,7 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         _, data, label = self._photos[index]
         pixels = decode(data, self._encoder.preprocessing.size)
-        x = self._encoder.normalise(torch.from_numpy(pixels)[None])[0]
+        x = self._encoder.normalise(torch.tensor(pixels)[None])[0]
         if self._mirror and torch.rand(()) < 0.5:
             x = x.flip(-1)
         return x, torch.as_tensor(label).to(self._dtype)

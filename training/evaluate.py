@@ -258,7 +258,7 @@ def _bits_per_character(model: PhotoToPoem, tokenizer: PoemTokenizer, corpus: Co
 def _embed_photos(model: PhotoToPoem, photos: list[bytes]) -> torch.Tensor:
     size = model.config.preprocessing.size
     points = [
-        model.image_encoder(torch.from_numpy(decode(encoded, size))[None]).embedding
+        model.image_encoder(torch.tensor(decode(encoded, size))[None]).embedding
         for encoded in track(photos, "photographs", transient=True)
     ]
     return torch.cat(points)

@@ -42,7 +42,7 @@ def configuration(model: str, name: str, poem_encoder: PoemEncoderConfig, scenes
             layers=1,
             dropout=0.3,
             max_tokens=96,
-            guidance=1.0,
+            guidance=2.0,
         ),
         scene_classes=scenes,
     )
