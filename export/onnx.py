@@ -20,9 +20,8 @@ import onnx
 import torch
 
 from img2poem.package import PackageConfig
-from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK, PoemTokenizer
+from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
 
-from . import poem_text
 from .served import FREE, ServedModel
 from .settings import IR_VERSION
 
@@ -47,11 +46,6 @@ def export_module(served: ServedModel, opset: int) -> onnx.ModelProto:
     assert program is not None
     _keep_names(program.model.graph, {spec.name for spec in served.outputs})
     return program.model_proto
-
-
-def export_poem_text(tokenizer: PoemTokenizer, config: PackageConfig, opset: int) -> onnx.ModelProto:
-    """Return ``poem_text`` for the package's vocabulary."""
-    return poem_text.build(tokenizer.pieces[: config.decoder.vocabulary_size], config.decoder.max_tokens, opset)
 
 
 def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:

@@ -2,7 +2,8 @@
 
 The same searches as :mod:`img2poem.nn.search`, for a caller that drives the served models ``decoder_init``
 and ``decoder_step`` itself: the same options give the same tokens. Options are the tensors of
-:meth:`img2poem.decoding.Strategy.tensors`, one row a poem; rows may differ in all of them.
+:meth:`img2poem.decoding.Strategy.tensors`, with noise for the seed (:func:`img2poem.noise.drawn`), one row a
+poem; rows may differ in all of them.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .. import images
 from ..decoding import AnyStrategy, BestOf
 from ..errors import BadRepository, ContractMismatch, MissingDependency
+from ..noise import drawn
 from . import Written, read_pieces
 
 Tensors = dict[str, NDArray[Any]]
@@ -45,7 +46,7 @@ class LocalEngine:
         """Decode, encode, search, and put into words; raises ``BadImage`` for a photograph it cannot decode."""
         pixels = images.decode(image, self._size)[None]
         [embedding] = self._session("image_encoder").run(["embedding"], {"pixels": pixels})
-        options = strategy.tensors(self.pieces if strategy.forbidden else ())
+        options = drawn(strategy.tensors(self.pieces if strategy.forbidden else ()))
         decode = self._best if isinstance(strategy, BestOf) else self._searched
         tokens, scores, lengths = decode(strategy.name, {"embedding": embedding, **options})
         [text] = self._session("poem_text").run(["text"], {"tokens": tokens})
@@ -74,8 +75,8 @@ class LocalEngine:
 
     def _best(self, name: str, inputs: Tensors) -> list[NDArray[Any]]:
         names = ["candidates", "candidate_scores", "candidate_lengths"]
-        drawn = dict(zip(names, self._run("poem_decoder_candidates", names, inputs), strict=True))
-        return self._run("rerank", ["tokens", "scores", "lengths"], {**drawn, "embedding": inputs["embedding"]})
+        candidates = dict(zip(names, self._run("poem_decoder_candidates", names, inputs), strict=True))
+        return self._run("rerank", ["tokens", "scores", "lengths"], {**candidates, "embedding": inputs["embedding"]})
 
     def _run(self, model: str, outputs: list[str], inputs: Tensors) -> list[NDArray[Any]]:
         return list(self._session(model).run(outputs, inputs))

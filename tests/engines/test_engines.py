@@ -27,6 +27,7 @@ from img2poem.images import decode
 from img2poem.nn import rules, search
 from img2poem.nn.model import load_package
 from img2poem.nn.rerank import Rerank
+from img2poem.noise import drawn as decoder_inputs
 from img2poem.package import contract_hash
 from img2poem.serving.server import Ports, TritonServer
 from img2poem.text import BOS
@@ -59,7 +60,7 @@ def test_in_process_gives_the_tokens_of_torch(local: LocalEngine, photos: list[b
     pixels = torch.from_numpy(np.stack([decode(photo) for photo in photos]))
     tensors = {
         name: torch.from_numpy(value).expand(len(photos), *value.shape[1:]).squeeze(1)
-        for name, value in strategy.tensors(tokenizer.pieces).items()
+        for name, value in decoder_inputs(strategy.tensors(tokenizer.pieces)).items()
     }
     options = rules.RowOptions(*(tensors[name] for name in rules.RowOptions._fields))
     with torch.inference_mode():
