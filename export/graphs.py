@@ -34,7 +34,7 @@ class GraphModel:
 
 def graph_models(config: PackageConfig, tokenizer: PoemTokenizer) -> list[GraphModel]:
     """Return them for a package's vocabulary."""
-    size, steps = config.decoder.vocabulary_size, config.decoder.max_tokens
+    steps = config.decoder.max_tokens
     return [
         GraphModel("noise", *noise.signature(False), partial(noise.build, False), partial(parity.check_noise, False)),
         GraphModel(
@@ -49,7 +49,8 @@ def graph_models(config: PackageConfig, tokenizer: PoemTokenizer) -> list[GraphM
         GraphModel(
             "poem_text",
             *poem_text.signature(steps),
-            partial(poem_text.build, tokenizer.pieces[:size], steps),
-            lambda path: parity.check_poem_text(path, tokenizer, size, steps),
+            # Of all that the aligner reads: a caller makes the tokenizer from it.
+            partial(poem_text.build, tokenizer.pieces, steps),
+            lambda path: parity.check_poem_text(path, tokenizer, len(tokenizer.pieces), steps),
         ),
     ]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from torchvision.models import ResNet50_Weights
 
 from img2poem.package import PackageConfig
 from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
@@ -71,6 +72,7 @@ def stamps_of(
     versions = {name: importlib.metadata.version(name) for name in _TOOLS}
     vocabulary = pieces[: config.decoder.vocabulary_size]
     return {
+        **(_class_names(config) if model == "image_encoder" else {}),
         "img2poem.contract": contract,
         "img2poem.package": config.name,
         "img2poem.model": model,
@@ -80,7 +82,15 @@ def stamps_of(
         "img2poem.special_ids": json.dumps({"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK, "newline": NEWLINE}),
         "img2poem.vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
         "img2poem.vocabulary_size": str(len(vocabulary)),
+        "img2poem.aligner_vocabulary_size": str(len(pieces)),
     }
+
+
+def _class_names(config: PackageConfig) -> dict[str, str]:
+    """Return the names of what the encoders tell apart: ImageNet's as torchvision has them, scenes of the package."""
+    names = {"object": ResNet50_Weights.DEFAULT.meta["categories"], "scene": config.scene_classes}
+    # An apostrophe would be escaped in config.pbtxt in a way that JSON does not know.
+    return {f"img2poem.{kind}_classes": json.dumps(of).replace("'", "\\u0027") for kind, of in names.items()}
 
 
 def _free_axes(served: ServedModel) -> dict[str, Any]:
