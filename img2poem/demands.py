@@ -18,6 +18,7 @@ from .searches import Bools
 #: How many words are proposed where a step's candidates have none that is demanded: the most frequent ones.
 _PROPOSED = 12
 _HYPHENS = ("'", "-")
+_FEWEST_WORDS = 2
 
 
 class Demands:
@@ -69,13 +70,17 @@ class Demands:
         mask = self._ends(line, partial)
         if mask is None:
             return []
+        if due := self._due_of(line, partial):
+            # The line can end only with the word that it still lacks.
+            return [due[0][0]] if len(due) == 1 and len(due[0]) == 1 and mask[due[0][0]] else []
         found = [token for token in known if mask[token]]
         return [*found, *np.flatnonzero(mask)[:_PROPOSED].tolist()]
 
     def may_end(self, line: int, partial: Partial) -> bool:
         """Whether the line may end after the last token of ``partial``."""
         last = partial.tokens[-1]
-        if partial.pending or self._due_of(line, partial) or last in self._no_ends:
+        words = [token for token in partial.line if not self.glue[token]]
+        if partial.pending or self._due_of(line, partial) or last in self._no_ends or len(words) < _FEWEST_WORDS:
             return False
         mask = self._ends(line, partial)
         # Of "don't" or "sea-green" the dictionary would hear the last part alone.
@@ -84,7 +89,7 @@ class Demands:
 
     def keeps_whole(self, partial: Partial) -> bool:
         """Whether nothing may be joined to the last word: it is a demanded one, "sea" and not "sea's"."""
-        return any(partial.line[-len(word) :] == word for word in self.include)
+        return partial.tokens == self.first or any(partial.line[-len(word) :] == word for word in self.include)
 
     def noted(self, partial: Partial) -> Partial:
         """Return ``partial`` knowing of the demanded word that its last token begins or completes."""
