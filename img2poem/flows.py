@@ -87,7 +87,9 @@ class Flows:
         tokenizer = yield from self._reading()
         texts = (poem if isinstance(poem, str) else None for poem in poems)
         ids = [
-            [*tokenizer.encode(text)[: _MAX_TEXT_TOKENS - 2], EOS] if text is not None else list(cast("Any", poem))
+            [*tokenizer.encode(text.strip())[: _MAX_TEXT_TOKENS - 2], EOS]
+            if text is not None
+            else list(cast("Any", poem))
             for poem, text in zip(poems, texts, strict=True)
         ]
         parts = []

@@ -42,6 +42,12 @@ class PerProcess(Generic[T]):
                 self._value = self._make()
             return self._value
 
+    def renew(self, value: T) -> None:
+        """Make another at the next use, unless that was done already; ``value`` ends with those who use it still."""
+        with self._lock:
+            if self._value is value:
+                self._value = None
+
     def close(self) -> T | None:
         """Return this process's value, if there is one, for the last time."""
         with self._lock:

@@ -17,6 +17,7 @@ from ..errors import (
     MissingDependency,
     Overloaded,
     ServerError,
+    Timeout,
 )
 from ..inspection import PREFIX
 from ..targets import Access
@@ -26,6 +27,8 @@ from .forks import PerProcess
 #: tritonclient replaces its own channel arguments, limits on sizes among them, when it is given any. Without the
 #: others a channel may wait two minutes before it tries to reach a server that was restarted.
 _CHANNEL = [
+    # So that another channel is another connection.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -34,7 +37,18 @@ _CHANNEL = [
 ]
 
 
-class GrpcEndpoint:
+class _Connected:
+    """What both endpoints do about their connection."""
+
+    _client: PerProcess[Any]
+
+    def _renew_after(self, error: Img2PoemError, client: Any) -> None:
+        """Leave a connection where answers do not come: one that lost its place in the stream waits for ever."""
+        if isinstance(error, Timeout):
+            self._client.renew(client)
+
+
+class GrpcEndpoint(_Connected):
     """Blocking; one connection for all threads.
 
     Args:
@@ -74,15 +88,18 @@ class GrpcEndpoint:
     def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
         from tritonclient.utils import InferenceServerException
 
+        client = self._client.get()
         try:
-            return getattr(self._client.get(), method)(*args, headers=headers(self._access), **kwargs)
+            return getattr(client, method)(*args, headers=headers(self._access), **kwargs)
         except InferenceServerException as error:
-            raise translated(error, call, self.name) from error
+            found = translated(error, call, self.name)
+            self._renew_after(found, client)
+            raise found from error
         except ValueError as error:  # of a channel that was closed
             raise Cancelled("the client was closed") from error
 
 
-class AsyncGrpcEndpoint:
+class AsyncGrpcEndpoint(_Connected):
     """For asyncio; as :class:`GrpcEndpoint`."""
 
     def __init__(self, url: SplitResult, access: Access) -> None:
@@ -113,10 +130,13 @@ class AsyncGrpcEndpoint:
         from grpc.aio import UsageError
         from tritonclient.utils import InferenceServerException
 
+        client = self._client.get()
         try:
-            return await getattr(self._client.get(), method)(*args, headers=headers(self._access), **kwargs)
+            return await getattr(client, method)(*args, headers=headers(self._access), **kwargs)
         except InferenceServerException as error:
-            raise translated(error, call, self.name) from error
+            found = translated(error, call, self.name)
+            self._renew_after(found, client)
+            raise found from error
         except UsageError as error:  # of a channel that was closed
             raise Cancelled("the client was closed") from error
 
