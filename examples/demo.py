@@ -50,7 +50,7 @@ def _write(poet: Img2Poem, photo: Path) -> bool:
     except BadImage as error:
         print(f"demo: {photo}: {error}", file=sys.stderr)
         return False
-    print(f"\n{photo} ({poem.milliseconds:.0f} ms)\n\n{poem.text}\n", flush=True)
+    print(f"\n{photo} ({poem.timings['total']:.0f} ms)\n\n{poem.text}\n", flush=True)
     return True
 
 

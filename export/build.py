@@ -14,12 +14,12 @@ import onnx as onnx_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from img2poem.errors import InvalidOption
-from img2poem.nn.model import PhotoToPoem, load_package
-from img2poem.package import contract_hash
-from img2poem.text import PoemTokenizer
+from img2poem.nn.model import load_package
+from img2poem.package import PackageConfig, contract_hash
 
-from . import onnx, parity, poem_text, quality, torchscript, triton
+from . import onnx, parity, quality, torchscript, triton
 from .ensembles import ENSEMBLES, ensemble_config
+from .graphs import GraphModel, graph_models
 from .precision import Converter
 from .repository import sources
 from .reuse import Earlier, Made, key_of
@@ -66,7 +66,8 @@ def build(
         return onnx.stamps_of(model.config, tokenizer.pieces, contract, name, settings.precision)
 
     served = [replace(s, max_batch=min(s.max_batch, settings.max_batch)) for s in served_models(model, tokenizer)]
-    configs = model_configs(served, model, settings, stamps)
+    graphs = {graph.name: graph for graph in graph_models(model.config, tokenizer)}
+    configs = model_configs(served, [*graphs.values()], model.config, settings, stamps)
     converter = Converter(settings, model.config.preprocessing.size)
     writer = _Writer(folder, settings, earlier, stamps, converter)
     for one in served:
@@ -79,8 +80,8 @@ def build(
         measures = quality.check(folder, model, tokenizer, settings.precision, converter.held_out, settings.data)
         (folder / QUALITY).write_text(json.dumps(measures, indent=2) + "\n", encoding="utf-8")
     for name, config in configs.items():
-        if name == "poem_text":
-            yield _write_poem_text(folder, model, tokenizer, settings, stamps(name))
+        if name in graphs:
+            yield _write_graph(graphs[name], folder, settings.opset, stamps(name))
         elif name == "decode_image":
             (folder / name / "1").mkdir(parents=True)
             shutil.copyfile(_PYTHON_MODELS / "decode_image.py", folder / name / "1" / triton.PYTHON_FILE)
@@ -93,14 +94,14 @@ def build(
 
 
 def model_configs(
-    served: list[ServedModel], model: PhotoToPoem, settings: Settings, stamps: Stamps
+    served: list[ServedModel], graphs: list[GraphModel], package: PackageConfig, settings: Settings, stamps: Stamps
 ) -> dict[str, pb.ModelConfig]:
     """Return the config of every model that ``settings`` ask for, by name.
 
     Raises:
         InvalidOption: a model is asked for that there is none of.
     """
-    config, device = model.config, settings.device
+    device = settings.device
     configs: dict[str, pb.ModelConfig] = {}
     for one in served:
         tensors, limits = (one.inputs, one.outputs), (one.max_batch, one.typical)
@@ -110,9 +111,12 @@ def model_configs(
             name = one.name + torchscript.SUFFIX
             configs[name] = triton.torchscript_config(name, *tensors, device, stamps(name), *limits)
     if "onnx" in settings.formats:
-        largest, size = min(MAX_BATCH, settings.max_batch), config.preprocessing.size
-        text = poem_text.signature(config.decoder.max_tokens)
-        configs["poem_text"] = triton.onnx_config("poem_text", *text, device, stamps("poem_text"), largest)
+        for graph in graphs:
+            tensors, largest = (graph.inputs, graph.outputs), min(graph.max_batch, settings.max_batch)
+            configs[graph.name] = triton.onnx_config(
+                graph.name, *tensors, "cpu", stamps(graph.name), largest, batched=graph.batched
+            )
+        largest, size = min(MAX_BATCH, settings.max_batch), package.preprocessing.size
         pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
         configs["decode_image"] = triton.python_config(
             "decode_image", [triton.IMAGE], [pixels], stamps("decode_image"), largest
@@ -167,11 +171,8 @@ class _Writer:
         return Row(name, "torchscript", path.stat().st_size, Made(key, "torchscript", 0, **asdict(checked)))
 
 
-def _write_poem_text(
-    folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, settings: Settings, stamps: dict[str, str]
-) -> Row:
-    path, decoder = folder / "poem_text" / "1" / triton.ONNX_FILE, model.config.decoder
-    onnx.write(onnx.export_poem_text(tokenizer, model.config, settings.opset), path, stamps)
-    checked = parity.check_poem_text(path, tokenizer, decoder.vocabulary_size, decoder.max_tokens)
-    made = Made("", "onnx", settings.opset, **asdict(checked))
-    return Row("poem_text", "onnx", path.stat().st_size, made)
+def _write_graph(graph: GraphModel, folder: Path, opset: int, stamps: dict[str, str]) -> Row:
+    path = folder / graph.name / "1" / triton.ONNX_FILE
+    onnx.write(graph.build(opset), path, stamps)
+    made = Made("", "onnx", opset, **asdict(graph.check(path)))
+    return Row(graph.name, "onnx", path.stat().st_size, made)

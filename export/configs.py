@@ -13,6 +13,7 @@ from img2poem.nn.model import load_package
 
 from . import triton
 from .build import model_configs
+from .graphs import graph_models
 from .served import served_models
 from .settings import FORMATS, Settings
 
@@ -24,7 +25,8 @@ def texts(weights: Path) -> dict[str, str]:
     """Return the text of each model's ``config.pbtxt`` by name."""
     model, tokenizer = load_package(weights)
     settings = Settings(device="gpu", formats=FORMATS)
-    configs = model_configs(served_models(model, tokenizer), model, settings, lambda name: {})
+    graphs = graph_models(model.config, tokenizer)
+    configs = model_configs(served_models(model, tokenizer), graphs, model.config, settings, lambda name: {})
     return {name: triton.to_text(config) for name, config in configs.items()}
 
 

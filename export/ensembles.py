@@ -23,6 +23,13 @@ class Ensemble:
     decoder: str
     reranked: bool = False
     from_pixels: bool = False
+    noise: str = ""
+    """The model that makes a decoder's noise from a seed, if it takes any."""
+
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """The inputs of that model."""
+        return ("seed", "n") if self.reranked else ("seed",) if self.noise else ()
 
     @property
     def models(self) -> list[str]:
@@ -33,6 +40,9 @@ class Ensemble:
         """Return each step's model with the names of its inputs and outputs in the ensemble."""
         source = [] if self.from_pixels else [("decode_image", {"image": "image"}, {"pixels": "pixels"})]
         given = {"embedding": "encoded", **{option: option for option in options}}
+        if self.noise:
+            given["noise"] = "noise"
+            source = [(self.noise, {name: name for name in self.seeds}, {"noise": "noise"}), *source]
         made = {"tokens": "decoded", "scores": "score", "lengths": "length", "condition": "embedding"}
         decoding: list[Maps] = [(self.decoder, given, made)]
         if self.reranked:
@@ -51,8 +61,8 @@ class Ensemble:
 ENSEMBLES = (
     Ensemble("img2poem", "poem_decoder_beam"),
     Ensemble("img2poem_greedy", "poem_decoder_greedy"),
-    Ensemble("img2poem_sample", "poem_decoder_sample"),
-    Ensemble("img2poem_best", "poem_decoder_candidates", reranked=True),
+    Ensemble("img2poem_sample", "poem_decoder_sample", noise="noise"),
+    Ensemble("img2poem_best", "poem_decoder_candidates", reranked=True, noise="candidate_noise"),
     Ensemble("img2poem_pixels", "poem_decoder_beam", from_pixels=True),
 )
 
@@ -70,12 +80,13 @@ def ensemble_config(
     is never an output of the ensemble, and every output comes from the step that chooses the tokens or
     from behind it.
     """
-    options = [tensor for tensor in configs[ensemble.decoder].input if tensor.name != "embedding"]
+    options = [tensor for tensor in configs[ensemble.decoder].input if tensor.name not in ("embedding", "noise")]
+    seeds = configs[ensemble.noise].input if ensemble.noise else ()
     config = pb.ModelConfig(name=ensemble.name, platform="ensemble")
     config.max_batch_size = min(configs[model].max_batch_size for model in ensemble.models)
     config.version_policy.latest.num_versions = 1
-    first = configs[ensemble.models[0]].input
-    config.input.extend([*first, *options])
+    first = configs["image_encoder" if ensemble.from_pixels else "decode_image"].input
+    config.input.extend([*first, *options, *seeds])
     outputs: dict[str, tuple[str, str]] = {}
     inside = {name for _, inputs, _ in ensemble.steps([]) for name in inputs.values()}
     for model, inputs, made in ensemble.steps([option.name for option in options]):

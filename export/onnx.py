@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from torchvision.models import ResNet50_Weights
 
 from img2poem.package import PackageConfig
-from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK, PoemTokenizer
+from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
 
-from . import poem_text
 from .served import FREE, ServedModel
 from .settings import IR_VERSION
 
@@ -49,11 +49,6 @@ def export_module(served: ServedModel, opset: int) -> onnx.ModelProto:
     return program.model_proto
 
 
-def export_poem_text(tokenizer: PoemTokenizer, config: PackageConfig, opset: int) -> onnx.ModelProto:
-    """Return ``poem_text`` for the package's vocabulary."""
-    return poem_text.build(tokenizer.pieces[: config.decoder.vocabulary_size], config.decoder.max_tokens, opset)
-
-
 def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:
     """Stamp, check (``onnx.checker``) and write a model.
 
@@ -77,6 +72,7 @@ def stamps_of(
     versions = {name: importlib.metadata.version(name) for name in _TOOLS}
     vocabulary = pieces[: config.decoder.vocabulary_size]
     return {
+        **(_class_names(config) if model == "image_encoder" else {}),
         "img2poem.contract": contract,
         "img2poem.package": config.name,
         "img2poem.model": model,
@@ -86,7 +82,15 @@ def stamps_of(
         "img2poem.special_ids": json.dumps({"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK, "newline": NEWLINE}),
         "img2poem.vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
         "img2poem.vocabulary_size": str(len(vocabulary)),
+        "img2poem.aligner_vocabulary_size": str(len(pieces)),
     }
+
+
+def _class_names(config: PackageConfig) -> dict[str, str]:
+    """Return the names of what the encoders tell apart: ImageNet's as torchvision has them, scenes of the package."""
+    names = {"object": ResNet50_Weights.DEFAULT.meta["categories"], "scene": config.scene_classes}
+    # An apostrophe would be escaped in config.pbtxt in a way that JSON does not know.
+    return {f"img2poem.{kind}_classes": json.dumps(of).replace("'", "\\u0027") for kind, of in names.items()}
 
 
 def _free_axes(served: ServedModel) -> dict[str, Any]:

@@ -16,11 +16,13 @@ import torch
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from img2poem.decoding import OPTIONS
 from img2poem.engines.local import open_session
 from img2poem.errors import BadRepository, Img2PoemError
+from img2poem.noise import noise as noise_of
 from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
 
-from . import poem_text, torchscript
+from . import noise, poem_text, torchscript
 from .served import FREE, Inputs, ServedModel, TensorSpec
 from .settings import IR_VERSION, OPSETS
 
@@ -152,6 +154,23 @@ def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, 
                 raise ParityError(f"poem_text gives {text!r} where the tokenizer gives {want!r}")
     one = {"tokens": tokens[:1]}
     return Parity(0.0, _milliseconds(lambda inputs: _run(session, "poem_text", inputs), one))
+
+
+def check_noise(several: bool, path: Path, seed: int = 1) -> Parity:
+    """Compare ``candidate_noise`` if ``several``, else ``noise``, with numpy's, bit by bit."""
+    name, session = "candidate_noise" if several else "noise", open_session(path)
+    _check_signature(name, session, *noise.signature(several))
+    random, option = np.random.default_rng(seed), OPTIONS["seed"]
+    for batch in BATCHES:
+        seeds = option.random(batch, random).astype(np.int64)
+        seeds[0, 0] = random.choice([0, int(option.highest)])
+        count = int(random.integers(2, 6)) if several else 1
+        counts = {"n": np.full((batch, 1), count)} if several else {}
+        [got] = _run(session, name, {"seed": seeds, **counts})
+        want = noise_of(seeds, count)
+        if not np.array_equal(got, want if several else want[:, 0]):
+            raise ParityError(f"{name} does not give the noise of img2poem.noise at batch {batch}")
+    return Parity(0.0, _milliseconds(lambda inputs: _run(session, name, inputs), {"seed": seeds, **counts}))
 
 
 def _check_signature(

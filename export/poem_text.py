@@ -7,15 +7,13 @@ With it the ensemble answers in plain text and no caller needs a tokenizer, in a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from img2poem.text import EOS, NEWLINE, PAD, SPECIAL_TOKENS, joined, needs_no_space
 
+from .graph import Graph
 from .served import TensorSpec
 
 
@@ -32,7 +30,7 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
     texts = ["\n" if i == NEWLINE else "" if special[i] else joined(p) for i, p in enumerate(pieces)]
     glued = [special[i] or needs_no_space(p, "x") for i, p in enumerate(pieces)]
     gluing = [special[i] or needs_no_space("x", joined(p)[-1:]) for i, p in enumerate(pieces)]
-    graph = _Graph()
+    graph = _Rows()
     pad = graph.constant("pad", np.array([[PAD]]))
     rows = graph.node("Shape", ["tokens"], start=0, end=1)
     edge = graph.node("Expand", [pad, graph.node("Concat", [rows, graph.constant("one", np.array([1]))], axis=0)])
@@ -60,7 +58,8 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
         words = graph.node("Concat", [paired, graph.slice(words, steps - 1, steps)], axis=1) if steps % 2 else paired
         steps = (steps + 1) // 2
     spelt = graph.node("Gather", [graph.constant("vocabulary", np.array(pieces, object)), "tokens"])
-    return graph.model({"text": words, "poem_tokens": "tokens", "pieces": spelt}, width, opset)
+    sources = {"text": words, "poem_tokens": "tokens", "pieces": spelt}
+    return graph.model("poem_text", *signature(width), sources, opset)
 
 
 def signature(steps: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -69,43 +68,15 @@ def signature(steps: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...
     return (tokens,), (TensorSpec("text", np.object_, (1,)), again, TensorSpec("pieces", np.object_, (steps,)))
 
 
-class _Graph:
-    """The few lines that make ``onnx.helper`` readable above."""
-
-    def __init__(self) -> None:
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: dict[str, onnx.TensorProto] = {}
-        self._steps = 0
-
-    def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
-        output = f"{operator.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
-
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        self._constants.setdefault(name, numpy_helper.from_array(value, name))
-        return name
+class _Rows(Graph):
+    """Operators on ``[B, steps]``."""
 
     def slice(self, source: str, start: int, end: int, step: int = 1) -> str:
+        """Places from ``start`` to before ``end`` of each row."""
         values = {"start": start, "end": end, "axis": 1, "step": step}
         names = [self.constant(f"{key}_{value}", np.array([value])) for key, value in values.items()]
         return self.node("Slice", [source, *names])
 
     def equal(self, source: str, value: int) -> str:
+        """Where a row has the token ``value``."""
         return self.node("Equal", [source, self.constant(f"token_{value}", np.array(value))])
-
-    def model(self, outputs: dict[str, str], steps: int, opset: int) -> onnx.ModelProto:
-        for name, source in outputs.items():
-            self._nodes.append(helper.make_node("Identity", [source], [name], name=name))
-        graph = helper.make_graph(
-            self._nodes,
-            "poem_text",
-            [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", steps])],
-            [
-                helper.make_tensor_value_info("text", TensorProto.STRING, ["batch", 1]),
-                helper.make_tensor_value_info("poem_tokens", TensorProto.INT64, ["batch", steps]),
-                helper.make_tensor_value_info("pieces", TensorProto.STRING, ["batch", steps]),
-            ],
-            list(self._constants.values()),
-        )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])

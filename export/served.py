@@ -20,10 +20,10 @@ from img2poem.decoding import (
     SAMPLE_OPTIONS,
     TOP_TOKENS,
     BestOf,
-    noise,
 )
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.search import BeamSearch, GreedySearch, Sampling
+from img2poem.noise import noise
 from img2poem.package import PackageConfig
 from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
 
@@ -226,12 +226,11 @@ class _Samples:
         return {**self.points(batch, random), **options}
 
     def sampling(self, batch: int, random: np.random.Generator) -> Inputs:
-        return {**self.decoding(batch, random, SAMPLE_OPTIONS), "noise": noise(random, batch)}
+        return {**self.decoding(batch, random, SAMPLE_OPTIONS), "noise": _drawn(batch, random)[:, 0]}
 
     def several(self, batch: int, random: np.random.Generator) -> Inputs:
         count = int(random.integers(2, 6))
-        drawn = noise(random, batch * count).reshape(batch, count, MAX_TOKENS, TOP_TOKENS)
-        return {**self.decoding(batch, random, SAMPLE_OPTIONS), "noise": drawn}
+        return {**self.decoding(batch, random, SAMPLE_OPTIONS), "noise": _drawn(batch, random, count)}
 
     def candidates(self, batch: int, random: np.random.Generator) -> Inputs:
         count = int(random.integers(2, 6))
@@ -250,3 +249,7 @@ class _Samples:
         place = np.arange(decoder.max_tokens)
         tokens = np.where(place == lengths[:, None] - 1, EOS, np.where(place < lengths[:, None], tokens, PAD))
         return tokens, lengths
+
+
+def _drawn(batch: int, random: np.random.Generator, count: int = 1) -> NDArray[np.float32]:
+    return noise(OPTIONS["seed"].random(batch, random).astype(np.int64), count)

@@ -31,18 +31,29 @@ def onnx_config(
     stamps: dict[str, str],
     max_batch: int,
     typical: int = 1,
+    batched: bool = True,
 ) -> pb.ModelConfig:
-    """Return the config of a model on ONNX Runtime; ``typical`` is the size of free axes at warmup."""
+    """Return the config of a model on ONNX Runtime.
+
+    Args:
+        name: of the model.
+        inputs: its tensors.
+        outputs: its tensors.
+        device: where it runs; strings and integer arithmetic are on the CPU only.
+        stamps: for the parameters.
+        max_batch: largest batch.
+        typical: size of free axes at warmup.
+        batched: whether requests may be put together; without, each runs alone and there is no warmup.
+    """
     config = _config(name, inputs, outputs, stamps, max_batch)
     config.platform, config.backend, config.default_model_filename = "onnxruntime_onnx", "onnxruntime", ONNX_FILE
-    # Strings exist on the CPU only, whatever the rest of the chain runs on.
-    on_gpu = device == "gpu" and not any(spec.dtype is np.object_ for spec in (*inputs, *outputs))
-    config.instance_group.add(
-        count=1, kind=pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
-    )
-    if on_gpu:
+    kind = pb.ModelInstanceGroup.KIND_GPU if device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
+    config.instance_group.add(count=1, kind=kind)
+    if device == "gpu":
         # EXHAUSTIVE, the backend's default, costs seconds at each new shape.
         config.parameters["cudnn_conv_algo_search"].string_value = "1"
+    if not batched:
+        return config
     _batching(config)
     for batch in (1, *(config.dynamic_batching.preferred_batch_size if device == "gpu" else ())):
         _warmup(config, inputs, batch, typical)

@@ -1,8 +1,66 @@
 """img2poem: a photograph goes in, a poem about it comes out."""
 
-from .client import Img2Poem, Poem
+from typing import TYPE_CHECKING
+
+from .calls import CallEvent, Line
+from .client import Img2Poem
 from .decoding import BeamSearch, BestOf, Greedy, Sampling
-from .errors import Img2PoemError
+from .errors import (
+    BadImage,
+    Cancelled,
+    ConnectionFailed,
+    ContractMismatch,
+    Img2PoemError,
+    InvalidOption,
+    NotReady,
+    Overloaded,
+    ServerError,
+    Timeout,
+)
+from .form import Form
+from .results import Description, Health, Info, Label, Match, Model, Poem
+from .targets import Tls
+
+if TYPE_CHECKING:
+    from .aio import AsyncImg2Poem
 
 __version__ = "0.1.0"
-__all__ = ["BeamSearch", "BestOf", "Greedy", "Img2Poem", "Img2PoemError", "Poem", "Sampling", "__version__"]
+__all__ = [
+    "AsyncImg2Poem",
+    "BadImage",
+    "BeamSearch",
+    "BestOf",
+    "CallEvent",
+    "Cancelled",
+    "ConnectionFailed",
+    "ContractMismatch",
+    "Description",
+    "Form",
+    "Greedy",
+    "Health",
+    "Img2Poem",
+    "Img2PoemError",
+    "Info",
+    "InvalidOption",
+    "Label",
+    "Line",
+    "Match",
+    "Model",
+    "NotReady",
+    "Overloaded",
+    "Poem",
+    "Sampling",
+    "ServerError",
+    "Timeout",
+    "Tls",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import the client for asyncio when it is first used: asyncio alone takes a third of the time of the rest."""
+    if name != "AsyncImg2Poem":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .aio import AsyncImg2Poem
+
+    return AsyncImg2Poem

@@ -2,83 +2,205 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from dataclasses import asdict, dataclass
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import cast, overload
 
-from .decoding import AnyStrategy, BeamSearch
-from .engines import Engine
-from .images import read_photo
-
-
-@dataclass(frozen=True)
-class Poem:
-    """A poem and how it came about."""
-
-    lines: tuple[str, ...]
-    #: Log-probability a token; with beam search over length ** length_penalty.
-    score: float
-    #: Token ids, end token included.
-    tokens: tuple[int, ...]
-    #: Folder or address of the engine.
-    engine: str
-    #: Wall-clock time of the call.
-    milliseconds: float
-
-    @property
-    def text(self) -> str:
-        """The lines, joined by newlines."""
-        return "\n".join(self.lines)
-
-    def to_json(self, **more: object) -> str:
-        """Return one line of JSON, with ``more`` fields in front."""
-        return json.dumps({**more, **asdict(self), "text": self.text}, ensure_ascii=False)
+from .calls import Flow, Hook, Line, T
+from .decoding import AnyStrategy, Sampling
+from .dispatch import Dispatcher
+from .engines import Endpoint
+from .errors import Img2PoemError
+from .flows import Floats, Flows, Where
+from .form import Form
+from .images import Photo, is_photo
+from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised, readable
+from .results import Description, Health, Info, Match, Poem
+from .targets import Access, Device, Target, Tls, parse
 
 
 class Img2Poem:
     """Writes poems about photographs; use it as a context manager or call :meth:`close`.
 
+    One object serves any number of threads, and works on in a forked child. It connects when it is first used.
+
     Args:
-        target: a model repository (folder) to run in process, or ``grpc://HOST:PORT``.
-        timeout: seconds a call to a server may take.
+        target: a model repository (folder) to run in process, or the address of a server, ``grpc://HOST:PORT``,
+            ``grpcs://…``, ``http://…`` or ``https://…``, or several addresses: the first that answers is used.
+        timeout: seconds that a call may take as a whole, retries and all; with several photographs, each of them.
+        retries: how often a request is tried again when no server answers, or none is ready or has room.
+        concurrency: how many of several photographs are under way at once.
+        headers: sent with every request to a server.
+        tls: certificates for ``grpcs`` and ``https``.
+        device: ``cpu`` or ``cuda``, for a folder.
+        hooks: called after each attempt at each request, for logs and metrics.
 
     Raises:
-        Img2PoemError: the target cannot be used; see :mod:`img2poem.errors`.
+        InvalidOption: the target or another argument is not of its form.
+        BadRepository: the folder is no model repository.
+        MissingDependency: an extra of img2poem is not installed.
+
+    Every method raises an :class:`Img2PoemError`: ``BadImage``, ``InvalidOption``, ``ConnectionFailed``, ``Timeout``,
+    ``NotReady``, ``Overloaded``, ``ContractMismatch`` (servers with different models), ``ServerError``, or
+    ``Cancelled`` once the object is closed.
 
     >>> with Img2Poem("triton_repo") as poet:  # doctest: +SKIP
     ...     print(poet.write("photo.jpg").text)
     """
 
-    def __init__(self, target: str | os.PathLike[str] = "triton_repo", timeout: float = 60.0) -> None:
-        self._engine = _engine(target, timeout)
+    def __init__(
+        self,
+        target: Target = "triton_repo",
+        *,
+        timeout: float = 60.0,
+        retries: int = 3,
+        concurrency: int = 8,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        device: Device = "cpu",
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self._settings = Settings(timeout, concurrency)
+        endpoints = _endpoints(target, Access(headers or {}, tls or Tls()), device)
+        self._dispatcher = Dispatcher(endpoints, retries, hooks)
+        self._flows = Flows()
 
-    @property
-    def contract(self) -> str:
-        """The contract hash of the models: SHA-256 of the package they were exported from."""
-        return self._engine.contract
+    @overload
+    def write(  # type: ignore[overload-overlap]
+        self,
+        photo: Photo,
+        strategy: AnyStrategy = ...,
+        *,
+        form: Form | None = ...,
+        where: Where | None = ...,
+        timeout: float | None = ...,
+    ) -> Poem: ...
 
-    def write(self, photo: str | os.PathLike[str] | bytes, strategy: AnyStrategy | None = None) -> Poem:
-        """Write a poem about a photograph, given as a path or as the encoded file's bytes.
+    @overload
+    def write(
+        self,
+        photo: Iterable[Photo],
+        strategy: AnyStrategy = ...,
+        *,
+        form: Form | None = ...,
+        where: Where | None = ...,
+        timeout: float | None = ...,
+    ) -> list[Poem]: ...
 
-        Raises:
-            BadImage: the photograph cannot be used.
-            Img2PoemError: the engine failed; see :mod:`img2poem.errors`.
+    def write(
+        self,
+        photo: Photo | Iterable[Photo],
+        strategy: AnyStrategy = DEFAULT,
+        *,
+        form: Form | None = None,
+        where: Where | None = None,
+        timeout: float | None = None,
+    ) -> Poem | list[Poem]:
+        """Write a poem about a photograph, or one about each of several, in their order.
+
+        Args:
+            photo: one :data:`img2poem.images.Photo` or an iterable of them; of several, the first that fails
+                ends the call (:meth:`write_each` goes on).
+            strategy: how the poem is searched for; best of 16 when not given.
+            form: what the poem must look like.
+            where: whether the server searches (``server``, one request a poem) or this process does over the
+                served decoder steps (``client``), with the same result; by default the server where it can.
+            timeout: in the place of the client's.
         """
-        started = time.perf_counter()
-        written = self._engine.write(read_photo(photo), strategy or BeamSearch())
-        return Poem(
-            lines=tuple(written.text.splitlines()),
-            score=round(written.score, 6),
-            tokens=tuple(map(int, written.tokens)),
-            engine=self._engine.name,
-            milliseconds=round((time.perf_counter() - started) * 1000, 1),
-        )
+        if is_photo(photo):
+            return self._write(cast("Photo", photo), strategy, form, where, timeout)
+        several = cast("Iterable[Photo]", photo)
+        return [raised(poem) for poem in self.write_each(several, strategy, form=form, where=where, timeout=timeout)]
+
+    def write_each(
+        self,
+        photos: Iterable[Photo],
+        strategy: AnyStrategy = DEFAULT,
+        *,
+        form: Form | None = None,
+        where: Where | None = None,
+        timeout: float | None = None,
+    ) -> Generator[Poem | Img2PoemError, None, None]:
+        """Yield a poem, or the error in its place, for each of ``photos`` in their order, however many they are."""
+        waiting: deque[Future[Poem]] = deque()
+        with ThreadPoolExecutor(self._settings.concurrency, "img2poem") as pool:
+            try:
+                for photo in photos:
+                    waiting.append(pool.submit(self._write, photo, strategy, form, where, timeout))
+                    if len(waiting) >= 2 * self._settings.concurrency:
+                        yield _outcome(waiting.popleft())
+                while waiting:
+                    yield _outcome(waiting.popleft())
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def stream(
+        self,
+        photo: Photo,
+        strategy: AnyStrategy | None = None,
+        *,
+        form: Form | None = None,
+        timeout: float | None = None,
+    ) -> Generator[Line, None, None]:
+        """Yield the lines of a poem as they are written; leaving the loop ends the work.
+
+        Args:
+            photo: one photograph.
+            strategy: :class:`Sampling` (when not given) or :class:`Greedy`; the others know no line before the end.
+            form: ``lines`` alone.
+            timeout: in the place of the client's.
+        """
+        call = self._settings.call(timeout)
+        with identified(call):
+            flow = self._flows.lines(checked(photo), strategy or Sampling(), form)
+            with contextlib.closing(self._dispatcher.lines(flow, call)) as lines:
+                yield from lines
+
+    def embed_image(self, photo: Photo, *, timeout: float | None = None) -> Floats:
+        """Return the photograph's place in the poetic space: a unit vector, float32 ``[embedding_dim]``."""
+        found = self._run(lambda: self._flows.embed_image(checked(photo)), timeout)
+        return cast("Floats", found[0])
+
+    def embed_poem(self, poem: str | Poem, *, timeout: float | None = None) -> Floats:
+        """Return a poem's place in the poetic space: a unit vector, float32 ``[embedding_dim]``.
+
+        A text is read up to 126 tokens; of a :class:`Poem`, its own tokens are taken.
+        """
+        return cast("Floats", self._run(lambda: self._flows.embed_poems([readable(poem)]), timeout)[0])
+
+    def score(self, photo: Photo, poem: str | Poem, *, timeout: float | None = None) -> float:
+        """Return how near photograph and poem are: their cosine in the poetic space, from -1 to 1."""
+        return self._run(lambda: self._flows.score(checked(photo), readable(poem)), timeout)
+
+    def search(self, photo: Photo, poems: Sequence[str], k: int = 5, *, timeout: float | None = None) -> list[Match]:
+        """Return the ``k`` of ``poems`` that are nearest to the photograph, the nearest first."""
+        return self._run(lambda: self._flows.search(checked(photo), poems, k), timeout)
+
+    def describe(self, photo: Photo, k: int = 5, *, timeout: float | None = None) -> Description:
+        """Return what the encoders saw: the ``k`` likeliest objects (ImageNet) and scenes, and the sentiment."""
+        return self._run(lambda: self._flows.describe(checked(photo), k), timeout)
+
+    def info(self, *, timeout: float | None = None) -> Info:
+        """Return what the models are."""
+        return self._run(lambda: self._flows.info(tuple(self._dispatcher.routes.names)), timeout)
+
+    def health(self, *, timeout: float = 5.0) -> list[Health]:
+        """Return of each endpoint whether it is ready; one that does not answer is not, and raises nothing."""
+        found = []
+        for endpoint in self._dispatcher.endpoints:
+            try:
+                found.append(health_of(endpoint.name, endpoint.ready(self._settings.call(timeout))))
+            except Img2PoemError as error:
+                found.append(health_of(endpoint.name, error))
+        return found
 
     def close(self) -> None:
-        """Free sessions or connections."""
-        self._engine.close()
+        """Free sessions or connections; calls under way end with ``Cancelled``."""
+        self._dispatcher.close()
 
     def __enter__(self) -> Img2Poem:
         return self
@@ -88,12 +210,34 @@ class Img2Poem:
     ) -> None:
         self.close()
 
+    def _write(
+        self, photo: Photo, strategy: AnyStrategy, form: Form | None, where: Where | None, timeout: float | None
+    ) -> Poem:
+        call = self._settings.call(timeout)
+        with identified(call):
+            written = self._dispatcher.run(self._flows.write(checked(photo), strategy, form, where), call)
+        return poem_of(written, strategy, form, call)
 
-def _engine(target: str | os.PathLike[str], timeout: float) -> Engine:
-    if "://" in str(target):
-        from .engines.grpc import GrpcEngine
+    def _run(self, flow: Callable[[], Flow[T]], timeout: float | None) -> T:
+        call = self._settings.call(timeout)
+        with identified(call):
+            return self._dispatcher.run(flow(), call)
 
-        return GrpcEngine(str(target), timeout)
-    from .engines.local import LocalEngine
 
-    return LocalEngine(target)
+def _outcome(future: Future[Poem]) -> Poem | Img2PoemError:
+    try:
+        return future.result()
+    except Img2PoemError as error:
+        return error
+
+
+def _endpoints(target: Target, access: Access, device: Device) -> list[Endpoint]:
+    found = parse(target)
+    if not isinstance(found, list):
+        from .engines.local import LocalEndpoint
+
+        return [LocalEndpoint(found, device)]
+    from .engines.grpc import GrpcEndpoint
+    from .engines.http import HttpEndpoint
+
+    return [(GrpcEndpoint if url.scheme.startswith("grpc") else HttpEndpoint)(url, access) for url in found]

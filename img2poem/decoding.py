@@ -97,6 +97,8 @@ class Strategy:
     def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
         """Return the options as tensors of one row, by name: ``[1, 1]``, ``forbidden_tokens`` ``[1, MAX_FORBIDDEN]``.
 
+        They are the inputs of the served ensembles; :func:`img2poem.noise.drawn` makes those of the decoders.
+
         Args:
             pieces: the decoder's vocabulary by id; only needed where words are forbidden.
         """
@@ -146,12 +148,6 @@ class Sampling(Strategy):
 
     name = "sample"
 
-    def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
-        """Return the options as tensors of one row, by name; the seed as the noise that it makes."""
-        named = super().tensors(pieces)
-        del named["seed"]
-        return {**named, "noise": noise(np.random.default_rng(self.seed))}
-
 
 @dataclass(frozen=True)
 class BestOf:
@@ -173,20 +169,12 @@ class BestOf:
         return self.sampling.forbidden
 
     def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
-        """Return the options of ``sampling``, with noise ``[1, n, MAX_TOKENS, TOP_TOKENS]``: its own comes first."""
-        drawn = noise(np.random.default_rng(self.sampling.seed), self.n)
-        return {**self.sampling.tensors(pieces), "noise": drawn[None]}
+        """Return the options of ``sampling``, and ``n``; the first of the poems is its own."""
+        return {**self.sampling.tensors(pieces), "n": np.array([[self.n]])}
 
 
 #: What an engine can be asked for.
 AnyStrategy = Strategy | BestOf
-
-
-def noise(random: np.random.Generator, batch: int = 1) -> NDArray[np.float32]:
-    """Return what sampling draws with: uniform in (0, 1), float32 ``[batch, MAX_TOKENS, TOP_TOKENS]``."""
-    uniform = random.random((batch, MAX_TOKENS, TOP_TOKENS))
-    # Neither 0 nor, once rounded, 1: their Gumbel noise is infinite.
-    return uniform.clip(1e-7, 1 - 1e-7).astype(np.float32)
 
 
 def _tensor_name(field_name: str) -> str:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +29,48 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 64 * 2**20
 
 SIZE = 224
+#: Modes of Pillow's that a PNG file keeps as they are.
+_LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _WHITE = (255, 255, 255, 255)
 
 
-def read_photo(photo: str | os.PathLike[str] | bytes) -> bytes:
-    """Return the encoded bytes of a photograph given as a path or as those bytes.
+class Readable(Protocol):
+    """A file object in binary mode."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes."""
+
+
+#: What a photograph can be given as: a path, the encoded file's bytes, a file object, a picture of Pillow's, or
+#: pixels uint8 ``[height, width, 3]`` in RGB. Never an address: nothing is fetched from the network.
+Photo = str | os.PathLike[str] | bytes | bytearray | memoryview | Readable | Image.Image | NDArray[np.uint8]
+
+
+def is_photo(value: object) -> bool:
+    """Whether ``value`` is one :data:`Photo`, not several."""
+    single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+    return isinstance(value, single) or hasattr(value, "read")
+
+
+def read_photo(photo: Photo) -> bytes:
+    """Return the encoded bytes of a photograph; pictures and pixels are encoded without loss.
 
     Raises:
-        BadImage: the path is missing, a folder, unreadable, empty, or above ``MAX_BYTES``.
+        BadImage: the path is missing, a folder, unreadable, empty, or above ``MAX_BYTES``; a file object does
+            not give bytes; an array does not hold pixels; anything that is no ``Photo``.
     """
     if isinstance(photo, bytes | bytearray | memoryview):
         data = bytes(photo)
+    elif isinstance(photo, Image.Image):
+        data = _encoded(photo)
+    elif isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+            raise BadImage(f"pixels must be uint8 [height, width, 3], not {photo.dtype} {list(photo.shape)}")
+        data = _encoded(Image.fromarray(photo))
+    elif not isinstance(photo, str | os.PathLike):
+        data = _read(photo)
+    elif str(photo).startswith(("http://", "https://")):
+        raise BadImage("is an address; photographs are not fetched from the network, give the file's bytes")
     else:
         path = Path(photo)
         try:
@@ -56,6 +88,31 @@ def read_photo(photo: str | os.PathLike[str] | bytes) -> bytes:
     if len(data) > MAX_BYTES:
         raise BadImage(_too_many_bytes(len(data)))
     return data
+
+
+def _read(file: Readable) -> bytes:
+    try:
+        data = file.read(MAX_BYTES + 1)
+    except AttributeError:
+        raise BadImage(f"a photograph cannot be a {type(file).__name__}") from None
+    except (OSError, ValueError) as error:
+        raise BadImage(f"cannot be read: {error}") from error
+    if not isinstance(data, bytes):
+        raise BadImage("the file is not open in binary mode")
+    return data
+
+
+def _encoded(image: Image.Image) -> bytes:
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage(f"{image.width} x {image.height} is more than the {MAX_PIXELS / 1e6:.0f} megapixels allowed")
+    buffer = io.BytesIO()
+    try:
+        upright = ImageOps.exif_transpose(image)
+        kept = upright if upright.mode in _LOSSLESS else upright.convert("RGB")
+        kept.save(buffer, "PNG", compress_level=1)
+    except Exception as error:  # Pillow's decoders, of a picture that was only opened, raise a dozen types
+        raise BadImage(f"truncated or damaged: {error}") from error
+    return buffer.getvalue()
 
 
 def check(data: bytes) -> None:

@@ -1,21 +1,22 @@
 """Greedy search, beam search and sampling in numpy, over decoder steps that run somewhere else.
 
-The same searches as :mod:`img2poem.nn.search`, for a caller that drives the served models ``decoder_init``
-and ``decoder_step`` itself: the same options give the same tokens. Options are the tensors of
-:meth:`img2poem.decoding.Strategy.tensors`, one row a poem; rows may differ in all of them.
+The same searches as :mod:`img2poem.nn.search`, as flows over the served models ``decoder_init`` and
+``decoder_step``: the same options give the same tokens. Options are the tensors of
+:meth:`img2poem.decoding.Strategy.tensors`, with noise for the seed (:func:`img2poem.noise.drawn`), one row a
+poem; rows may differ in all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .calls import Flow, Line, Tensors, infer
 from .decoding import MAX_TOKENS, RULE_OPTIONS
-from .text import BOS, EOS, NEWLINE, PAD
-from .vocabulary import MAX_NGRAM, begins_line, is_penalised
+from .vocabulary import BOS, EOS, MAX_NGRAM, NEWLINE, PAD, begins_line, is_penalised, text_of
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -26,14 +27,28 @@ Bools = NDArray[np.bool_]
 NEVER = np.float32(-np.inf)
 
 
-class Steps(Protocol):
-    """The decoder, a step at a time: the served models ``decoder_init`` and ``decoder_step``."""
+#: Rows that the served steps take at once.
+_ROWS = 32
 
-    def init(self, embedding: Floats) -> Floats:
-        """``[B, embedding_dim]`` to the first ``hidden [B, S]``."""
 
-    def step(self, token: Ints, hidden: Floats) -> tuple[Floats, Ints, Floats]:
-        """``[N, 1]``, ``[N, S]`` to ``top_logprobs [N, C]``, ``top_tokens [N, C]`` and the next ``hidden``."""
+def init(embedding: Floats) -> Flow[Floats]:
+    """``[B, embedding_dim]`` to the decoder's first ``hidden [B, S]``."""
+    parts = []
+    for start in range(0, len(embedding), _ROWS):
+        [hidden] = yield from infer("decoder_init", {"embedding": embedding[start : start + _ROWS]}, "hidden")
+        parts.append(hidden)
+    return np.concatenate(parts)
+
+
+def advance(token: Ints, hidden: Floats) -> Flow[tuple[Floats, Ints, Floats]]:
+    """``[N, 1]``, ``[N, S]`` to ``top_logprobs [N, C]``, ``top_tokens [N, C]`` and the next ``hidden``."""
+    parts = []
+    for start in range(0, len(token), _ROWS):
+        rows = slice(start, start + _ROWS)
+        inputs: Tensors = {"token": token[rows], "hidden": hidden[rows]}
+        parts.append((yield from infer("decoder_step", inputs, "top_logprobs", "top_tokens", "next_hidden")))
+    log_probs, tokens, after = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return log_probs, tokens, after
 
 
 class Hypotheses(NamedTuple):
@@ -45,23 +60,21 @@ class Hypotheses(NamedTuple):
 
 
 class Searches:
-    """The searches over the steps of one decoder.
+    """The searches over the steps of one decoder, whose vocabulary is ``pieces`` by id.
 
-    Args:
-        steps: runs the decoder.
-        pieces: the decoder's vocabulary by id.
+    Greedy search and sampling of one poem yield each :class:`img2poem.calls.Line` as it ends.
     """
 
-    def __init__(self, steps: Steps, pieces: Sequence[str]) -> None:
-        self._steps = steps
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self.pieces = pieces
         self._not_first = np.array([not begins_line(piece) for piece in pieces])
         self._penalised = np.array([is_penalised(piece) for piece in pieces])
 
-    def greedy(self, embedding: Floats, options: Mapping[str, Array]) -> Hypotheses:
+    def greedy(self, embedding: Floats, options: Mapping[str, Array]) -> Flow[Hypotheses]:
         """The likeliest allowed candidate at each step, for ``embedding [B, embedding_dim]``."""
         return self._one_path(embedding, options, lambda allowed, step: allowed.argmax(1)[:, None])
 
-    def sample(self, embedding: Floats, options: Mapping[str, Array]) -> Hypotheses:
+    def sample(self, embedding: Floats, options: Mapping[str, Array]) -> Flow[Hypotheses]:
         """Draw among the candidates of each step with ``noise [B, T, C]``, as :class:`img2poem.nn.search.Sampling`."""
         temperature, top_k, top_p, noise = (options[name] for name in ("temperature", "top_k", "top_p", "noise"))
 
@@ -79,14 +92,14 @@ class Searches:
 
         return self._one_path(embedding, options, choose)
 
-    def beam(self, embedding: Floats, options: Mapping[str, Array]) -> Hypotheses:
+    def beam(self, embedding: Floats, options: Mapping[str, Array]) -> Flow[Hypotheses]:
         """Beam search with ``beam_width`` and ``length_penalty``, as :class:`img2poem.nn.search.BeamSearch`."""
         beam_width, length_penalty = options["beam_width"].astype(np.int64), options["length_penalty"]
         rows, width = len(embedding), int(beam_width.max())
         rank = np.arange(2 * width)
         in_width = rank < beam_width
-        rules = _Rules(self, options, width)
-        hidden = np.repeat(self._steps.init(embedding), width, axis=0)
+        rules = self.rules(options, width)
+        hidden = np.repeat((yield from init(embedding)), width, axis=0)
         tokens = np.full((rows * width, MAX_TOKENS), PAD, np.int64)
         scores = np.where(rank[:width] == 0, np.float32(0), NEVER) * np.ones((rows, 1), np.float32)
         best, best_score = np.full((rows, MAX_TOKENS), PAD, np.int64), np.full(rows, NEVER)
@@ -94,7 +107,7 @@ class Searches:
         for step in range(MAX_TOKENS):
             if (ended >= beam_width[:, 0]).all():
                 break
-            log_probs, candidates, after = self._steps.step(_previous(tokens, step), hidden)
+            log_probs, candidates, after = yield from advance(_previous(tokens, step), hidden)
             allowed = rules(log_probs, candidates, tokens, step)
             count = allowed.shape[1]
             total = (scores.reshape(-1, 1) + allowed).reshape(rows, width * count)
@@ -121,32 +134,50 @@ class Searches:
             tokens = np.take_along_axis(grown, alive[:, :, None], 1).reshape(rows * width, -1)
         return Hypotheses(best, best_score, (best != PAD).sum(1))
 
+    def rules(self, options: Mapping[str, Array], times: int = 1) -> Rules:
+        """Return the rules with the options of each row, ``times`` over."""
+        return Rules(self._not_first, self._penalised, options, times)
+
+    def _last_line(self, tokens: Ints) -> Line:
+        breaks = np.flatnonzero(tokens == NEWLINE)
+        [*earlier, last] = [-1, *breaks[breaks < len(tokens) - 1]]
+        return Line(len(earlier), text_of(tokens[last + 1 :], self.pieces))
+
     def _one_path(
         self, embedding: Floats, options: Mapping[str, Array], choose: Callable[[Floats, int], Ints]
-    ) -> Hypotheses:
+    ) -> Flow[Hypotheses]:
         """Grow one poem a row by the candidate ``[B, 1]`` that ``choose(allowed, step)`` picks."""
-        rules, rows = _Rules(self, options), len(embedding)
-        hidden = self._steps.init(embedding)
+        rules, rows = self.rules(options), len(embedding)
+        hidden = yield from init(embedding)
         tokens = np.full((rows, MAX_TOKENS), PAD, np.int64)
         score, ended = np.zeros(rows, np.float32), np.zeros(rows, bool)
         for step in range(MAX_TOKENS):
             if ended.all():
                 break
-            log_probs, candidates, hidden = self._steps.step(_previous(tokens, step), hidden)
+            log_probs, candidates, hidden = yield from advance(_previous(tokens, step), hidden)
             allowed = rules(log_probs, candidates, tokens, step)
             chosen = choose(allowed, step)
             tokens[:, step] = np.where(ended, PAD, np.take_along_axis(candidates, chosen, 1)[:, 0])
             score = np.where(ended, score, score + np.take_along_axis(allowed, chosen, 1)[:, 0])
             ended |= tokens[:, step] == EOS
+            if rows == 1 and tokens[0, step] in (NEWLINE, EOS):
+                yield self._last_line(tokens[0, : step + 1])
         lengths = (tokens != PAD).sum(1)
         return Hypotheses(tokens, score / lengths.astype(np.float32), lengths)
 
 
-class _Rules:
-    """:class:`img2poem.nn.rules.Rules` in numpy, with the options of its rows."""
+class Rules:
+    """:class:`img2poem.nn.rules.Rules` in numpy, with the options of its rows.
 
-    def __init__(self, searches: Searches, options: Mapping[str, Array], times: int = 1) -> None:
-        self._not_first, self._penalised = searches._not_first, searches._penalised
+    Args:
+        not_first: bool ``[vocabulary]``, pieces that cannot begin a line.
+        penalised: bool ``[vocabulary]``, pieces that the repetition penalty counts.
+        options: tensors of the strategy, one row a poem.
+        times: how many hypotheses each poem has, side by side.
+    """
+
+    def __init__(self, not_first: Bools, penalised: Bools, options: Mapping[str, Array], times: int = 1) -> None:
+        self._not_first, self._penalised = not_first, penalised
         rows = {name: np.repeat(options[name], times, axis=0) for name in RULE_OPTIONS}
         self._forbidden = rows.pop("forbidden_tokens")
         self._penalty = rows["repetition_penalty"].astype(np.float32)

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "\n")
-PAD, BOS, EOS, UNK, NEWLINE = range(5)
+from .vocabulary import BOS, EOS, NEWLINE, PAD, SPECIAL_TOKENS, UNK, joined, needs_no_space, text_of
+
+__all__ = ["BOS", "EOS", "NEWLINE", "PAD", "SPECIAL_TOKENS", "UNK", "PoemTokenizer", "joined", "needs_no_space"]
 
 
 class PoemTokenizer:
@@ -35,6 +36,15 @@ class PoemTokenizer:
             raise
         except Exception as error:  # tokenizers raises plain Exception
             raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+
+    @classmethod
+    def from_pieces(cls, pieces: Sequence[str]) -> PoemTokenizer:
+        """Return the tokenizer of a vocabulary alone, given by id: BERT's (lower case), with a newline token."""
+        tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        _add_special_tokens(tokenizer)
+        return cls(tokenizer)
 
     @classmethod
     def from_bert(cls, tokenizer_json: str, poems: Iterable[str], captions: Iterable[str]) -> PoemTokenizer:
@@ -73,28 +83,11 @@ class PoemTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ``ids``: special tokens left out, pieces joined."""
-        text = ""
-        for i in ids:
-            piece = self._pieces[i]
-            if i == NEWLINE:
-                text += piece
-            elif i >= len(SPECIAL_TOKENS):
-                text += joined(piece) if needs_no_space(piece, text[-1:]) else " " + piece
-        return text.removesuffix("\n")
+        return text_of(ids, self._pieces)
 
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``."""
         path.write_text(self._tokenizer.to_str(pretty=False), encoding="utf-8")
-
-
-def joined(piece: str) -> str:
-    """Return a piece without WordPiece's continuation mark."""
-    return piece.removeprefix("##")
-
-
-def needs_no_space(piece: str, previous: str) -> bool:
-    """Whether ``piece`` follows the character ``previous`` ("" at the start) without a space."""
-    return piece.startswith("##") or piece in ("'", "-") or previous in ("", "\n", "'", "-")
 
 
 def _counts(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
@@ -110,5 +103,9 @@ def _with_vocabulary(tokenizer_json: str, pieces: Sequence[str]) -> Tokenizer:
     spec["added_tokens"] = []
     spec["padding"] = spec["truncation"] = spec["post_processor"] = None
     tokenizer = Tokenizer.from_str(json.dumps(spec))
-    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL_TOKENS])
+    _add_special_tokens(tokenizer)
     return tokenizer
+
+
+def _add_special_tokens(tokenizer: Tokenizer) -> None:
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL_TOKENS])

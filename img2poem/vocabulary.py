@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "\n")
+PAD, BOS, EOS, UNK, NEWLINE = range(5)
 
 #: Longest n-gram that may be kept from coming twice.
 MAX_NGRAM = 4
@@ -27,6 +30,28 @@ def is_penalised(piece: str) -> bool:
     Not "i", "a", "of" or the parts of "don't", which no poem can do without.
     """
     return bool(re.fullmatch(r"[a-z]{3,}", piece))
+
+
+def joined(piece: str) -> str:
+    """Return a piece without WordPiece's continuation mark."""
+    return piece.removeprefix(_MARK)
+
+
+def needs_no_space(piece: str, previous: str) -> bool:
+    """Whether ``piece`` follows the character ``previous`` ("" at the start) without a space."""
+    return piece.startswith(_MARK) or piece in ("'", "-") or previous in ("", "\n", "'", "-")
+
+
+def text_of(ids: Iterable[int], pieces: Sequence[str]) -> str:
+    """Return the text of token ids: special tokens left out, pieces joined."""
+    text = ""
+    for i in ids:
+        piece = pieces[i]
+        if i == NEWLINE:
+            text += piece
+        elif i >= len(SPECIAL_TOKENS):
+            text += joined(piece) if needs_no_space(piece, text[-1:]) else " " + piece
+    return text.removesuffix("\n")
 
 
 def spell(word: str, ids: dict[str, int]) -> list[int]:

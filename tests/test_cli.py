@@ -1,20 +1,29 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from img2poem import Greedy, Img2Poem
 from img2poem.serving.server import TritonServer
 
 from .conftest import ROOT, encoded, gradient
 
+COMMANDS = ("write", "stream", "batch", "describe", "embed", "score", "serve", "inspect", "doctor")
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+
+def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "img2poem", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, **options
+    )
 
 
 def test_write_prints_the_poem(repository: Path, photo_file: Path) -> None:
@@ -23,25 +32,50 @@ def test_write_prints_the_poem(repository: Path, photo_file: Path) -> None:
     assert len(done.stdout.strip().splitlines()) >= 3
 
 
-def test_json_has_one_object_a_line_and_both_engines_agree(
+def test_json_has_one_object_a_line_and_all_homes_agree(
     repository: Path, server: TritonServer, photo_file: Path, tmp_path: Path, photos: list[bytes]
 ) -> None:
     second = tmp_path / "second.jpg"
     second.write_bytes(photos[7])
     found = []
-    for engine in (["--engine", str(repository)], ["--url", server.grpc_url]):
-        for strategy in (["--strategy", "sample", "--seed", "5"], ["--strategy", "best-of", "--n", "3"]):
-            done = run("write", photo_file, second, *engine, *strategy, "--json")
+    homes = (["--engine", str(repository)], ["--url", server.grpc_url], ["--url", server.http_url])
+    for home in homes:
+        for strategy in (["--strategy", "sample", "--seed", "5"], ["--n", "3", "--temperature", "1.1"]):
+            done = run("write", photo_file, second, *home, *strategy, "--json")
             assert done.returncode == 0, done.stderr
             found.append([json.loads(line) for line in done.stdout.splitlines()])
     for poems in found:
         assert [poem["photo"] for poem in poems] == [str(photo_file), str(second)]
         for poem in poems:
-            assert {"photo", "lines", "text", "score", "tokens", "engine", "milliseconds"} <= poem.keys()
-            assert poem["text"] == "\n".join(poem["lines"]) and poem["milliseconds"] > 0
+            assert {"lines", "score", "tokens", "finish_reason", "seed", "strategy", "timings", "model"} <= poem.keys()
+            assert poem["text"] == "\n".join(poem["lines"]) and poem["timings"]["total"] > 0
     tokens = [[poem["tokens"] for poem in poems] for poems in found]
-    assert tokens[:2] == tokens[2:] and tokens[0] != tokens[1]
-    assert found[0][0]["engine"] == str(repository) and found[2][0]["engine"] == server.grpc_url
+    assert tokens[:2] == tokens[2:4] == tokens[4:] and tokens[0] != tokens[1]
+    assert [found[i][0]["strategy"]["name"] for i in (0, 1)] == ["sample", "best"]
+
+
+def test_a_form_can_be_asked_for(server: TritonServer, photo_file: Path) -> None:
+    form = ["--rhyme", "aabb", "--acrostic", "TIDE", "--include", "sea", "--forbid", "the", "--first-words", "to"]
+    done = run("write", photo_file, "--url", server.grpc_url, "--strategy", "beam", "--beam-width", "2", *form)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert [line[0] for line in lines] == list("tide") and lines[0].startswith("to ")
+    assert "sea" in done.stdout.split() and "the" not in done.stdout.split()
+    three = run(
+        "write", photo_file, "--url", server.http_url, "--strategy", "greedy", "--lines", "3", "--where", "client"
+    )
+    assert len(three.stdout.strip().splitlines()) == 3
+
+
+def test_stream_prints_the_lines_that_write_does(repository: Path, server: TritonServer, photo_file: Path) -> None:
+    written = run("write", photo_file, "--engine", repository, "--strategy", "sample", "--seed", "3", "--lines", "5")
+    for home in (["--engine", str(repository)], ["--url", server.grpc_url], ["--url", server.http_url]):
+        done = run("stream", photo_file, *home, "--seed", "3", "--lines", "5")
+        assert done.returncode == 0 and done.stdout == written.stdout.rstrip() + "\n"
+        told = run("stream", photo_file, *home, "--seed", "3", "--lines", "5", "--json")
+        lines = [json.loads(line) for line in told.stdout.splitlines()]
+        assert [line["index"] for line in lines] == list(range(5))
+        assert "\n".join(line["text"] for line in lines) == done.stdout.rstrip()
 
 
 def test_bad_photographs_are_named_and_the_others_still_written(
@@ -86,38 +120,151 @@ def test_unusual_photographs_are_written(repository: Path, tmp_path: Path) -> No
     assert all(len(json.loads(line)["lines"]) >= 3 for line in done.stdout.splitlines())
 
 
+def test_describe_embed_and_score(repository: Path, photo_file: Path, tmp_path: Path) -> None:
+    home = ("--engine", repository)
+    plain = run("describe", photo_file, *home)
+    assert "temple/east_asia" in plain.stdout and "valence" in plain.stdout
+    [seen] = [json.loads(line) for line in run("describe", photo_file, "--k", "2", "--json", *home).stdout.splitlines()]
+    assert seen["photo"] == str(photo_file) and len(seen["objects"]) == len(seen["scenes"]) == 2
+    poem = tmp_path / "poem.txt"
+    poem.write_text("an old temple\nover the water\n")
+    done = run("embed", photo_file, "--poem-file", poem, "--json", *home)
+    image, text = [json.loads(line)["embedding"] for line in done.stdout.splitlines()]
+    assert len(image) == 512
+    for source in (["--poem-file", poem], ["--poem", "an old temple / over the water\n"]):
+        scored = json.loads(run("score", photo_file, *source, "--json", *home).stdout)
+        assert abs(scored["score"] - np.dot(image, text)) < 1e-3
+    piped = run("score", photo_file, "--poem-file", "-", *home, input=poem.read_text())
+    assert f"{scored['score']:.3f}" in piped.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photos: list[bytes]) -> Path:
+    """Eight photographs, one of them in a folder of its own, one damaged, and a text."""
+    made = tmp_path / "photos"
+    (made / "more").mkdir(parents=True)
+    for i, photo in enumerate(photos[:7]):
+        (made / f"{i}.jpg").write_bytes(photo)
+    (made / "more" / "last.JPG").write_bytes(photos[8])
+    (made / "notes.txt").write_text("not a photograph")
+    (made / "broken.png").write_bytes(photos[0][:3000])
+    return made
+
+
+def test_batch_writes_a_folder_and_goes_on_where_it_was(
+    server: TritonServer, repository: Path, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "poems.jsonl"
+    command = ("batch", folder, "--out", out, "--url", server.grpc_url, "--strategy", "greedy")
+    done = run(*command, "--json")
+    assert done.returncode == 2 and json.loads(done.stdout) == {"written": 8, "kept": 0, "failed": 1}
+    poems = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [poem["photo"] for poem in poems] == [*(f"{i}.jpg" for i in range(7)), "more/last.JPG"]
+    with Img2Poem(repository) as poet:
+        for poem in poems:
+            assert poem["text"] == poet.write(folder / poem["photo"], Greedy()).text
+    [error] = [json.loads(line) for line in (tmp_path / "poems.jsonl.errors.jsonl").read_text().splitlines()]
+    assert error["photo"] == "broken.png" and error["error"] == "BadImage" and error["request_id"]
+
+    # As a kill in the middle of a line leaves it.
+    whole = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(b"".join(whole[:3]) + whole[3][:40])
+    (folder / "broken.png").unlink()
+    again = run(*command)
+    assert again.returncode == 0 and "5 written, 3 kept, 0 failed" in again.stdout
+    assert {json.loads(line)["photo"] for line in out.read_text().splitlines()} == {poem["photo"] for poem in poems}
+    assert not (tmp_path / "poems.jsonl.errors.jsonl").exists()
+    other = run(*command[:-1], "beam")
+    assert other.returncode == 2 and "another strategy" in other.stderr
+    (tmp_path / "list.jsonl").write_text("[1]\n")
+    strange = run("batch", folder, "--out", tmp_path / "list.jsonl", "--engine", repository)
+    assert strange.returncode == 2 and "something else" in strange.stderr
+    assert (tmp_path / "list.jsonl").read_text() == "[1]\n"
+
+
+def test_a_batch_that_is_killed_loses_and_doubles_nothing(repository: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "poems.jsonl"
+    (folder / "broken.png").unlink()
+    command = [sys.executable, "-m", "img2poem", "batch", str(folder), "--out", str(out), "--engine", str(repository)]
+    started = subprocess.Popen([*command, "--concurrency", "1"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not (out.exists() and out.read_bytes().count(b"\n") >= 2):
+        assert started.poll() is None
+        time.sleep(0.02)
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    kept = out.read_bytes().count(b"\n")
+    done = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert json.loads(done.stdout) == {"written": 8 - kept, "kept": kept, "failed": 0}
+    names = [json.loads(line)["photo"] for line in out.read_text().splitlines()]
+    assert len(names) == len(set(names)) == 8
+
+
+def test_a_batch_ends_when_no_server_answers(folder: Path, tmp_path: Path) -> None:
+    done = run("batch", folder, "--out", tmp_path / "out", "--url", "grpc://127.0.0.1:9")
+    assert done.returncode == 1 and "no inference server" in done.stderr and not (tmp_path / "out").read_text()
+
+
+def test_doctor_writes_a_poem_or_says_what_fails(repository: Path, server: TritonServer) -> None:
+    for home in (["--engine", str(repository)], ["--url", server.http_url]):
+        done = run("doctor", *home, "--json")
+        told = json.loads(done.stdout)
+        assert done.returncode == 0 and told["ok"]
+        assert {"python", "client", "local", "rhyme", "models", "poem"} <= {f["check"] for f in told["findings"]}
+    for home, says in ((["--engine", "nowhere"], "export.all"), (["--url", "http://127.0.0.1:9"], "img2poem serve")):
+        done = run("doctor", *home)
+        assert done.returncode == 1 and "failed" in done.stdout and says in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
         (["--engine", "nowhere"], 1, "python -m export.all --out nowhere"),
         (["--url", "grpc://127.0.0.1:9"], 1, "no inference server"),
         (["--url", "ftp://x"], 2, "grpc://HOST:PORT"),
+        (["--url", "folder"], 2, "grpc://HOST:PORT"),
         (["--url", "grpc://x:1", "--engine", "y"], 2, "not both"),
-        (["--beam-width", "11"], 2, "from 1 to 10"),
+        (["--strategy", "beam", "--beam-width", "11"], 2, "from 1 to 10"),
         (["--strategy", "greedy", "--beam-width", "3"], 2, "--strategy beam"),
         (["--strategy", "beam", "--seed", "3"], 2, "--strategy sample or best-of"),
         (["--strategy", "sample", "--n", "3"], 2, "--strategy best-of"),
-        (["--strategy", "best-of", "--n", "33"], 2, "n must be from 1 to 32"),
-        (["--strategy", "sample", "--temperature", "9"], 2, "from 0.05 to 4"),
+        (["--n", "33"], 2, "n must be from 1 to 32"),
+        (["--temperature", "9"], 2, "from 0.05 to 4"),
         (["--strategy", "magic"], 2, "magic"),
+        (["--rhyme", "AABB", "--lines", "2"], 2, "only 2 lines"),
+        (["--include", "qqxzv"], 2, "no word"),
+        (["--acrostic", "SUN", "--where", "server"], 2, "decoded by the client"),
     ],
 )
-def test_wrong_options_say_what_is_right(photo_file: Path, arguments: list[str], status: int, says: str) -> None:
+def test_wrong_options_say_what_is_right(
+    repository: Path, photo_file: Path, arguments: list[str], status: int, says: str
+) -> None:
     done = run("write", photo_file, *arguments)
     assert done.returncode == status and not done.stdout
     assert says in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_explains_every_option() -> None:
-    for command in ("write", "serve", "inspect"):
+    for command in COMMANDS:
         done = run(command, "--help")
         assert done.returncode == 0 and "Usage" in done.stdout
     assert run("--version").stdout.strip()
 
 
+def test_the_shell_completes_commands_and_options() -> None:
+    script = run("--show-completion", "bash", env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
+    assert "_IMG2POEM_COMPLETE" in script.stdout or "COMPLETE" in script.stdout
+    executable = Path(sys.executable).parent / "img2poem"
+    environment = {**os.environ, "_IMG2POEM_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
+    for words, known in (("img2poem write --rh", "--rhyme"), ("img2poem batch --conc", "--concurrency")):
+        done = subprocess.run(
+            [executable], env={**environment, "COMP_WORDS": words}, capture_output=True, text=True, timeout=60
+        )
+        assert known in done.stdout
+
+
 def test_import_is_light() -> None:
     """A service that imports the client pays for no framework."""
-    heavy = "torch onnxruntime tritonclient transformers typer rich tokenizers onnx"
+    heavy = "torch onnxruntime tritonclient transformers typer rich tokenizers onnx httpx tenacity pronouncing grpc"
     code = f"import sys, img2poem; print([m for m in {heavy.split()} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"

@@ -17,6 +17,7 @@ from img2poem.decoding import (
     Strategy,
 )
 from img2poem.errors import InvalidOption
+from img2poem.noise import drawn, noise
 
 
 def test_options_become_tensors_of_one_row() -> None:
@@ -38,7 +39,7 @@ def test_a_forbidden_word_becomes_its_rarest_piece() -> None:
 
 def test_best_of_draws_its_samplings_own_poem_first() -> None:
     sampling = Sampling(seed=5, max_lines=6)
-    best, alone = BestOf(3, sampling).tensors(), sampling.tensors()
+    best, alone = drawn(BestOf(3, sampling).tensors()), drawn(sampling.tensors())
     assert best["noise"].shape == (1, 3, MAX_TOKENS, TOP_TOKENS)
     assert np.array_equal(best["noise"][:, 0], alone["noise"])
     assert all(np.array_equal(best[name], alone[name]) for name in SAMPLE_OPTIONS)
@@ -51,17 +52,40 @@ def test_best_of_draws_its_samplings_own_poem_first() -> None:
 @given(st.integers(0, 2**63 - 1))
 def test_a_seed_decides_the_noise(seed: int) -> None:
     tensors = Sampling(seed=seed).tensors()
-    assert tuple(tensors) == (*SAMPLE_OPTIONS, "noise")
-    noise = tensors["noise"]
-    assert noise.shape == (1, MAX_TOKENS, TOP_TOKENS) and noise.dtype == np.float32
-    assert noise.min() > 0 and noise.max() < 1 and np.isfinite(-np.log(-np.log(noise))).all()
-    assert np.array_equal(noise, Sampling(seed=seed, top_k=3).tensors()["noise"])
+    assert tuple(tensors) == (*SAMPLE_OPTIONS, "seed") and tensors["seed"].dtype == np.int64
+    decoder = drawn(tensors)
+    assert tuple(decoder) == (*SAMPLE_OPTIONS, "noise")
+    found = decoder["noise"]
+    assert found.shape == (1, MAX_TOKENS, TOP_TOKENS) and found.dtype == np.float32
+    assert found.min() > 0 and found.max() < 1 and np.isfinite(-np.log(-np.log(found))).all()
+    assert np.array_equal(found, drawn(Sampling(seed=seed, top_k=3).tensors())["noise"])
+    rows = noise(np.array([[seed], [seed ^ 1]]), 2)
+    assert np.array_equal(rows[0, 0], found[0]) and not np.isin(rows[1], rows[0]).all()
 
 
 def test_the_noise_of_a_seed_never_changes() -> None:
-    """Golden values of numpy's PCG64, whose stream numpy keeps: a poem can be had again from its seed."""
-    first = Sampling(seed=7).tensors()["noise"][0, 0, :3]
-    assert first.tolist() == pytest.approx([0.6250954866409302, 0.8972138166427612, 0.7756856679916382])
+    """SplitMix64's own output for the state that the seed is hashed to: a poem can be had again from its seed."""
+
+    def hashed(value: int) -> int:
+        value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+        return value ^ value >> 31
+
+    first = noise(np.array([[7]]))[0, 0, 0, :3].tolist()
+    states = [(hashed(7) + (i + 1) * 0x9E3779B97F4A7C15) % 2**64 for i in range(3)]
+    assert first == [((hashed(state) >> 41) + 0.5) / 2**23 for state in states]
+    assert first == pytest.approx([0.5243459343910217, 0.3021389842033386, 0.9409962296485901])
+
+
+def test_noise_is_uniform() -> None:
+    """Each value of many neighbouring seeds, and the correlation of values that lie side by side."""
+    values = noise(np.arange(64)[:, None], 2).reshape(64, -1).astype(np.float64)
+    counts = np.histogram(values, 64, (0, 1))[0]
+    expected = values.size / 64
+    assert ((counts - expected) ** 2 / expected).sum() < 63 + 5 * np.sqrt(2 * 63)
+    centred = (values - 0.5) * np.sqrt(12)
+    for one, other in ((centred[:, 1:], centred[:, :-1]), (centred[1:], centred[:-1])):
+        assert abs((one * other).mean()) < 5 / np.sqrt(one.size)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,21 @@
-"""The operators' page speaks of what is there."""
+"""The pages speak of what is there, and their examples run."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import yaml
+
+from img2poem.serving.server import TritonServer
 
 from .conftest import ROOT
 
+CLIENT_PAGE = (ROOT / "docs" / "client.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", CLIENT_PAGE, re.S)
 PAGE = (ROOT / "docs" / "serving.md").read_text()
 
 
@@ -39,3 +45,33 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
     missing = [link for link in links if not (ROOT / "docs" / link).exists()]
     # What export writes has a page of its own.
     assert set(missing) <= {"export.md"}
+
+
+def test_every_option_of_the_commands_that_the_page_names_exists() -> None:
+    lines = re.findall(r"^img2poem (\w+) ([^\n#]*)", CLIENT_PAGE, re.M)
+    assert len(lines) >= 6
+    for command, rest in lines:
+        done = subprocess.run(
+            [sys.executable, "-m", "img2poem", command, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env={"COLUMNS": "200", "PATH": ""},
+        )
+        assert set(re.findall(r"--[a-z][a-z-]+", rest)) <= set(re.findall(r"--[a-z][a-z-]+", done.stdout)), command
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_every_example_runs(
+    server: TritonServer, photos: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: str
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(photos[0])
+    (tmp_path / "other.png").write_bytes(photos[7])
+    monkeypatch.chdir(tmp_path)
+    here = example.replace("grpc://127.0.0.1:8001", server.grpc_url).replace("http://127.0.0.1:8000", server.http_url)
+    exec(compile(here, "docs/client.md", "exec"), {"__name__": "example"})
+
+
+def test_every_file_that_the_clients_page_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", CLIENT_PAGE)
+    assert links and all((ROOT / "docs" / link).exists() for link in links)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from img2poem.decoding import MAX_TOKENS, BeamSearch, Greedy, Sampling, noise
+from img2poem.decoding import MAX_TOKENS, BeamSearch, Greedy, Sampling
 from img2poem.nn import search
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_encoder import pad
 from img2poem.nn.rules import RowOptions
+from img2poem.noise import noise
 from img2poem.text import BOS, EOS, PAD, PoemTokenizer
 
 from .batches import by_length
@@ -52,7 +53,8 @@ class Writer:
 
         def write(part: Tensor) -> search.Hypotheses:
             own = (_column(part, value) for value in (strategy.temperature, strategy.top_k, strategy.top_p))
-            return sampling(part, RowOptions.of(strategy, len(part)), *own, torch.from_numpy(noise(random, len(part))))
+            drawn = noise(random.integers(2**63, size=(len(part), 1)))[:, 0]
+            return sampling(part, RowOptions.of(strategy, len(part)), *own, torch.from_numpy(drawn))
 
         return self._texts(embeddings, "sampling", write)
 

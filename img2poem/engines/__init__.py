@@ -1,42 +1,57 @@
-"""Engines: the same served models, in process on ONNX Runtime or behind a Triton server."""
+"""Endpoints: the same served models, in process on ONNX Runtime or behind a Triton server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..decoding import MAX_TOKENS, AnyStrategy
+from ..calls import Answer, Call, Infer, ModelInfo
+from ..errors import ServerError
 
 
-class Written(NamedTuple):
-    """What an engine returns for one photograph."""
+class Endpoint(Protocol):
+    """One place where the models are; every method may be called by many threads at once.
 
-    text: str
-    tokens: NDArray[np.int64]  # [length], end token included
-    score: float
-    embedding: NDArray[np.float32]  # [embedding_dim]
-
-
-class Engine(Protocol):
-    """Anything that turns an encoded photograph into a poem."""
+    Each raises what :mod:`img2poem.errors` has for the fault, and ends by the deadline of the call.
+    """
 
     name: str
-    contract: str
 
-    def write(self, image: bytes, strategy: AnyStrategy) -> Written:
-        """Write one poem."""
+    def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model."""
+
+    def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is."""
+
+    def ready(self, call: Call) -> bool:
+        """Whether every model is loaded."""
 
     def close(self) -> None:
-        """Free what the engine holds."""
+        """Free what it holds; calls in flight end with ``Cancelled``."""
 
 
-def read_pieces(size: int, poem_text: Callable[[NDArray[np.int64]], NDArray[Any]]) -> list[str]:
-    """Return a vocabulary of ``size`` pieces by id, as the ``pieces`` of ``poem_text(tokens)``, ``[B, MAX_TOKENS]``."""
-    rows = np.arange(-(-size // MAX_TOKENS) * MAX_TOKENS).clip(max=size - 1).reshape(-1, MAX_TOKENS)
-    # In parts that a server takes as one batch.
-    parts = [poem_text(rows[start : start + 32]) for start in range(0, len(rows), 32)]
-    pieces = np.concatenate(parts).reshape(-1)[:size]
-    return [piece.decode() if isinstance(piece, bytes) else str(piece) for piece in pieces]
+class AsyncEndpoint(Protocol):
+    """An :class:`Endpoint` for one event loop."""
+
+    name: str
+
+    async def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model."""
+
+    async def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is."""
+
+    async def ready(self, call: Call) -> bool:
+        """Whether every model is loaded."""
+
+    async def close(self) -> None:
+        """Free what it holds."""
+
+
+def check_id(found: str, call: Call, name: str) -> None:
+    """Refuse an answer to another request.
+
+    Raises:
+        ServerError: ``found`` is not the id that was sent.
+    """
+    if found != call.request_id:
+        raise ServerError(f"{name} answered request {found or 'without an id'} instead of {call.request_id}")

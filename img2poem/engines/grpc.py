@@ -1,138 +1,222 @@
-"""Against a Triton server over gRPC: the photograph goes over as it is, one call a poem."""
+"""A Triton server over gRPC, by tritonclient."""
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import SplitResult
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decoding import AnyStrategy
+from ..calls import Answer, Call, Infer, ModelInfo
 from ..errors import (
-    BadImage,
+    Cancelled,
     ConnectionFailed,
-    ContractMismatch,
     Img2PoemError,
     InvalidOption,
     MissingDependency,
+    Overloaded,
     ServerError,
     Timeout,
 )
-from ..images import check
-from . import Written, read_pieces
+from ..inspection import PREFIX
+from ..targets import Access
+from . import check_id, faults
+from .forks import PerProcess
 
-_ENSEMBLES = {"beam": "img2poem", "greedy": "img2poem_greedy", "sample": "img2poem_sample", "best": "img2poem_best"}
-_OUTPUTS = ("text", "tokens", "score", "length", "embedding")
-_BAD_IMAGE = "BadImage: "
+#: tritonclient replaces its own channel arguments, limits on sizes among them, when it is given any. Without the
+#: others a channel may wait two minutes before it tries to reach a server that was restarted.
+_CHANNEL = [
+    # So that another channel is another connection.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
 
 
-class GrpcEngine:
-    """Calls the ensembles ``img2poem`` (beam search), ``img2poem_greedy``, ``img2poem_sample``, ``img2poem_best``.
+class _Connected:
+    """What both endpoints do about their connection."""
+
+    _client: PerProcess[Any]
+
+    def _renew_after(self, error: Img2PoemError, client: Any) -> None:
+        """Leave a connection where answers do not come: one that lost its place in the stream waits for ever."""
+        if isinstance(error, Timeout):
+            self._client.renew(client)
+
+
+class GrpcEndpoint(_Connected):
+    """Blocking; one connection for all threads.
 
     Args:
-        url: ``grpc://HOST:PORT``.
-        timeout: seconds a call may take.
+        url: ``grpc`` or ``grpcs``, with a port.
+        access: headers and TLS.
 
     Raises:
-        InvalidOption: the address is not of that form.
-        ConnectionFailed: nobody answers there.
-        ContractMismatch: the server's models come from different model packages.
         MissingDependency: tritonclient is not installed.
+        InvalidOption: the TLS files cannot be used.
     """
 
-    def __init__(self, url: str, timeout: float = 60.0) -> None:
-        try:
-            import tritonclient.grpc as triton
-        except ImportError:
-            raise MissingDependency("talking to a server needs tritonclient; pip install 'img2poem[client]'") from None
-        self._triton: Any = triton
-        self.name, self._timeout = url, timeout
-        self._client = triton.InferenceServerClient(_address(url))
-        self.contract = self._check_contract()
+    def __init__(self, url: SplitResult, access: Access) -> None:
+        self.name = url.geturl()
+        self._access = access
+        self._client = PerProcess(lambda: connected(url, access, asynchronous=False))
+        self._client.get()
 
-    def write(self, image: bytes, strategy: AnyStrategy) -> Written:
-        """Send one photograph; raises ``BadImage``, ``Timeout``, ``ConnectionFailed`` or ``ServerError``."""
-        check(image)  # what the header alone shows need not cross the network
-        inputs = [self._input("image", np.array([[image]], np.object_))]
-        options = strategy.tensors(self.pieces if strategy.forbidden else ())
-        inputs += [self._input(name, value) for name, value in options.items()]
-        result = self._call(
-            self._client.infer,
-            _ENSEMBLES[strategy.name],
-            inputs,
-            outputs=[self._triton.InferRequestedOutput(name) for name in _OUTPUTS],
-        )
-        text, tokens, score, length, embedding = (result.as_numpy(name)[0] for name in _OUTPUTS)
-        return Written(text[0].decode(), tokens[: length[0]], float(score[0]), embedding)
+    def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model."""
+        result = self._answered("infer", call, **arguments(request, call), client_timeout=call.deadline.left())
+        return answer(result, request, call, self.name)
 
-    @cached_property
-    def pieces(self) -> list[str]:
-        """The decoder's vocabulary by id."""
-        size = int(self._config("poem_text").parameters["img2poem.vocabulary_size"].string_value)
-        outputs = [self._triton.InferRequestedOutput("pieces")]
+    def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is."""
+        found = self._answered("get_model_config", call, model, client_timeout=call.deadline.left())
+        return info(model, found.config)
 
-        def spelt(tokens: NDArray[np.int64]) -> NDArray[Any]:
-            result = self._call(self._client.infer, "poem_text", [self._input("tokens", tokens)], outputs=outputs)
-            return cast("NDArray[Any]", result.as_numpy("pieces"))
-
-        return read_pieces(size, spelt)
+    def ready(self, call: Call) -> bool:
+        """Whether every model is loaded."""
+        return bool(self._answered("is_server_ready", call, client_timeout=call.deadline.left()))
 
     def close(self) -> None:
-        """Close the channel."""
-        self._client.close()
+        """Close the connection."""
+        if (client := self._client.close()) is not None:
+            client.close()
 
-    def _input(self, name: str, value: NDArray[Any]) -> Any:
-        from tritonclient.utils import np_to_triton_dtype
+    def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
+        from tritonclient.utils import InferenceServerException
 
-        tensor = self._triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))
-        tensor.set_data_from_numpy(value)
-        return tensor
-
-    def _check_contract(self) -> str:
-        """Return the contract hash that the ensemble and all of its steps carry."""
-        ensemble = self._config("img2poem")
-        stamps = {"img2poem": _stamp(ensemble)}
-        for step in ensemble.ensemble_scheduling.step:
-            stamps[step.model_name] = _stamp(self._config(step.model_name))
-        if len(set(stamps.values())) != 1 or not stamps["img2poem"]:
-            listed = ", ".join(f"{name} {stamp[:8] or 'none'}" for name, stamp in stamps.items())
-            raise ContractMismatch(
-                f"{self.name} serves models of different packages ({listed}); export the repository anew"
-            )
-        return stamps["img2poem"]
-
-    def _config(self, model: str) -> Any:
-        return self._call(self._client.get_model_config, model).config
-
-    def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        client = self._client.get()
         try:
-            return method(*args, client_timeout=self._timeout, **kwargs)
-        except self._triton.InferenceServerException as error:
-            raise self._translated(error) from error
-
-    def _translated(self, error: Any) -> Img2PoemError:
-        status, message = str(error.status()), str(error.message())
-        if _BAD_IMAGE in message:
-            return BadImage(message.split(_BAD_IMAGE, 1)[1])
-        if "UNAVAILABLE" in status:
-            return ConnectionFailed(f"no inference server answers at {self.name}; start one with: img2poem serve")
-        if "DEADLINE_EXCEEDED" in status:
-            return Timeout(f"{self.name} did not answer within {self._timeout:g} s")
-        return ServerError(f"{self.name}: {message}")
+            return getattr(client, method)(*args, headers=headers(self._access), **kwargs)
+        except InferenceServerException as error:
+            found = translated(error, call, self.name)
+            self._renew_after(found, client)
+            raise found from error
+        except ValueError as error:  # of a channel that was closed
+            raise Cancelled("the client was closed") from error
 
 
-def _address(url: str) -> str:
-    parts = urlsplit(url)
+class AsyncGrpcEndpoint(_Connected):
+    """For asyncio; as :class:`GrpcEndpoint`."""
+
+    def __init__(self, url: SplitResult, access: Access) -> None:
+        self.name = url.geturl()
+        self._access = access
+        self._client = PerProcess(lambda: connected(url, access, asynchronous=True))
+
+    async def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model."""
+        result = await self._answered("infer", call, **arguments(request, call), client_timeout=call.deadline.left())
+        return answer(result, request, call, self.name)
+
+    async def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is."""
+        found = await self._answered("get_model_config", call, model, client_timeout=call.deadline.left())
+        return info(model, found.config)
+
+    async def ready(self, call: Call) -> bool:
+        """Whether every model is loaded."""
+        return bool(await self._answered("is_server_ready", call, client_timeout=call.deadline.left()))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if (client := self._client.close()) is not None:
+            await client.close()
+
+    async def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
+        from grpc.aio import UsageError
+        from tritonclient.utils import InferenceServerException
+
+        client = self._client.get()
+        try:
+            return await getattr(client, method)(*args, headers=headers(self._access), **kwargs)
+        except InferenceServerException as error:
+            found = translated(error, call, self.name)
+            self._renew_after(found, client)
+            raise found from error
+        except UsageError as error:  # of a channel that was closed
+            raise Cancelled("the client was closed") from error
+
+
+def connected(url: SplitResult, access: Access, asynchronous: bool) -> Any:
+    """Return tritonclient's client for ``url``; it connects at its first request."""
     try:
-        well_formed = parts.scheme == "grpc" and parts.hostname and parts.port and parts.path in ("", "/")
-    except ValueError:
-        well_formed = False
-    if not well_formed:
-        raise InvalidOption(f"{url!r} is not an address of the form grpc://HOST:PORT")
-    return parts.netloc
+        if asynchronous:
+            from tritonclient.grpc.aio import InferenceServerClient
+        else:
+            from tritonclient.grpc import InferenceServerClient
+    except ImportError:
+        raise MissingDependency("talking to a server needs tritonclient; pip install 'img2poem[client]'") from None
+    tls = access.tls
+    files = {"root_certificates": tls.ca, "private_key": tls.key, "certificate_chain": tls.certificate}
+    secure = {"ssl": True, **{name: path and str(path) for name, path in files.items()}}
+    try:
+        return InferenceServerClient(url.netloc, channel_args=[*_CHANNEL], **(secure if url.scheme == "grpcs" else {}))
+    except (OSError, ValueError) as error:
+        raise InvalidOption(f"{url.geturl()} cannot be used: {error}") from error
 
 
-def _stamp(config: Any) -> str:
-    return str(config.parameters["img2poem.contract"].string_value) if "img2poem.contract" in config.parameters else ""
+def headers(access: Access) -> dict[str, str]:
+    """Return the headers as gRPC wants them."""
+    return {name.lower(): value for name, value in access.headers.items()}
+
+
+def arguments(request: Infer, call: Call) -> dict[str, Any]:
+    """Return the arguments of tritonclient's ``infer``."""
+    from tritonclient.grpc import InferRequestedOutput
+
+    return {
+        "model_name": request.model,
+        "inputs": [_input(name, value) for name, value in request.inputs.items()],
+        "outputs": [InferRequestedOutput(name) for name in request.outputs],
+        "request_id": call.request_id,
+    }
+
+
+def answer(result: Any, request: Infer, call: Call, name: str) -> Answer:
+    """Return the answer in a result of tritonclient's.
+
+    Raises:
+        ServerError: it answers another request.
+    """
+    response = result.get_response()
+    check_id(response.id, call, name)
+    return Answer({output: result.as_numpy(output) for output in request.outputs}, response.model_version)
+
+
+def info(model: str, config: Any) -> ModelInfo:
+    """Return what a ``ModelConfig`` message says."""
+    stamps = {
+        key.removeprefix(PREFIX): str(value.string_value)
+        for key, value in config.parameters.items()
+        if key.startswith(PREFIX)
+    }
+    return ModelInfo(model, stamps, tuple(step.model_name for step in config.ensemble_scheduling.step))
+
+
+def translated(error: Any, call: Call, name: str) -> Img2PoemError:
+    """Return our error for tritonclient's."""
+    status, message = str(error.status()), str(error.message())
+    if "DEADLINE_EXCEEDED" in status:
+        return call.deadline.missed()
+    if "CANCELLED" in status:
+        return Cancelled("the client was closed")
+    if "RESOURCE_EXHAUSTED" in status:
+        return Overloaded(f"{name} has too many requests waiting: {message}")
+    found = faults.from_message(message, name)
+    broken = "UNAVAILABLE" in status or "RST_STREAM" in message or "Socket closed" in message
+    if broken and type(found) is ServerError:
+        return ConnectionFailed(faults.unreachable(name, message))
+    return found
+
+
+def _input(name: str, value: NDArray[Any]) -> Any:
+    from tritonclient.grpc import InferInput
+    from tritonclient.utils import np_to_triton_dtype
+
+    tensor = InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))
+    tensor.set_data_from_numpy(np.ascontiguousarray(value))
+    return tensor

@@ -2,126 +2,172 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from functools import cached_property
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import images
-from ..decoding import AnyStrategy, BestOf
-from ..errors import BadRepository, ContractMismatch, MissingDependency
-from . import Written, read_pieces
-
-Tensors = dict[str, NDArray[Any]]
+from ..calls import Answer, Call, Infer, ModelInfo, Tensors
+from ..errors import BadRepository, ContractMismatch, InvalidOption, MissingDependency, ServerError
+from ..inspection import PREFIX
+from ..noise import drawn
+from ..targets import Device
+from .forks import PerProcess
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-    from ..searches import Searches
+#: The decoder of each ensemble; that of best of n is followed by ``rerank``.
+_DECODERS = {
+    "img2poem": "poem_decoder_beam",
+    "img2poem_greedy": "poem_decoder_greedy",
+    "img2poem_sample": "poem_decoder_sample",
+    "img2poem_best": "poem_decoder_candidates",
+}
+_CANDIDATES = ("candidates", "candidate_scores", "candidate_lengths")
+_DECODED = ("tokens", "scores", "lengths")
+_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+#: There is one version of each model in a repository that was exported.
+_VERSION = "1"
 
 
-class LocalEngine:
-    """Runs ``image_encoder``, a decoder and ``poem_text`` of a repository; decoders load when first used.
+class LocalEndpoint:
+    """Runs the models of a repository, each loaded when first used, and what the ensembles are made of.
+
+    A run under way cannot be broken off: the deadline is looked at before each model.
 
     Raises:
         BadRepository: the folder is not an exported repository, or a file of it is damaged.
         ContractMismatch: its files come from different model packages.
-        MissingDependency: onnxruntime is not installed.
+        MissingDependency: onnxruntime, or its CUDA provider, is not installed.
     """
 
-    def __init__(self, repository: str | os.PathLike[str]) -> None:
-        self._repository = Path(repository)
+    def __init__(self, repository: str | os.PathLike[str], device: Device = "cpu") -> None:
+        self._repository, self._device = Path(repository), device
+        if device not in _PROVIDERS:
+            raise InvalidOption(f"device must be cpu or cuda, not {device!r}")
         self.name = str(repository)
-        self._sessions: dict[str, InferenceSession] = {}
-        self.contract = _contract_of_manifest(self._repository)
-        pixels = self._session("image_encoder").get_inputs()[0]
-        self._size = int(pixels.shape[1])
+        self._contract = _contract_of_manifest(self._repository)
+        self._sessions: PerProcess[dict[str, InferenceSession]] = PerProcess(dict)
+        self._loading = PerProcess(threading.Lock)
 
-    def write(self, image: bytes, strategy: AnyStrategy) -> Written:
-        """Decode, encode, search, and put into words; raises ``BadImage`` for a photograph it cannot decode."""
-        pixels = images.decode(image, self._size)[None]
-        [embedding] = self._session("image_encoder").run(["embedding"], {"pixels": pixels})
-        options = strategy.tensors(self.pieces if strategy.forbidden else ())
-        decode = self._best if isinstance(strategy, BestOf) else self._searched
-        tokens, scores, lengths = decode(strategy.name, {"embedding": embedding, **options})
-        [text] = self._session("poem_text").run(["text"], {"tokens": tokens})
-        return Written(text[0, 0], tokens[0, : lengths[0, 0]], float(scores[0, 0]), embedding[0])
+    def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model or an ensemble."""
+        decoder = _DECODERS.get(request.model)
+        if decoder is not None:
+            found = self._ensemble(decoder, request.inputs, call)
+        elif request.model == "decode_image":
+            found = {"pixels": self._pixels(request.inputs)}
+        else:
+            found = self._run(request.model, request.outputs, request.inputs, call)
+        return Answer({name: found[name] for name in request.outputs}, _VERSION)
 
-    @cached_property
-    def pieces(self) -> list[str]:
-        """The decoder's vocabulary by id."""
-        session = self._session("poem_text")
-        size = int(session.get_modelmeta().custom_metadata_map["img2poem.vocabulary_size"])
-        return read_pieces(size, lambda tokens: session.run(["pieces"], {"tokens": tokens})[0])
+    def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is; an ensemble is here what its decoder is, and Pillow what takes its pixels."""
+        stamped = (
+            self._session({**_DECODERS, "decode_image": "image_encoder"}.get(model, model))
+            .get_modelmeta()
+            .custom_metadata_map
+        )
+        return ModelInfo(model, {k.removeprefix(PREFIX): v for k, v in stamped.items() if k.startswith(PREFIX)})
 
-    @cached_property
-    def searches(self) -> Searches:
-        """The searches in numpy, over ``decoder_init`` and ``decoder_step``."""
-        from ..searches import Searches
-
-        return Searches(_Steps(self._session("decoder_init"), self._session("decoder_step")), self.pieces)
+    def ready(self, call: Call) -> bool:
+        """Whether the repository is still there."""
+        return _contract_of_manifest(self._repository) == self._contract
 
     def close(self) -> None:
         """Drop the sessions and their memory."""
-        self._sessions.clear()
+        self._sessions.close()
 
-    def _searched(self, name: str, inputs: Tensors) -> list[NDArray[Any]]:
-        return self._run(f"poem_decoder_{name}", ["tokens", "scores", "lengths"], inputs)
+    def _ensemble(self, decoder: str, inputs: Tensors, call: Call) -> Tensors:
+        options = drawn({name: value for name, value in inputs.items() if name != "image"})
+        encoded = self._run("image_encoder", ("embedding",), {"pixels": self._pixels(inputs)}, call)
+        outputs = _CANDIDATES if decoder == "poem_decoder_candidates" else _DECODED
+        decoded = self._run(decoder, outputs, {**encoded, **options}, call)
+        if outputs is _CANDIDATES:
+            decoded = self._run("rerank", (*_DECODED, "relevance"), {**decoded, **encoded}, call)
+        text = self._run("poem_text", ("text",), {"tokens": decoded["tokens"]}, call)
+        return {**decoded, **encoded, **text, "score": decoded["scores"], "length": decoded["lengths"]}
 
-    def _best(self, name: str, inputs: Tensors) -> list[NDArray[Any]]:
-        names = ["candidates", "candidate_scores", "candidate_lengths"]
-        drawn = dict(zip(names, self._run("poem_decoder_candidates", names, inputs), strict=True))
-        return self._run("rerank", ["tokens", "scores", "lengths"], {**drawn, "embedding": inputs["embedding"]})
+    def _pixels(self, inputs: Tensors) -> np.ndarray[Any, Any]:
+        size = int(self._session("image_encoder").get_inputs()[0].shape[1])
+        return np.stack([images.decode(image, size) for image in inputs["image"].reshape(-1)])
 
-    def _run(self, model: str, outputs: list[str], inputs: Tensors) -> list[NDArray[Any]]:
-        return list(self._session(model).run(outputs, inputs))
+    def _run(self, model: str, outputs: tuple[str, ...], inputs: Tensors, call: Call) -> Tensors:
+        call.deadline.left()
+        session = self._session(model)
+        try:
+            found = session.run(list(outputs), {name: _readable(value) for name, value in inputs.items()})
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ServerError(f"{self.name}: {model} failed: {error}") from error
+        return dict(zip(outputs, found, strict=True))
 
     def _session(self, model: str) -> InferenceSession:
-        if model not in self._sessions:
-            session = open_session(self._repository / model / "1" / "model.onnx")
-            stamped = session.get_modelmeta().custom_metadata_map.get("img2poem.contract")
-            if stamped != self.contract:
-                raise ContractMismatch(
-                    f"{self._repository / model} was exported from another model package than the rest; "
-                    f"{_advice(self._repository)}"
-                )
-            self._sessions[model] = session
-        return self._sessions[model]
+        sessions = self._sessions.get()
+        if (found := sessions.get(model)) is not None:
+            return found
+        with self._loading.get():
+            if model not in sessions:
+                sessions[model] = self._opened(model)
+            return sessions[model]
+
+    def _opened(self, model: str) -> InferenceSession:
+        session = open_session(self._repository / model / _VERSION / "model.onnx", self._device)
+        stamped = session.get_modelmeta().custom_metadata_map.get(PREFIX + "contract")
+        if stamped != self._contract:
+            raise ContractMismatch(
+                f"{self._repository / model} was exported from another model package than the rest; "
+                f"{_advice(self._repository)}"
+            )
+        return session
 
 
-class _Steps:
-    """The served decoder steps in process."""
+class AsyncLocalEndpoint:
+    """A :class:`LocalEndpoint` for asyncio: each model runs in a thread of its own.
 
-    def __init__(self, init: InferenceSession, step: InferenceSession) -> None:
-        self._init, self._step = init, step
+    Args:
+        endpoint: does the work.
+    """
 
-    def init(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        [hidden] = self._init.run(["hidden"], {"embedding": embedding})
-        return cast("NDArray[np.float32]", hidden)
+    def __init__(self, endpoint: LocalEndpoint) -> None:
+        self._endpoint, self.name = endpoint, endpoint.name
 
-    def step(
-        self, token: NDArray[np.int64], hidden: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-        outputs = ["top_logprobs", "top_tokens", "next_hidden"]
-        logprobs, tokens, after = self._step.run(outputs, {"token": token, "hidden": hidden})
-        return logprobs, tokens, after
+    async def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model or an ensemble."""
+        return await asyncio.to_thread(self._endpoint.infer, request, call)
+
+    async def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is."""
+        return await asyncio.to_thread(self._endpoint.look, model, call)
+
+    async def ready(self, call: Call) -> bool:
+        """Whether the repository is still there."""
+        return await asyncio.to_thread(self._endpoint.ready, call)
+
+    async def close(self) -> None:
+        """Drop the sessions and their memory."""
+        self._endpoint.close()
 
 
-def open_session(path: Path) -> InferenceSession:
-    """Open an ONNX file on the CPU with one thread pool that does not spin.
+def open_session(path: Path, device: Device = "cpu") -> InferenceSession:
+    """Open an ONNX file with one thread pool that does not spin.
 
     Raises:
         BadRepository: the file is missing or damaged.
-        MissingDependency: onnxruntime is not installed.
+        MissingDependency: onnxruntime, or its CUDA provider, is not installed.
     """
     try:
         import onnxruntime
     except ImportError:
         raise MissingDependency("the in-process engine needs onnxruntime; pip install 'img2poem[local]'") from None
+    providers = _PROVIDERS[device]
+    if providers[0] not in onnxruntime.get_available_providers():
+        raise MissingDependency("this onnxruntime has no CUDA; pip install 'img2poem[gpu]' in its place")
     if not path.is_file():
         raise BadRepository(f"{path} is missing; {_advice(path.parents[2])}")
     options = onnxruntime.SessionOptions()
@@ -129,9 +175,14 @@ def open_session(path: Path) -> InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise BadRepository(f"{path} cannot be loaded ({error}); {_advice(path.parents[2])}") from error
+
+
+def _readable(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return ``value`` as onnxruntime takes it, in one piece."""
+    return np.ascontiguousarray(value)
 
 
 def _contract_of_manifest(repository: Path) -> str:

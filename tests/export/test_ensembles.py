@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
-from tritonclient.utils import np_to_triton_dtype
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from img2poem import BeamSearch, BestOf, Img2Poem, Sampling
 from img2poem.images import decode
@@ -39,6 +39,31 @@ def test_any_choice_of_outputs_is_answered(server: TritonServer, photos: list[by
         for chosen in itertools.combinations(names, count):
             found = infer(server, model, list(chosen), **tensors)
             assert all(np.array_equal(found[name], whole[name]) for name in chosen)
+
+
+@pytest.mark.parametrize(
+    ("n", "says"),
+    [([0, 0], "n_must_be_from_1_to_32"), ([33, 33], "n_must_be_from_1_to_32"), ([2, 3], "must_have_the_same_n")],
+)
+def test_an_n_that_cannot_be_says_why(server: TritonServer, photos: list[bytes], n: list[int], says: str) -> None:
+    tensors = {name: np.repeat(value, 2, axis=0) for name, value in BestOf(2).tensors().items()}
+    tensors |= {"image": np.array([photos[:1]] * 2, np.object_), "n": np.array(n)[:, None]}
+    with pytest.raises(InferenceServerException, match=says):
+        infer(server, "img2poem_best", ["text"], **tensors)
+
+
+def test_rows_of_one_request_have_their_own_seeds(server: TritonServer, photos: list[bytes]) -> None:
+    seeds = np.array([[3], [4], [3]])
+    for model, strategy in (("img2poem_sample", Sampling()), ("img2poem_best", BestOf(2))):
+        tensors = {name: np.repeat(value, 3, axis=0) for name, value in strategy.tensors().items()}
+        tensors |= {"image": np.array([photos[:1]] * 3, np.object_), "seed": seeds}
+        together = infer(server, model, ["tokens"], **tensors)["tokens"]
+        alone = [
+            infer(server, model, ["tokens"], **{name: value[i : i + 1] for name, value in tensors.items()})["tokens"][0]
+            for i in range(3)
+        ]
+        assert np.array_equal(together, alone)
+        assert np.array_equal(alone[0], alone[2]) and not np.array_equal(alone[0], alone[1])
 
 
 def test_pixels_give_the_poem_of_the_photograph(server: TritonServer, photos: list[bytes]) -> None:

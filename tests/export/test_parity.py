@@ -11,8 +11,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from export import noise, parity, poem_text, torchscript
 from export import onnx as export_onnx
-from export import parity, torchscript
 from export.parity import ParityError
 from export.served import ServedModel, served_models
 from export.settings import OPSETS
@@ -212,15 +212,27 @@ def test_poem_text_with_another_vocabulary_is_caught(
 ) -> None:
     model, tokenizer = package
     pieces = list(tokenizer.pieces[: model.config.decoder.vocabulary_size])
-    shifted = export_onnx.poem_text.build([*pieces[:5], pieces[-1], *pieces[5:-1]], 96, OPSETS[0])
+    shifted = poem_text.build([*pieces[:5], pieces[-1], *pieces[5:-1]], 96, OPSETS[0])
     export_onnx.write(shifted, tmp_path / "model.onnx", {})
     with pytest.raises(ParityError, match="poem_text"):
         parity.check_poem_text(tmp_path / "model.onnx", tokenizer, model.config.decoder.vocabulary_size, 96)
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_noise_of_another_constant_is_caught(tmp_path: Path, several: bool) -> None:
+    export_onnx.write(noise.build(several, OPSETS[0]), tmp_path / "model.onnx", {})
+    assert parity.check_noise(several, tmp_path / "model.onnx").difference == 0
+    proto = onnx.load(tmp_path / "model.onnx")
+    [gamma] = [t for t in proto.graph.initializer if t.name == "gamma"]
+    gamma.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(gamma) + 2, "gamma"))
+    onnx.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(ParityError, match=r"noise does not give the noise of img2poem\.noise at batch 1"):
+        parity.check_noise(several, tmp_path / "model.onnx")
+
+
 def test_every_file_is_one_that_triton_reads_and_is_stamped(repository: Path) -> None:
     files = list(repository.glob("*/1/model.onnx"))
-    assert len(files) == 13
+    assert len(files) == 15
     contracts = set()
     for path in files:
         proto = onnx.load(path)

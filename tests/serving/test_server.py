@@ -136,7 +136,7 @@ def test_curl_alone_gets_a_poem(server: TritonServer, photo_file: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     outputs = {output["name"]: output["data"] for output in json.loads(done.stdout)["outputs"]}
     with Img2Poem(server.grpc_url) as poet:
-        poem = poet.write(photo_file)
+        poem = poet.write(photo_file, BeamSearch())
     assert outputs["text"] == [poem.text] and outputs["score"] == [pytest.approx(poem.score, abs=1e-5)]
 
 

@@ -1,0 +1,42 @@
+"""A service of about 30 lines that answers photographs with poems: FastAPI in front, Triton behind.
+
+pip install 'img2poem[client]' fastapi uvicorn
+POEMS=grpc://127.0.0.1:8001 uvicorn examples.service:app
+curl --data-binary @photo.jpg 'http://127.0.0.1:8000/poem?lines=4'
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from img2poem import AsyncImg2Poem, Form, Img2PoemError
+
+STATUS = {"BadImage": 415, "InvalidOption": 422, "Overloaded": 503, "NotReady": 503, "Timeout": 504}
+
+
+@asynccontextmanager
+async def connected(app: FastAPI) -> AsyncIterator[None]:
+    """Keep one client for all requests."""
+    async with AsyncImg2Poem(os.environ.get("POEMS", "grpc://127.0.0.1:8001"), timeout=20) as app.state.poet:
+        yield
+
+
+app = FastAPI(lifespan=connected)
+
+
+@app.post("/poem")
+async def poem(request: Request, lines: int | None = None, rhyme: str = "") -> dict[str, object]:
+    """Write a poem about the photograph in the body."""
+    form = Form(lines=lines, rhyme=rhyme)
+    written = await request.app.state.poet.write(await request.body(), form=form)
+    return {"lines": written.lines, "relevance": written.relevance, "id": written.request_id}
+
+
+@app.exception_handler(Img2PoemError)
+async def failed(request: Request, error: Img2PoemError) -> JSONResponse:
+    """Say what went wrong, in a status that fits."""
+    name = type(error).__name__
+    return JSONResponse({"error": name, "message": str(error), "id": error.request_id}, STATUS.get(name, 502))

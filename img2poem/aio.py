@@ -1,0 +1,212 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import cast, overload
+
+from .calls import Flow, Hook, Line, T
+from .decoding import AnyStrategy, Sampling
+from .dispatch import AsyncDispatcher
+from .engines import AsyncEndpoint
+from .errors import Img2PoemError
+from .flows import Floats, Flows, Where
+from .form import Form
+from .images import Photo, is_photo
+from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised, readable
+from .results import Description, Health, Info, Match, Poem
+from .targets import Access, Device, Target, Tls, parse
+
+
+class AsyncImg2Poem:
+    """As :class:`img2poem.Img2Poem`, for the tasks of one event loop; cancelling a task ends its work.
+
+    In process, a model that runs when its task is cancelled runs to its end in a thread.
+
+    >>> async with AsyncImg2Poem("grpc://127.0.0.1:8001") as poet:  # doctest: +SKIP
+    ...     poem = await poet.write("photo.jpg")
+    """
+
+    def __init__(
+        self,
+        target: Target = "triton_repo",
+        *,
+        timeout: float = 60.0,
+        retries: int = 3,
+        concurrency: int = 8,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        device: Device = "cpu",
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self._settings = Settings(timeout, concurrency)
+        endpoints = _endpoints(target, Access(headers or {}, tls or Tls()), device)
+        self._dispatcher = AsyncDispatcher(endpoints, retries, hooks)
+        self._flows = Flows()
+
+    @overload
+    async def write(  # type: ignore[overload-overlap]
+        self,
+        photo: Photo,
+        strategy: AnyStrategy = ...,
+        *,
+        form: Form | None = ...,
+        where: Where | None = ...,
+        timeout: float | None = ...,
+    ) -> Poem: ...
+
+    @overload
+    async def write(
+        self,
+        photo: Iterable[Photo],
+        strategy: AnyStrategy = ...,
+        *,
+        form: Form | None = ...,
+        where: Where | None = ...,
+        timeout: float | None = ...,
+    ) -> list[Poem]: ...
+
+    async def write(
+        self,
+        photo: Photo | Iterable[Photo],
+        strategy: AnyStrategy = DEFAULT,
+        *,
+        form: Form | None = None,
+        where: Where | None = None,
+        timeout: float | None = None,
+    ) -> Poem | list[Poem]:
+        """As :meth:`img2poem.Img2Poem.write`."""
+        if is_photo(photo):
+            return await self._write(cast("Photo", photo), strategy, form, where, timeout)
+        each = self.write_each(cast("Iterable[Photo]", photo), strategy, form=form, where=where, timeout=timeout)
+        async with aclosing(each) as poems:
+            return [raised(poem) async for poem in poems]
+
+    async def write_each(
+        self,
+        photos: Iterable[Photo],
+        strategy: AnyStrategy = DEFAULT,
+        *,
+        form: Form | None = None,
+        where: Where | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Poem | Img2PoemError, None]:
+        """As :meth:`img2poem.Img2Poem.write_each`."""
+        waiting: deque[asyncio.Task[Poem]] = deque()
+        try:
+            for photo in photos:
+                if len(waiting) >= self._settings.concurrency:
+                    yield await _outcome(waiting.popleft())
+                waiting.append(asyncio.create_task(self._write(photo, strategy, form, where, timeout)))
+            while waiting:
+                yield await _outcome(waiting.popleft())
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def stream(
+        self,
+        photo: Photo,
+        strategy: AnyStrategy | None = None,
+        *,
+        form: Form | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Line, None]:
+        """As :meth:`img2poem.Img2Poem.stream`; close it (``contextlib.aclosing``) to end the work early."""
+        call = self._settings.call(timeout)
+        with identified(call):
+            flow = self._flows.lines(await asyncio.to_thread(checked, photo), strategy or Sampling(), form)
+            async with aclosing(self._dispatcher.lines(flow, call)) as lines:
+                async for line in lines:
+                    yield line
+
+    async def embed_image(self, photo: Photo, *, timeout: float | None = None) -> Floats:
+        """As :meth:`img2poem.Img2Poem.embed_image`."""
+        return cast("Floats", (await self._seen(photo, self._flows.embed_image, timeout))[0])
+
+    async def embed_poem(self, poem: str | Poem, *, timeout: float | None = None) -> Floats:
+        """As :meth:`img2poem.Img2Poem.embed_poem`."""
+        return cast("Floats", (await self._run(self._flows.embed_poems([readable(poem)]), timeout))[0])
+
+    async def score(self, photo: Photo, poem: str | Poem, *, timeout: float | None = None) -> float:
+        """As :meth:`img2poem.Img2Poem.score`."""
+        return await self._seen(photo, lambda data: self._flows.score(data, readable(poem)), timeout)
+
+    async def search(
+        self, photo: Photo, poems: Sequence[str], k: int = 5, *, timeout: float | None = None
+    ) -> list[Match]:
+        """As :meth:`img2poem.Img2Poem.search`."""
+        return await self._seen(photo, lambda data: self._flows.search(data, poems, k), timeout)
+
+    async def describe(self, photo: Photo, k: int = 5, *, timeout: float | None = None) -> Description:
+        """As :meth:`img2poem.Img2Poem.describe`."""
+        return await self._seen(photo, lambda data: self._flows.describe(data, k), timeout)
+
+    async def info(self, *, timeout: float | None = None) -> Info:
+        """As :meth:`img2poem.Img2Poem.info`."""
+        return await self._run(self._flows.info(tuple(self._dispatcher.routes.names)), timeout)
+
+    async def health(self, *, timeout: float = 5.0) -> list[Health]:
+        """As :meth:`img2poem.Img2Poem.health`."""
+        return list(await asyncio.gather(*(self._health(one, timeout) for one in self._dispatcher.endpoints)))
+
+    async def close(self) -> None:
+        """Free sessions or connections."""
+        await self._dispatcher.close()
+
+    async def __aenter__(self) -> AsyncImg2Poem:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _write(
+        self, photo: Photo, strategy: AnyStrategy, form: Form | None, where: Where | None, timeout: float | None
+    ) -> Poem:
+        call = self._settings.call(timeout)
+        with identified(call):
+            data = await asyncio.to_thread(checked, photo)
+            written = await self._dispatcher.run(self._flows.write(data, strategy, form, where), call)
+        return poem_of(written, strategy, form, call)
+
+    async def _seen(self, photo: Photo, flow: Callable[[bytes], Flow[T]], timeout: float | None) -> T:
+        call = self._settings.call(timeout)
+        with identified(call):
+            return await self._dispatcher.run(flow(await asyncio.to_thread(checked, photo)), call)
+
+    async def _run(self, flow: Flow[T], timeout: float | None) -> T:
+        call = self._settings.call(timeout)
+        with identified(call):
+            return await self._dispatcher.run(flow, call)
+
+    async def _health(self, endpoint: AsyncEndpoint, timeout: float) -> Health:
+        try:
+            return health_of(endpoint.name, await endpoint.ready(self._settings.call(timeout)))
+        except Img2PoemError as error:
+            return health_of(endpoint.name, error)
+
+
+async def _outcome(task: asyncio.Task[Poem]) -> Poem | Img2PoemError:
+    try:
+        return await task
+    except Img2PoemError as error:
+        return error
+
+
+def _endpoints(target: Target, access: Access, device: Device) -> list[AsyncEndpoint]:
+    found = parse(target)
+    if not isinstance(found, list):
+        from .engines.local import AsyncLocalEndpoint, LocalEndpoint
+
+        return [AsyncLocalEndpoint(LocalEndpoint(found, device))]
+    from .engines.grpc import AsyncGrpcEndpoint
+    from .engines.http import AsyncHttpEndpoint
+
+    return [(AsyncGrpcEndpoint if url.scheme.startswith("grpc") else AsyncHttpEndpoint)(url, access) for url in found]

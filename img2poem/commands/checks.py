@@ -1,0 +1,123 @@
+"""``inspect`` and ``doctor``: whether a repository is whole, and whether poems can be written from here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+from .. import inspection
+from ..client import Img2Poem
+from ..console import reporting
+from ..decoding import Greedy
+from ..errors import Img2PoemError
+from . import options
+
+#: What each extra brings, by the name of its distribution.
+_EXTRAS = {
+    "local": ("onnxruntime", "tenacity"),
+    "client": ("tritonclient", "httpx", "tenacity"),
+    "rhyme": ("pronouncing",),
+    "server": ("nvidia-pytriton",),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: ``ok``, ``missing`` (an extra, which not every target needs) or ``failed``."""
+
+    check: str
+    verdict: str
+    detail: str
+
+
+def inspect(
+    repository: Annotated[Path, typer.Argument(help="Model repository to look at.")] = Path("triton_repo"),
+    as_json: options.AsJson = False,
+) -> None:
+    """Print what a model repository was made from, and check files and stamps. Exit status 1 when one is wrong."""
+    with reporting():
+        report = inspection.inspect(repository)
+    if as_json:
+        typer.echo(json.dumps(asdict(report)))
+    else:
+        _print_report(report)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def doctor(
+    engine: options.Engine = None,
+    url: options.Url = None,
+    timeout: options.Seconds = 60.0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Look at this installation and its models, and write one poem. Exit status 1 when something fails.
+
+    Whether this machine can serve is what `img2poem serve --check` says.
+    """
+    findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"), *_installed()]
+    findings += _written(engine, url, timeout)
+    failed = any(finding.verdict == "failed" for finding in findings)
+    if as_json:
+        typer.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}))
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.verdict:8} {finding.check}: {finding.detail}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _installed() -> list[Finding]:
+    found = []
+    for extra, names in _EXTRAS.items():
+        try:
+            versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
+            found.append(Finding(extra, "ok", ", ".join(versions)))
+        except importlib.metadata.PackageNotFoundError as error:
+            found.append(Finding(extra, "missing", f"no {error.name}; pip install 'img2poem[{extra}]'"))
+    return found
+
+
+def _written(engine: Path | None, url: list[str] | None, timeout: float) -> list[Finding]:
+    """Try the target as a caller would, on a picture that is made here."""
+    found: list[Finding] = []
+    picture = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(picture, "JPEG")
+    step = "target"
+    try:
+        with options.poet(engine, url, timeout) as poet:
+            found += [Finding(h.endpoint, "ok" if h.ready else "failed", h.detail) for h in poet.health()]
+            step = "models"
+            found.append(Finding(step, "ok", _models(poet)))
+            step = "poem"
+            poem = poet.write(picture.getvalue(), Greedy())
+            found.append(Finding(step, "ok", f"{len(poem.lines)} lines in {poem.timings['total']:.0f} ms"))
+    except Img2PoemError as error:
+        found.append(Finding(step, "failed", f"{type(error).__name__}: {error}"))
+    return found
+
+
+def _models(poet: Img2Poem) -> str:
+    info = poet.info()
+    return f"package {info.package}, contract {info.contract[:8]}, {info.precision}"
+
+
+def _print_report(report: inspection.Report) -> None:
+    typer.echo(f"contract {report.contract}")
+    shared = {key: value for key, value in report.models[0].stamps.items() if key not in ("contract", "model")}
+    for key, value in shared.items():
+        typer.echo(f"{key} {value}")
+    for model in report.models:
+        typer.echo(f"{model.name:30} {model.platform:18} {model.size / 1e6:8.1f} MB")
+    for problem in report.problems:
+        typer.echo(f"wrong: {problem}", err=True)
+    if not report.problems:
+        typer.echo("all files and stamps are as they were written")

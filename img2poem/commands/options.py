@@ -1,0 +1,163 @@
+"""Options that several commands share, and what they ask the client for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..client import Img2Poem
+from ..decoding import MAX_BEAM_WIDTH, OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling
+from ..errors import InvalidOption
+from ..flows import Where
+from ..form import Form
+from ..targets import FORMS
+
+_FORM, _SEARCH, _TARGET = "Form of the poem", "Search", "Where the models are"
+
+
+class StrategyName(str, Enum):
+    """How the poem is searched for."""
+
+    greedy = "greedy"
+    beam = "beam"
+    sample = "sample"
+    best_of = "best-of"
+
+
+Photos = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, GIF, WebP, BMP or TIFF files.")]
+Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="A JPEG, PNG, GIF, WebP, BMP or TIFF file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Engine = Annotated[
+    Path | None,
+    typer.Option(help="Model repository to run in process.", show_default="triton_repo", rich_help_panel=_TARGET),
+]
+Url = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Server to ask instead, grpc://HOST:PORT or http://HOST:PORT (grpcs, https); repeat it for others that "
+        "take over when it fails.",
+        rich_help_panel=_TARGET,
+    ),
+]
+Seconds = Annotated[
+    float, typer.Option("--timeout", help="Seconds that each photograph may take.", rich_help_panel=_TARGET)
+]
+StrategyOption = Annotated[
+    StrategyName, typer.Option("--strategy", help="How the poem is searched for.", rich_help_panel=_SEARCH)
+]
+BeamWidth = Annotated[
+    int | None,
+    typer.Option(help=f"Width of the beam, 1 to {MAX_BEAM_WIDTH}.", show_default="5", rich_help_panel=_SEARCH),
+]
+N = Annotated[
+    int | None,
+    typer.Option(
+        "--n",
+        help=f"Candidates of best-of, 1 to {OPTIONS['n'].highest:g}.",
+        show_default="16",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        help="Temperature of sampling: lower is safer, higher more surprising.",
+        show_default="0.8",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Seed of sampling: another one gives another poem.", show_default="0", rich_help_panel=_SEARCH),
+]
+Forbid = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WORD", help="A word that must not come; repeat it for more.", rich_help_panel=_SEARCH),
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="server|client",
+        help="Who searches: the server, or this process over the decoder's steps, with the same result.",
+        show_default="the server where it can",
+        rich_help_panel=_SEARCH,
+    ),
+]
+Lines = Annotated[int | None, typer.Option(help="Exactly so many lines, 1 to 16.", rich_help_panel=_FORM)]
+Rhyme = Annotated[
+    str, typer.Option(metavar="SCHEME", help="Which lines rhyme, as AABB or ABCB.", rich_help_panel=_FORM)
+]
+Acrostic = Annotated[str, typer.Option(metavar="WORD", help="First letters of the lines.", rich_help_panel=_FORM)]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WORD", help="A word that must come; repeat it for more.", rich_help_panel=_FORM),
+]
+FirstWords = Annotated[str, typer.Option(metavar="WORDS", help="How the poem begins.", rich_help_panel=_FORM)]
+
+
+def poet(engine: Path | None, url: Sequence[str] | None, timeout: float, concurrency: int = 8) -> Img2Poem:
+    """Return the client for ``--engine`` or ``--url``.
+
+    Raises:
+        Img2PoemError: both are given, or the target cannot be used.
+    """
+    if engine is not None and url:
+        raise InvalidOption("give --engine or --url, not both")
+    if url and not all("://" in one for one in url):
+        raise InvalidOption(f"--url takes {FORMS.rpartition(' or ')[0]}")
+    return Img2Poem(url or engine or "triton_repo", timeout=timeout, concurrency=concurrency)
+
+
+def where_of(value: str | None) -> Where | None:
+    """Return the value of ``--where``; the client refuses what it does not know."""
+    return value  # type: ignore[return-value]
+
+
+def form_of(
+    lines: int | None, rhyme: str, acrostic: str, include: Sequence[str] | None, first_words: str
+) -> Form | None:
+    """Return the form that was asked for; None when none was."""
+    form = Form(lines=lines, rhyme=rhyme, acrostic=acrostic, include=tuple(include or ()), first_words=first_words)
+    return None if form == Form() else form
+
+
+def strategy_of(
+    name: StrategyName,
+    width: int | None,
+    n: int | None,
+    temperature: float | None,
+    seed: int | None,
+    forbid: Sequence[str] | None,
+) -> AnyStrategy:
+    """Return the strategy with the options that were given.
+
+    Raises:
+        InvalidOption: an option belongs to another strategy, or is outside its range.
+    """
+    sampling = (StrategyName.sample, StrategyName.best_of)
+    options: dict[str, tuple[str, float | None, tuple[StrategyName, ...]]] = {
+        "--beam-width": ("width", width, (StrategyName.beam,)),
+        "--n": ("n", n, (StrategyName.best_of,)),
+        "--temperature": ("temperature", temperature, sampling),
+        "--seed": ("seed", seed, sampling),
+    }
+    given: dict[str, Any] = {"forbidden": tuple(word.lower() for word in forbid or ())}
+    for option, (field, value, owners) in options.items():
+        if value is not None and name not in owners:
+            raise InvalidOption(f"{option} goes with --strategy {' or '.join(owner.value for owner in owners)}")
+        if value is not None:
+            given[field] = value
+    if name is StrategyName.best_of:
+        count = {"n": given.pop("n")} if "n" in given else {}
+        return BestOf(**count, sampling=Sampling(**given))
+    strategies: dict[StrategyName, type[BeamSearch | Greedy | Sampling]] = {
+        StrategyName.greedy: Greedy,
+        StrategyName.beam: BeamSearch,
+        StrategyName.sample: Sampling,
+    }
+    return strategies[name](**given)

@@ -1,0 +1,127 @@
+"""``write``, ``stream`` and ``batch``: commands that write poems."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..console import reporting
+from ..errors import BadImage
+from ..results import Poem
+from . import options
+from .batch import Batch
+
+
+def write(
+    photos: options.Photos,
+    engine: options.Engine = None,
+    url: options.Url = None,
+    timeout: options.Seconds = 60.0,
+    strategy: options.StrategyOption = options.StrategyName.best_of,
+    beam_width: options.BeamWidth = None,
+    n: options.N = None,
+    temperature: options.Temperature = None,
+    seed: options.Seed = None,
+    forbid: options.Forbid = None,
+    where: options.WhereOption = None,
+    lines: options.Lines = None,
+    rhyme: options.Rhyme = "",
+    acrostic: options.Acrostic = "",
+    include: options.Include = None,
+    first_words: options.FirstWords = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """Write a poem about each photograph. Exit status 2 when a photograph could not be used."""
+    with reporting():
+        decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
+        form = options.form_of(lines, rhyme, acrostic, include, first_words)
+        bad = 0
+        with options.poet(engine, url, timeout) as poet:
+            poems = poet.write_each(photos, decoding, form=form, where=options.where_of(where))
+            with closing(poems):
+                for photo, poem in zip(photos, poems, strict=True):
+                    bad += not _printed(photo, poem, as_json, len(photos) > 1)
+    if bad:
+        raise typer.Exit(2)
+
+
+def stream(
+    photo: options.Photo,
+    engine: options.Engine = None,
+    url: options.Url = None,
+    timeout: options.Seconds = 60.0,
+    strategy: options.StrategyOption = options.StrategyName.sample,
+    temperature: options.Temperature = None,
+    seed: options.Seed = None,
+    forbid: options.Forbid = None,
+    lines: options.Lines = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print the lines of a poem as they are written, by sampling or greedy search."""
+    with reporting():
+        decoding = options.strategy_of(strategy, None, None, temperature, seed, forbid)
+        form = options.form_of(lines, "", "", None, "")
+        with options.poet(engine, url, timeout) as poet:
+            for line in poet.stream(photo, decoding, form=form):
+                typer.echo(json.dumps(asdict(line)) if as_json else line.text)
+                sys.stdout.flush()
+
+
+def batch(
+    folder: Annotated[Path, typer.Argument(help="Folder whose photographs are taken, with those of its folders.")],
+    out: Annotated[Path, typer.Option(help="File that takes one JSON object for each poem.")],
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photographs under way at once.")] = 8,
+    engine: options.Engine = None,
+    url: options.Url = None,
+    timeout: options.Seconds = 60.0,
+    strategy: options.StrategyOption = options.StrategyName.best_of,
+    beam_width: options.BeamWidth = None,
+    n: options.N = None,
+    temperature: options.Temperature = None,
+    seed: options.Seed = None,
+    forbid: options.Forbid = None,
+    where: options.WhereOption = None,
+    lines: options.Lines = None,
+    rhyme: options.Rhyme = "",
+    acrostic: options.Acrostic = "",
+    include: options.Include = None,
+    first_words: options.FirstWords = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """Write a poem about every photograph of a folder; run again, also after a kill, it goes on where it was.
+
+    Photographs that fail are listed in OUT.errors.jsonl and tried again by the next run. Exit status 0 when every
+    photograph has its poem, 2 when some have not, 1 when the models could not be reached any more.
+    """
+    with reporting():
+        decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
+        form = options.form_of(lines, rhyme, acrostic, include, first_words)
+        with options.poet(engine, url, timeout, concurrency) as poet, Batch(folder, out, decoding, form) as work:
+            summary = work.run(poet, options.where_of(where))
+    if as_json:
+        typer.echo(json.dumps(asdict(summary)))
+    else:
+        typer.echo(f"{out}: {summary.written} written, {summary.kept} kept, {summary.failed} failed")
+    if summary.failed:
+        raise typer.Exit(2)
+
+
+def _printed(photo: str, poem: Poem | Exception, as_json: bool, titled: bool) -> bool:
+    """Print the poem; False, and one line on stderr, when the photograph cannot be used."""
+    if isinstance(poem, BadImage):
+        typer.echo(f"img2poem: {photo}: {poem}", err=True)
+        return False
+    if isinstance(poem, Exception):
+        raise poem
+    if as_json:
+        typer.echo(poem.to_json(photo=photo))
+    else:
+        typer.echo((f"{photo}\n\n" if titled else "") + poem.text + "\n")
+    sys.stdout.flush()
+    return True

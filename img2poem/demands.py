@@ -1,0 +1,125 @@
+"""A form in terms of a vocabulary: which tokens may, or must, come at each place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from .errors import InvalidOption
+from .form import Form, begins_with, spelling
+from .partials import Partial
+from .rhymes import NO_ENDS, Rhymes
+from .searches import Bools
+
+#: How many words are proposed where a step's candidates have none that is demanded: the most frequent ones.
+_PROPOSED = 12
+_HYPHENS = ("'", "-")
+_FEWEST_WORDS = 2
+
+
+class Demands:
+    """What a form asks of a poem with ``count`` lines.
+
+    Args:
+        form: already checked against the vocabulary.
+        count: how many lines.
+        pieces: the decoder's vocabulary by id.
+
+    Raises:
+        InvalidOption: more lines shall rhyme with each other than words do.
+        MissingDependency: a rhyme is asked for and the dictionary is not installed.
+    """
+
+    def __init__(self, form: Form, count: int, pieces: Sequence[str]) -> None:
+        self._pieces, self._count, self._form = pieces, count, form
+        ids = {piece: i for i, piece in enumerate(pieces)}
+        self.first = tuple(token for word in form.first_words.split() for token in spelling(word, ids))
+        self.include = tuple(tuple(spelling(word, ids)) for word in form.include)
+        self._due = [int((i + 0.5) * count / len(self.include)) for i in range(len(self.include))]
+        self._no_ends = {ids[word] for word in NO_ENDS if word in ids}
+        #: Pieces that are joined to the word before them, bool ``[vocabulary]``.
+        self.glue = np.array([piece.startswith("##") or piece in _HYPHENS for piece in pieces])
+        self._rhymes = _rhymes(tuple(pieces)) if form.rhyme else None
+        self._lines_of = Counter(form.rhyme)
+        if self._rhymes is not None and max(self._lines_of.values()) > self._rhymes.most():
+            raise InvalidOption(f"no {max(self._lines_of.values())} words of the vocabulary rhyme with each other")
+
+    def next_tokens(self, line: int, place: int, partial: Partial, known: Collection[int]) -> list[int] | None:
+        """Return tokens of which one must come next: candidates ``known``, then frequent ones; None where any may."""
+        if partial.pending:
+            return [partial.pending[0]]
+        if place == 0 and self._form.acrostic:
+            letter = self._form.acrostic[line]
+            fitting = [i for i, piece in enumerate(self._pieces) if begins_with(letter, piece)]
+            others = [i for i in fitting if i not in known]
+            return [*(i for i in fitting if i in known), *others[:_PROPOSED]]
+        return None
+
+    def insertions(self, line: int, place: int, partial: Partial) -> list[int]:
+        """Return the first tokens of demanded words that are due in this line."""
+        if place == 0:
+            return []
+        return [word[0] for word in self._due_of(line, partial)]
+
+    def endings(self, line: int, partial: Partial, known: Collection[int]) -> list[int]:
+        """Return words to end a rhyming line with: those of the candidates ``known``, then the most frequent."""
+        mask = self._ends(line, partial)
+        if mask is None:
+            return []
+        if due := self._due_of(line, partial):
+            # The line can end only with the word that it still lacks.
+            return [due[0][0]] if len(due) == 1 and len(due[0]) == 1 and mask[due[0][0]] else []
+        found = [token for token in known if mask[token]]
+        return [*found, *np.flatnonzero(mask)[:_PROPOSED].tolist()]
+
+    def may_end(self, line: int, partial: Partial) -> bool:
+        """Whether the line may end after the last token of ``partial``."""
+        last = partial.tokens[-1]
+        words = [token for token in partial.line if not self.glue[token]]
+        if partial.pending or self._due_of(line, partial) or last in self._no_ends or len(words) < _FEWEST_WORDS:
+            return False
+        mask = self._ends(line, partial)
+        # Of "don't" or "sea-green" the dictionary would hear the last part alone.
+        alone = len(partial.line) < 2 or self._pieces[partial.line[-2]] not in _HYPHENS
+        return mask is None or bool(mask[last] and alone)
+
+    def keeps_whole(self, partial: Partial) -> bool:
+        """Whether nothing may be joined to the last word: it is a demanded one, "sea" and not "sea's"."""
+        return partial.tokens == self.first or any(partial.line[-len(word) :] == word for word in self.include)
+
+    def noted(self, partial: Partial) -> Partial:
+        """Return ``partial`` knowing of the demanded word that its last token begins or completes."""
+        for word in partial.missing:
+            before = partial.tokens[-len(word) - 1 : -len(word)]
+            if before and self._pieces[before[0]] in _HYPHENS:
+                continue
+            if partial.tokens[-len(word) :] == word:
+                return replace(partial, missing=tuple(other for other in partial.missing if other != word))
+            if not partial.pending and len(word) > 1 and partial.tokens[-1] == word[0]:
+                return replace(partial, pending=word[1:])
+        return partial
+
+    def _due_of(self, line: int, partial: Partial) -> list[tuple[int, ...]]:
+        due = {word for word, at in zip(self.include, self._due, strict=True) if at <= line}
+        return [word for word in partial.missing if word in due]
+
+    def _ends(self, line: int, partial: Partial) -> Bools | None:
+        """Return which words may end the line, bool ``[vocabulary]``; None where any may."""
+        scheme = self._form.rhyme
+        if self._rhymes is None or line >= len(scheme) or self._lines_of[scheme[line]] == 1:
+            return None
+        earlier = [partial.ends[i] for i in range(line) if scheme[i] == scheme[line]]
+        if earlier:
+            return self._rhymes.with_all(earlier)
+        # Otherwise AABB could come out as AAAA.
+        return self._rhymes.beginning(self._lines_of[scheme[line]]) & self._rhymes.unlike(partial.ends)
+
+
+@lru_cache(maxsize=4)
+def _rhymes(pieces: tuple[str, ...]) -> Rhymes:
+    """Return the rhymes of a vocabulary; looking all of its words up takes half a second."""
+    return Rhymes(pieces)

@@ -1,0 +1,162 @@
+"""Runs flows against endpoints: each request is tried, retried where that is safe, and sent on to another endpoint.
+
+:class:`Dispatcher` blocks, :class:`AsyncDispatcher` is for asyncio; they differ in nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, closing
+from typing import Any, TypeVar
+
+from .calls import Answer, Call, Flow, Hook, Infer, Line, Look, ModelInfo, Request
+from .engines import AsyncEndpoint, Endpoint
+from .routes import Routes
+
+T = TypeVar("T")
+
+
+class Dispatcher:
+    """Runs flows; many threads may at once.
+
+    Args:
+        endpoints: in the order of preference.
+        retries: how often a request is tried again.
+        hooks: told of each attempt.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], retries: int, hooks: Sequence[Hook] = ()) -> None:
+        self.endpoints = list(endpoints)
+        self.routes = Routes([one.name for one in endpoints], retries, hooks)
+
+    def run(self, flow: Flow[T], call: Call) -> T:
+        """Run a flow to its end and return what it returns."""
+        lines = self.lines(flow, call)
+        while True:
+            try:
+                next(lines)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+
+    def lines(self, flow: Flow[T], call: Call) -> Generator[Line, None, T]:
+        """Run a flow, yield the lines that it yields, and return what it returns."""
+        with closing(flow):
+            try:
+                reply: Any = None
+                while True:
+                    step = flow.send(reply)
+                    reply = None
+                    if isinstance(step, Line):
+                        yield step
+                    else:
+                        reply = self._answered(step, call)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+
+    def close(self) -> None:
+        """Close every endpoint."""
+        for endpoint in self.endpoints:
+            endpoint.close()
+
+    def _answered(self, request: Request, call: Call) -> Answer | ModelInfo:
+        from tenacity import Retrying
+
+        for attempt in Retrying(**self.routes.policy(call)):
+            with attempt:
+                place = self.routes.current()
+                with self.routes.attempt(place, request.model, call, attempt.retry_state.attempt_number):
+                    return self._asked(place, request, call)
+        raise AssertionError("tenacity raises the last error")
+
+    def _asked(self, place: int, request: Request, call: Call) -> Answer | ModelInfo:
+        endpoint, known = self.endpoints[place], self.routes.known[place]
+        if isinstance(request, Look):
+            if request.model not in known.models:
+                known.models[request.model] = endpoint.look(request.model, call)
+            return known.models[request.model]
+        if request.model not in known.compared:
+            self._compare(place, request, call)
+        return endpoint.infer(request, call)
+
+    def _compare(self, place: int, request: Infer, call: Call) -> None:
+        flow, reply = self.routes.comparison(place, request.model), None
+        while True:
+            try:
+                step = flow.send(reply)
+            except StopIteration:
+                return
+            assert isinstance(step, Look)
+            reply = self._asked(place, step, call)
+
+
+class AsyncDispatcher:
+    """As :class:`Dispatcher`, for the tasks of one event loop."""
+
+    def __init__(self, endpoints: Sequence[AsyncEndpoint], retries: int, hooks: Sequence[Hook] = ()) -> None:
+        self.endpoints = list(endpoints)
+        self.routes = Routes([one.name for one in endpoints], retries, hooks)
+
+    async def run(self, flow: Flow[T], call: Call) -> T:
+        """Run a flow to its end and return what it returns."""
+        result: list[T] = []
+        async with aclosing(self.lines(_kept(flow, result), call)) as lines:
+            async for _ in lines:
+                pass
+        return result[0]
+
+    async def lines(self, flow: Flow[T], call: Call) -> AsyncGenerator[Line, None]:
+        """Run a flow and yield the lines that it yields."""
+        with closing(flow):
+            reply: Any = None
+            while True:
+                try:
+                    step = flow.send(reply)
+                except StopIteration:
+                    return
+                reply = None
+                if isinstance(step, Line):
+                    yield step
+                else:
+                    reply = await self._answered(step, call)
+
+    async def close(self) -> None:
+        """Close every endpoint."""
+        for endpoint in self.endpoints:
+            await endpoint.close()
+
+    async def _answered(self, request: Request, call: Call) -> Answer | ModelInfo:
+        from tenacity import AsyncRetrying
+
+        async for attempt in AsyncRetrying(**self.routes.policy(call)):
+            with attempt:
+                place = self.routes.current()
+                with self.routes.attempt(place, request.model, call, attempt.retry_state.attempt_number):
+                    return await self._asked(place, request, call)
+        raise AssertionError("tenacity raises the last error")
+
+    async def _asked(self, place: int, request: Request, call: Call) -> Answer | ModelInfo:
+        endpoint, known = self.endpoints[place], self.routes.known[place]
+        if isinstance(request, Look):
+            if request.model not in known.models:
+                known.models[request.model] = await endpoint.look(request.model, call)
+            return known.models[request.model]
+        if request.model not in known.compared:
+            await self._compare(place, request, call)
+        return await endpoint.infer(request, call)
+
+    async def _compare(self, place: int, request: Infer, call: Call) -> None:
+        flow, reply = self.routes.comparison(place, request.model), None
+        while True:
+            try:
+                step = flow.send(reply)
+            except StopIteration:
+                return
+            assert isinstance(step, Look)
+            reply = await self._asked(place, step, call)
+
+
+def _kept(flow: Flow[T], result: list[T]) -> Flow[None]:
+    """Run ``flow`` and put what it returns into ``result``: an asynchronous generator cannot return it."""
+    result.append((yield from flow))

@@ -1,0 +1,225 @@
+"""A Triton server over HTTP: tritonclient's KServe v2 messages, carried by httpx."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import ssl
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+from urllib.parse import SplitResult
+
+import numpy as np
+
+from ..calls import Answer, Call, Infer, ModelInfo
+from ..errors import Cancelled, ConnectionFailed, InvalidOption, MissingDependency, NotReady, Overloaded, ServerError
+from ..inspection import PREFIX
+from ..targets import Access
+from . import check_id, faults
+from .forks import PerProcess
+
+T = TypeVar("T")
+
+_LENGTH = "Inference-Header-Content-Length"
+
+
+class AsyncHttpEndpoint:
+    """For asyncio; connections are kept open and reused.
+
+    Args:
+        url: ``http`` or ``https``.
+        access: headers and TLS.
+
+    Raises:
+        MissingDependency: httpx or tritonclient's HTTP part is not installed.
+        InvalidOption: the TLS files cannot be used.
+    """
+
+    def __init__(self, url: SplitResult, access: Access) -> None:
+        self.name = url.geturl().rstrip("/")
+        self._client = PerProcess(lambda: _connected(self.name, access))
+        self._client.get()
+
+    async def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model."""
+        from tritonclient.http import InferenceServerClient
+
+        body, length = InferenceServerClient.generate_request_body(*_tensors(request), request_id=call.request_id)
+        sent = {_LENGTH: str(length)} if length is not None else {}
+        response = await self._answered("POST", f"/v2/models/{request.model}/infer", call, content=body, headers=sent)
+        return _answer(response, request, call, self.name)
+
+    async def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is."""
+        response = await self._answered("GET", f"/v2/models/{model}/config", call)
+        try:
+            config = json.loads(response.content)
+            parameters = config.get("parameters", {}).items()
+            stamps = {k.removeprefix(PREFIX): str(v["string_value"]) for k, v in parameters if k.startswith(PREFIX)}
+            steps = config.get("ensemble_scheduling", {}).get("step", [])
+            return ModelInfo(model, stamps, tuple(str(step["model_name"]) for step in steps))
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise _nonsense(self.name) from error
+
+    async def ready(self, call: Call) -> bool:
+        """Whether every model is loaded."""
+        try:
+            await self._answered("GET", "/v2/health/ready", call)
+        except (NotReady, ServerError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if (client := self._client.close()) is not None:
+            await client.aclose()
+
+    async def _answered(self, method: str, path: str, call: Call, **kwargs: Any) -> Any:
+        import httpx
+
+        left = call.deadline.left()
+        sending = self._client.get().request(method, path, **kwargs)
+        try:
+            # httpx's own timeouts are for each read and write; this one is for the whole.
+            response = await asyncio.wait_for(sending, left)
+        except asyncio.TimeoutError as error:
+            raise call.deadline.missed() from error
+        except httpx.RemoteProtocolError as error:
+            if "disconnected" in str(error) or "without sending complete" in str(error):
+                raise ConnectionFailed(faults.unreachable(self.name, str(error))) from error
+            raise _nonsense(self.name) from error
+        except httpx.DecodingError as error:
+            raise _nonsense(self.name) from error
+        except httpx.TransportError as error:
+            raise ConnectionFailed(faults.unreachable(self.name, str(error) or type(error).__name__)) from error
+        except RuntimeError as error:
+            if "closed" not in str(error):
+                raise
+            raise Cancelled("the client was closed") from error
+        if response.status_code != 200:
+            raise _failed(response, self.name)
+        return response
+
+
+class HttpEndpoint:
+    """Blocking; requests of all threads run in one event loop in the background, for its strict timeouts.
+
+    Args and Raises are those of :class:`AsyncHttpEndpoint`.
+    """
+
+    def __init__(self, url: SplitResult, access: Access) -> None:
+        self._endpoint = AsyncHttpEndpoint(url, access)
+        self.name = self._endpoint.name
+        self._running: set[concurrent.futures.Future[Any]] = set()
+
+    def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model."""
+        return self._run(self._endpoint.infer(request, call))
+
+    def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is."""
+        return self._run(self._endpoint.look(model, call))
+
+    def ready(self, call: Call) -> bool:
+        """Whether every model is loaded."""
+        return self._run(self._endpoint.ready(call))
+
+    def close(self) -> None:
+        """Cancel what runs and close the connections."""
+        for future in list(self._running):
+            future.cancel()
+        self._run(self._endpoint.close())
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, _LOOP.get())
+        self._running.add(future)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise Cancelled("the client was closed") from None
+        finally:
+            future.cancel()
+            self._running.discard(future)
+
+
+def _background_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="img2poem-http", daemon=True).start()
+    return loop
+
+
+_LOOP = PerProcess(_background_loop)
+
+
+def _connected(base: str, access: Access) -> Any:
+    try:
+        import httpx
+        import tritonclient.http  # noqa: F401
+    except ImportError:
+        raise MissingDependency("HTTP needs httpx and tritonclient; pip install 'img2poem[client]'") from None
+    tls = access.tls
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ValueError) as error:
+        raise InvalidOption(f"the TLS files cannot be used: {error}") from error
+    return httpx.AsyncClient(
+        base_url=base,
+        headers=dict(access.headers),
+        verify=context,
+        timeout=httpx.Timeout(None, connect=5.0),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0),
+    )
+
+
+def _tensors(request: Infer) -> tuple[list[Any], list[Any]]:
+    from tritonclient.http import InferInput, InferRequestedOutput
+    from tritonclient.utils import np_to_triton_dtype
+
+    inputs = []
+    for name, value in request.inputs.items():
+        inputs.append(InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
+        inputs[-1].set_data_from_numpy(np.ascontiguousarray(value), binary_data=True)
+    return inputs, [InferRequestedOutput(name, binary_data=True) for name in request.outputs]
+
+
+def _answer(response: Any, request: Infer, call: Call, name: str) -> Answer:
+    from tritonclient.http import InferenceServerClient
+
+    try:
+        length = response.headers.get(_LENGTH)
+        result = InferenceServerClient.parse_response_body(
+            response.content, header_length=int(length) if length is not None else None
+        )
+        head = result.get_response()
+        found, version = str(head.get("id", "")), str(head.get("model_version", ""))
+        tensors = {output: result.as_numpy(output) for output in request.outputs}
+    except Exception as error:  # what tritonclient raises on damaged messages has no common base
+        raise _nonsense(name) from error
+    check_id(found, call, name)
+    if any(value is None for value in tensors.values()):
+        raise _nonsense(name)
+    return Answer(tensors, version)
+
+
+def _failed(response: Any, name: str) -> Exception:
+    """Return the error for a status other than 200."""
+    try:
+        message = str(json.loads(response.content)["error"])
+    except (ValueError, KeyError, TypeError):
+        message = f"status {response.status_code}"
+    found = faults.from_message(message, name)
+    if type(found) is not ServerError:
+        return found
+    if response.status_code == 429:
+        return Overloaded(f"{name} has too many requests waiting")
+    if response.status_code in (502, 503, 504):
+        return NotReady(f"{name} is not ready: {message}")
+    return found
+
+
+def _nonsense(name: str) -> ServerError:
+    return ServerError(f"{name} answered what is not of the KServe v2 protocol")

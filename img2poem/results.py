@@ -1,0 +1,114 @@
+"""What the client returns."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .decoding import AnyStrategy
+from .form import Form
+
+FinishReason = Literal["end", "length"]
+
+
+class _Json:
+    def to_json(self, **more: object) -> str:
+        """Return one line of JSON, with ``more`` fields in front."""
+        return json.dumps({**more, **self.to_dict()}, ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as what JSON has."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+@dataclass(frozen=True)
+class Model(_Json):
+    """The model package: its name, the version that the server gives it, and its contract hash (SHA-256)."""
+
+    name: str
+    version: str
+    contract: str
+
+
+@dataclass(frozen=True)
+class Poem(_Json):
+    """A poem and how it came about."""
+
+    lines: tuple[str, ...]
+    #: Log-probability a token; with beam search over length ** length_penalty.
+    score: float
+    #: Token ids, end token included.
+    tokens: tuple[int, ...]
+    #: ``end``: the poem came to its end; ``length``: it was cut off at ``max_tokens``.
+    finish_reason: FinishReason
+    #: Of sampling; None where nothing was drawn.
+    seed: int | None
+    strategy: AnyStrategy
+    form: Form | None
+    #: Cosine of poem and photograph in the poetic space; only best of n measures it.
+    relevance: float | None
+    #: Milliseconds of the whole call (``total``) and of the requests to each model.
+    timings: dict[str, float]
+    model: Model
+    request_id: str
+
+    @property
+    def text(self) -> str:
+        """The lines, joined by newlines."""
+        return "\n".join(self.lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as what JSON has, with ``text``; the strategy with its name."""
+        fields = super().to_dict()
+        return {**fields, "text": self.text, "strategy": {"name": self.strategy.name, **fields["strategy"]}}
+
+
+@dataclass(frozen=True)
+class Label(_Json):
+    """A class and its probability."""
+
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Description(_Json):
+    """What the three encoders saw: likeliest classes first; mean valence and arousal from 1 to 7."""
+
+    objects: tuple[Label, ...]
+    scenes: tuple[Label, ...]
+    valence: float
+    arousal: float
+
+
+@dataclass(frozen=True)
+class Match(_Json):
+    """A poem that :meth:`img2poem.Img2Poem.search` found: its place among those given, and its cosine."""
+
+    poem: str
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Info(_Json):
+    """What the models are: those in use, and the stamps of the package."""
+
+    target: tuple[str, ...]
+    package: str
+    contract: str
+    precision: str
+    vocabulary_size: int
+    image_size: int
+    tools: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Health(_Json):
+    """Of one endpoint: whether every model is ready, and if not, why."""
+
+    endpoint: str
+    ready: bool
+    detail: str

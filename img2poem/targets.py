@@ -1,0 +1,79 @@
+"""Where the models are: addresses of servers or a folder, and how to reach them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import InvalidOption
+
+Device = Literal["cpu", "cuda"]
+Target = str | os.PathLike[str] | Sequence[str]
+
+FORMS = "grpc://HOST:PORT, grpcs://HOST:PORT, http://HOST[:PORT], https://HOST[:PORT] or a folder"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files for ``grpcs`` and ``https``.
+
+    ``ca`` has the certificates that may have signed the server's (default: those that everybody trusts),
+    ``certificate`` and ``key`` are shown to servers that ask for them.
+
+    Raises:
+        InvalidOption: a file cannot be read, or one of certificate and key is given alone.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise InvalidOption("a client's certificate and its key go together")
+        for path in (self.ca, self.certificate, self.key):
+            try:
+                if path is not None:
+                    path.open("rb").close()
+            except OSError as error:
+                raise InvalidOption(f"{path} cannot be read: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class Access:
+    """How servers are reached: headers of every request (not shown in logs), and TLS."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: Tls = field(default_factory=Tls)
+
+
+def parse(target: Target) -> list[SplitResult] | Path:
+    """Return the addresses of ``target``, or the folder that it is.
+
+    Raises:
+        InvalidOption: an address is not of a known form, there is none, or a folder is among several.
+    """
+    several = [target] if isinstance(target, str | os.PathLike) else list(target)
+    if len(several) == 1 and "://" not in str(several[0]):
+        return Path(several[0])
+    if not several:
+        raise InvalidOption(f"a target is needed: {FORMS}")
+    return [_address(str(one)) for one in several]
+
+
+def _address(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = SplitResult("", "", "", "", ""), None
+    whole = parts.hostname and parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+    if parts.scheme not in ("grpc", "grpcs", "http", "https") or not whole:
+        raise InvalidOption(f"{url!r} is not of the form {FORMS}")
+    if parts.scheme.startswith("grpc") and not port:
+        raise InvalidOption(f"{url!r} lacks a port: {parts.scheme}://HOST:PORT")
+    return parts

@@ -1,0 +1,122 @@
+"""A TCP proxy that spoils what a server answers, at the very moment it is told to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+import time
+from enum import Enum
+
+
+class Fault(Enum):
+    none = "none"
+    #: The connection is closed in the place of an answer.
+    drop = "drop"
+    #: The connection is reset in the middle of an answer.
+    reset = "reset"
+    #: The answer does not come.
+    stall = "stall"
+    #: The answer comes a byte at a time.
+    drip = "drip"
+    #: Random bytes come in the place of the answer.
+    garbage = "garbage"
+
+
+class Proxy:
+    """Listens on a port of its own before ``port``; use it as a context manager.
+
+    Every piece of an answer meets ``fault``, of which there are ``times`` (None: any number).
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._fault, self._times = Fault.none, None
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._closing = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def spoil(self, fault: Fault, times: int | None = None) -> None:
+        """Begin with ``fault``, or end with faults."""
+        with self._lock:
+            self._fault, self._times = fault, times
+
+    def __enter__(self) -> Proxy:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing = True
+        self._listener.close()
+        for one in list(self._open):
+            self._shut(one)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                client.close()
+                continue
+            self._open |= {client, server}
+            threading.Thread(target=self._requests, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._answers, args=(client, server), daemon=True).start()
+
+    def _requests(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
+        self._shut(client, server)
+
+    def _answers(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                self._answer(client, data)
+        self._shut(client, server)
+
+    def _answer(self, client: socket.socket, data: bytes) -> None:
+        fault = self._next()
+        if fault is Fault.none:
+            client.sendall(data)
+        elif fault is Fault.drop:
+            raise ConnectionError
+        elif fault is Fault.reset:
+            client.sendall(data[: len(data) // 2])
+            # Closing then sends RST, once the thread that reads there has let go.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.shutdown(socket.SHUT_RD)
+            client.close()
+            raise ConnectionError
+        elif fault is Fault.stall:
+            while not self._closing and self._fault is Fault.stall:
+                time.sleep(0.02)
+            client.sendall(data)
+        elif fault is Fault.drip:
+            for byte in data:
+                client.sendall(bytes([byte]))
+                time.sleep(0.1 if self._fault is Fault.drip and not self._closing else 0)
+        else:
+            client.sendall(os.urandom(len(data)))
+
+    def _next(self) -> Fault:
+        with self._lock:
+            if self._times is not None:
+                self._times -= 1
+                if self._times < 0:
+                    self._fault, self._times = Fault.none, None
+            return self._fault
+
+    def _shut(self, *sockets: socket.socket) -> None:
+        for one in sockets:
+            self._open.discard(one)
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()

@@ -1,0 +1,115 @@
+"""Lines as they are written: the same as the whole poem's, everywhere, and given up when nobody reads on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from img2poem import (
+    AsyncImg2Poem,
+    BadImage,
+    BeamSearch,
+    BestOf,
+    ConnectionFailed,
+    Form,
+    Greedy,
+    Img2Poem,
+    InvalidOption,
+    Line,
+    Sampling,
+    Timeout,
+)
+from img2poem.decoding import Strategy
+from img2poem.serving.server import Ports, TritonServer
+
+from .proxy import Fault, Proxy
+
+STRATEGIES: list[Strategy] = [
+    Sampling(seed=3),
+    Sampling(seed=2**62, temperature=1.3, top_k=20, top_p=0.9, forbidden=("the", "sea"), max_line_tokens=8),
+    Greedy(),
+    Greedy(max_tokens=9),
+]
+
+
+@pytest.fixture(params=["folder", "grpc", "http"])
+def target(request: pytest.FixtureRequest, repository: Path, server: TritonServer) -> str:
+    return {"folder": str(repository), "grpc": server.grpc_url, "http": server.http_url}[request.param]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_the_lines_are_those_of_the_whole_poem(target: str, photos: list[bytes], strategy: Strategy) -> None:
+    with Img2Poem(target) as poet:
+        for photo in photos[:3]:
+            poem = poet.write(photo, strategy)
+            assert list(poet.stream(photo, strategy)) == [Line(*line) for line in enumerate(poem.lines)]
+
+
+def test_asyncio_streams_the_same_and_many_at_once(target: str, photos: list[bytes]) -> None:
+    async def lines(poet: AsyncImg2Poem, seed: int) -> list[Line]:
+        return [line async for line in poet.stream(photos[0], Sampling(seed=seed))]
+
+    async def use() -> list[list[Line]]:
+        async with AsyncImg2Poem(target) as poet:
+            return await asyncio.gather(*(lines(poet, seed) for seed in range(6)))
+
+    found = asyncio.run(use())
+    with Img2Poem(target) as poet:
+        assert found == [list(poet.stream(photos[0], Sampling(seed=seed))) for seed in range(6)]
+
+
+def test_leaving_the_loop_leaves_the_client_whole(target: str, photos: list[bytes]) -> None:
+    async def use() -> None:
+        async with AsyncImg2Poem(target) as poet:
+            for _ in range(3):
+                async with aclosing(poet.stream(photos[0])) as lines:
+                    assert (await anext(lines)).index == 0
+            assert len([line async for line in poet.stream(photos[0])]) >= 4
+
+    with Img2Poem(target) as poet:
+        for _ in range(3):
+            for line in poet.stream(photos[0]):
+                assert line.index == 0
+                break
+        assert len(list(poet.stream(photos[0]))) >= 4
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "form"), [(BeamSearch(), None), (BestOf(2), None), (Sampling(), Form(rhyme="AA"))], ids=str
+)
+def test_what_knows_no_line_before_the_end_is_refused(
+    target: str, photos: list[bytes], strategy: Strategy, form: Form | None
+) -> None:
+    with Img2Poem(target) as poet, pytest.raises(InvalidOption, match="line by line"):
+        list(poet.stream(photos[0], strategy, form=form))
+
+
+def test_a_stream_fails_as_any_call(target: str, photos: list[bytes]) -> None:
+    with Img2Poem(target) as poet:
+        with pytest.raises(BadImage, match="truncated") as caught:
+            list(poet.stream(photos[0][: len(photos[0]) // 2]))
+        assert caught.value.request_id
+        with pytest.raises(Timeout):
+            list(poet.stream(photos[0], timeout=1e-4))
+    nowhere = f"grpc://127.0.0.1:{Ports.free().grpc}"
+    with Img2Poem(nowhere, retries=0) as poet, pytest.raises(ConnectionFailed):
+        list(poet.stream(photos[0]))
+
+
+def test_a_fault_between_two_lines_costs_none(server: TritonServer, photos: list[bytes]) -> None:
+    with Proxy(server.ports.grpc) as proxy, Img2Poem(f"grpc://{proxy.address}", timeout=20) as poet:
+        expected = list(poet.stream(photos[0]))
+        found = []
+        for line in poet.stream(photos[0]):
+            found.append(line)
+            proxy.spoil(Fault.drop, times=1)
+        assert found == expected
+        with pytest.raises((ConnectionFailed, Timeout)):
+            for _ in poet.stream(photos[0], timeout=4):
+                proxy.spoil(Fault.drop)
+        proxy.spoil(Fault.none)
+        assert list(poet.stream(photos[0])) == expected
