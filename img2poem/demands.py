@@ -79,8 +79,9 @@ class Demands:
     def may_end(self, line: int, partial: Partial) -> bool:
         """Whether the line may end after the last token of ``partial``."""
         last = partial.tokens[-1]
-        words = [token for token in partial.line if not self.glue[token]]
-        if partial.pending or self._due_of(line, partial) or last in self._no_ends or len(words) < _FEWEST_WORDS:
+        if partial.pending or self._due_of(line, partial) or last in self._no_ends:
+            return False
+        if self._words(partial.line) < _FEWEST_WORDS:
             return False
         mask = self._ends(line, partial)
         # Of "don't" or "sea-green" the dictionary would hear the last part alone.
@@ -102,6 +103,11 @@ class Demands:
             if not partial.pending and len(word) > 1 and partial.tokens[-1] == word[0]:
                 return replace(partial, pending=word[1:])
         return partial
+
+    def _words(self, line: Sequence[int]) -> int:
+        """Return how many words ``line`` has; "sea-green" is one."""
+        joined = [False, *(self._pieces[token] in _HYPHENS for token in line)]
+        return sum(not (self.glue[token] or after) for token, after in zip(line, joined, strict=False))
 
     def _due_of(self, line: int, partial: Partial) -> list[tuple[int, ...]]:
         due = {word for word, at in zip(self.include, self._due, strict=True) if at <= line}

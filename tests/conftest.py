@@ -38,6 +38,12 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
+@pytest.fixture(params=["folder", "grpc", "http"])
+def target(request: pytest.FixtureRequest, repository: Path, server: TritonServer) -> str:
+    """Each place where a blocking client finds the models."""
+    return {"folder": str(repository), "grpc": server.grpc_url, "http": server.http_url}[request.param]
+
+
 @pytest.fixture(scope="session")
 def photos() -> list[bytes]:
     """The two real photographs that scikit-learn carries, and six crops of each."""

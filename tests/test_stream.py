@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from pathlib import Path
 
 import pytest
 
@@ -33,11 +32,6 @@ STRATEGIES: list[Strategy] = [
     Greedy(),
     Greedy(max_tokens=9),
 ]
-
-
-@pytest.fixture(params=["folder", "grpc", "http"])
-def target(request: pytest.FixtureRequest, repository: Path, server: TritonServer) -> str:
-    return {"folder": str(repository), "grpc": server.grpc_url, "http": server.http_url}[request.param]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
