@@ -1,1 +1,1 @@
-"""What the figures in the documents come from."""
+"""Measurements that the figures in the docs come from; each is run by ``python -m benchmarks.<name>``."""

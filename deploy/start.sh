@@ -16,4 +16,5 @@ exec tritonserver \
     --grpc-restricted-protocol="$restricted" \
     --http-restricted-api="$restricted" \
     --exit-timeout-secs=20 \
+    --backend-config=python,shm-default-byte-size=16777216 \
     "$@"

@@ -17,7 +17,7 @@ from img2poem.errors import InvalidOption
 from img2poem.nn.model import load_package
 from img2poem.package import PackageConfig, contract_hash
 
-from . import onnx, parity, quality, torchscript, triton
+from . import onnx, parity, quality, stream, torchscript, triton
 from .ensembles import ENSEMBLES, ensemble_config
 from .graphs import GraphModel, graph_models
 from .precision import Converter
@@ -82,9 +82,9 @@ def build(
     for name, config in configs.items():
         if name in graphs:
             yield _write_graph(graphs[name], folder, settings.opset, stamps(name))
-        elif name == "decode_image":
+        elif config.backend == "python":
             (folder / name / "1").mkdir(parents=True)
-            shutil.copyfile(_PYTHON_MODELS / "decode_image.py", folder / name / "1" / triton.PYTHON_FILE)
+            shutil.copyfile(_PYTHON_MODELS / f"{name}.py", folder / name / "1" / triton.PYTHON_FILE)
             yield Row(name, "python")
         elif config.platform == "ensemble":
             # Triton wants a version folder even where there is nothing to put into it.
@@ -106,15 +106,25 @@ def model_configs(
     for one in served:
         tensors, limits = (one.inputs, one.outputs), (one.max_batch, one.typical)
         if "onnx" in settings.formats:
-            configs[one.name] = triton.onnx_config(one.name, *tensors, device, stamps(one.name), *limits)
+            configs[one.name] = triton.onnx_config(
+                one.name, *tensors, device, stamps(one.name), *limits, instances=one.instances
+            )
         if "torchscript" in settings.formats and one.name in torchscript.MODELS:
             name = one.name + torchscript.SUFFIX
-            configs[name] = triton.torchscript_config(name, *tensors, device, stamps(name), *limits)
+            configs[name] = triton.torchscript_config(
+                name, *tensors, device, stamps(name), *limits, instances=one.instances
+            )
     if "onnx" in settings.formats:
         for graph in graphs:
             tensors, largest = (graph.inputs, graph.outputs), min(graph.max_batch, settings.max_batch)
             configs[graph.name] = triton.onnx_config(
-                graph.name, *tensors, "cpu", stamps(graph.name), largest, batched=graph.batched
+                graph.name,
+                *tensors,
+                "cpu",
+                stamps(graph.name),
+                largest,
+                batched=graph.batched,
+                instances=graph.instances,
             )
         largest, size = min(MAX_BATCH, settings.max_batch), package.preprocessing.size
         pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
@@ -123,6 +133,7 @@ def model_configs(
         )
         for ensemble in ENSEMBLES:
             configs[ensemble.name] = ensemble_config(ensemble, configs, stamps(ensemble.name))
+        configs[stream.NAME] = stream.stream_config(stamps(stream.NAME))
     return _chosen(configs, settings.models)
 
 
@@ -132,6 +143,7 @@ def _chosen(configs: dict[str, pb.ModelConfig], models: tuple[str, ...]) -> dict
     wanted = {*(models or configs)}
     for name in [*wanted]:
         wanted |= {step.model_name for step in configs[name].ensemble_scheduling.step}
+        wanted |= {*stream.CALLS} if name == stream.NAME else set()
     return {name: config for name, config in configs.items() if name in wanted}
 
 

@@ -40,9 +40,10 @@ class Ensemble:
         """Return each step's model with the names of its inputs and outputs in the ensemble."""
         source = [] if self.from_pixels else [("decode_image", {"image": "image"}, {"pixels": "pixels"})]
         given = {"embedding": "encoded", **{option: option for option in options}}
+        drawing: list[Maps] = []
         if self.noise:
             given["noise"] = "noise"
-            source = [(self.noise, {name: name for name in self.seeds}, {"noise": "noise"}), *source]
+            drawing = [(self.noise, {**{s: s for s in self.seeds}, "embedding": "encoded"}, {"noise": "noise"})]
         made = {"tokens": "decoded", "scores": "score", "lengths": "length", "condition": "embedding"}
         decoding: list[Maps] = [(self.decoder, given, made)]
         if self.reranked:
@@ -53,6 +54,7 @@ class Ensemble:
         return [
             *source,
             ("image_encoder", {"pixels": "pixels"}, {"embedding": "encoded"}),
+            *drawing,
             *decoding,
             ("poem_text", {"tokens": "decoded"}, {"text": "text", "poem_tokens": "tokens"}),
         ]
@@ -79,12 +81,18 @@ def ensemble_config(
     step once it has dropped one that reads an input of the ensemble. So what one step hands to the next
     is never an output of the ensemble, and every output comes from the step that chooses the tokens or
     from behind it.
+
+    No two steps go on at a time: when one fails beside another, Triton 2.51 may never answer.
     """
     options = [tensor for tensor in configs[ensemble.decoder].input if tensor.name not in ("embedding", "noise")]
-    seeds = configs[ensemble.noise].input if ensemble.noise else ()
+    seeds = (
+        [tensor for tensor in configs[ensemble.noise].input if tensor.name in ensemble.seeds] if ensemble.noise else []
+    )
     config = pb.ModelConfig(name=ensemble.name, platform="ensemble")
     config.max_batch_size = min(configs[model].max_batch_size for model in ensemble.models)
     config.version_policy.latest.num_versions = 1
+    # The same photograph, options and seed always give the same poem.
+    config.response_cache.enable = True
     first = configs["image_encoder" if ensemble.from_pixels else "decode_image"].input
     config.input.extend([*first, *options, *seeds])
     outputs: dict[str, tuple[str, str]] = {}

@@ -13,7 +13,7 @@ from img2poem.package import PackageConfig
 from img2poem.text import PoemTokenizer
 
 from . import noise, parity, poem_text
-from .served import MAX_BATCH, MAX_BATCH_OF_CANDIDATES, TensorSpec
+from .served import INSTANCES, MAX_BATCH, MAX_BATCH_OF_CANDIDATES, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,25 @@ class GraphModel:
     max_batch: int = MAX_BATCH
     batched: bool = True
     """Whether requests may be put together."""
+    instances: int = 1
 
 
 def graph_models(config: PackageConfig, tokenizer: PoemTokenizer) -> list[GraphModel]:
     """Return them for a package's vocabulary."""
-    steps = config.decoder.max_tokens
+    steps, dim = config.decoder.max_tokens, config.embedding_dim
     return [
-        GraphModel("noise", *noise.signature(False), partial(noise.build, False), partial(parity.check_noise, False)),
+        GraphModel(
+            "noise",
+            *noise.signature(False, dim),
+            partial(noise.build, False, dim),
+            partial(parity.check_noise, False, dim),
+            instances=INSTANCES,
+        ),
         GraphModel(
             "candidate_noise",
-            *noise.signature(True),
-            partial(noise.build, True),
-            partial(parity.check_noise, True),
+            *noise.signature(True, dim),
+            partial(noise.build, True, dim),
+            partial(parity.check_noise, True, dim),
             MAX_BATCH_OF_CANDIDATES,
             # The requests of a batch may want different n, which their tensors' shapes do not show.
             batched=False,
@@ -52,5 +59,6 @@ def graph_models(config: PackageConfig, tokenizer: PoemTokenizer) -> list[GraphM
             # Of all that the aligner reads: a caller makes the tokenizer from it.
             partial(poem_text.build, tokenizer.pieces, steps),
             lambda path: parity.check_poem_text(path, tokenizer, len(tokenizer.pieces), steps),
+            instances=INSTANCES,
         ),
     ]

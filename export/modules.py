@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from img2poem.nn.image_encoder import ImageEncoder
+from img2poem.nn.lines import LineDecoder, Prefix
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.poem_encoder import PoemEncoder
 from img2poem.nn.rerank import Rerank
@@ -93,6 +94,20 @@ class ServedSearch(nn.Module):
         rules = len(RowOptions._fields)
         tokens, scores, lengths = self.search(embedding, RowOptions(*rows[:rules]), *rows[rules:])
         return tokens, scores.unsqueeze(1), lengths.unsqueeze(1), embedding.clone()
+
+
+class ServedLine(nn.Module):
+    """:class:`LineDecoder` with its sums and options as ``[B, 1]`` tensors."""
+
+    def __init__(self, decoder: LineDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, tokens: Tensor, hidden: Tensor, score: Tensor, *options: Tensor) -> tuple[Tensor, ...]:
+        rows = _rows(options)
+        rules = len(RowOptions._fields)
+        after = self.decoder(Prefix(tokens, hidden, score.squeeze(1)), RowOptions(*rows[:rules]), *rows[rules:])
+        return after.tokens, after.hidden, after.score.unsqueeze(1)
 
 
 class ServedCandidates(nn.Module):

@@ -1,6 +1,9 @@
 """``noise`` and ``candidate_noise``: a seed to what sampling draws with, as :mod:`img2poem.noise` makes it.
 
 With them a seed is an input of the ensembles, a few bytes, and any caller in any language gets the poem of a seed.
+
+They also take the embedding, and do nothing with it: so an ensemble makes noise behind the image encoder and not
+beside it. When a step fails while another is under way, Triton 2.51 may never answer.
 """
 
 from __future__ import annotations
@@ -20,15 +23,16 @@ _SHAPE = (MAX_TOKENS, TOP_TOKENS)
 _MAX_N = int(OPTIONS["n"].highest)
 
 
-def signature(several: bool) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def signature(several: bool, embedding_dim: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Return the inputs and outputs of ``candidate_noise`` if ``several``, else of ``noise``."""
+    embedding = TensorSpec("embedding", np.float32, (embedding_dim,))
     if several:
-        return (_SEED, _COUNT), (TensorSpec("noise", np.float32, (FREE, *_SHAPE)),)
-    return (_SEED,), (TensorSpec("noise", np.float32, _SHAPE),)
+        return (_SEED, _COUNT, embedding), (TensorSpec("noise", np.float32, (FREE, *_SHAPE)),)
+    return (_SEED, embedding), (TensorSpec("noise", np.float32, _SHAPE),)
 
 
-def build(several: bool, opset: int) -> onnx.ModelProto:
-    """Return the graph ``seed int64 [B, 1]``, and ``n int64 [B, 1]`` if ``several``, to ``noise``."""
+def build(several: bool, embedding_dim: int, opset: int) -> onnx.ModelProto:
+    """Return the graph ``seed``, ``n`` if ``several``, both int64 ``[B, 1]``, and ``embedding`` to ``noise``."""
     graph = _Arithmetic()
     last = graph.node("Mul", [_count(graph), graph.int64("draws", DRAWS)]) if several else graph.int64("draws", DRAWS)
     end = graph.node("Add", [last, graph.int64("one", 1)])
@@ -42,7 +46,7 @@ def build(several: bool, opset: int) -> onnx.ModelProto:
     shape = graph.constant("shape", np.array([0, -1, *_SHAPE] if several else [0, *_SHAPE]))
     noise = graph.node("Reshape", [uniform, shape])
     name = "candidate_noise" if several else "noise"
-    return graph.model(name, *signature(several), {"noise": noise}, opset)
+    return graph.model(name, *signature(several, embedding_dim), {"noise": noise}, opset)
 
 
 def _count(graph: _Arithmetic) -> str:

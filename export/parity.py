@@ -156,21 +156,23 @@ def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, 
     return Parity(0.0, _milliseconds(lambda inputs: _run(session, "poem_text", inputs), one))
 
 
-def check_noise(several: bool, path: Path, seed: int = 1) -> Parity:
+def check_noise(several: bool, embedding_dim: int, path: Path, seed: int = 1) -> Parity:
     """Compare ``candidate_noise`` if ``several``, else ``noise``, with numpy's, bit by bit."""
     name, session = "candidate_noise" if several else "noise", open_session(path)
-    _check_signature(name, session, *noise.signature(several))
+    _check_signature(name, session, *noise.signature(several, embedding_dim))
     random, option = np.random.default_rng(seed), OPTIONS["seed"]
     for batch in BATCHES:
         seeds = option.random(batch, random).astype(np.int64)
         seeds[0, 0] = random.choice([0, int(option.highest)])
         count = int(random.integers(2, 6)) if several else 1
-        counts = {"n": np.full((batch, 1), count)} if several else {}
-        [got] = _run(session, name, {"seed": seeds, **counts})
+        rest: Inputs = {"embedding": np.zeros((batch, embedding_dim), np.float32)}
+        if several:
+            rest["n"] = np.full((batch, 1), count)
+        [got] = _run(session, name, {"seed": seeds, **rest})
         want = noise_of(seeds, count)
         if not np.array_equal(got, want if several else want[:, 0]):
             raise ParityError(f"{name} does not give the noise of img2poem.noise at batch {batch}")
-    return Parity(0.0, _milliseconds(lambda inputs: _run(session, name, inputs), {"seed": seeds, **counts}))
+    return Parity(0.0, _milliseconds(lambda inputs: _run(session, name, inputs), {"seed": seeds, **rest}))
 
 
 def _check_signature(

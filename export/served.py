@@ -21,6 +21,7 @@ from img2poem.decoding import (
     TOP_TOKENS,
     BestOf,
 )
+from img2poem.nn.lines import LineDecoder
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.search import BeamSearch, GreedySearch, Sampling
 from img2poem.noise import noise
@@ -33,6 +34,7 @@ from .modules import (
     ServedDecoderStep,
     ServedEncoder,
     ServedImageEncoder,
+    ServedLine,
     ServedPoemEncoder,
     ServedRerank,
     ServedSearch,
@@ -46,6 +48,10 @@ FREE = -1
 #: Largest batch of most models, and of those that read or write several candidates a row.
 MAX_BATCH = 32
 MAX_BATCH_OF_CANDIDATES = 8
+
+#: Instances of the models that most poems need. With one, Triton's dynamic batcher now and then does not see that it
+#: has become free, and looks again 500 ms later.
+INSTANCES = 2
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class ServedModel:
     max_batch: int = MAX_BATCH
     typical: int = 1
     """Size of the ``FREE`` axes in use."""
+    instances: int = INSTANCES
+    """How many times Triton loads it."""
 
 
 def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]:
@@ -98,10 +106,13 @@ def _encoders(model: PhotoToPoem) -> list[ServedModel]:
         module = ServedEncoder(model.image_encoder, name)
         features = TensorSpec("features", np.float32, (int(module.head.features),))  # type: ignore[arg-type]
         outputs = (features, TensorSpec("scores", np.float32, (encoder.outputs,)))
-        found.append(ServedModel(f"{name}_encoder", module, (pixels,), outputs, samples.pixels))
+        found.append(ServedModel(f"{name}_encoder", module, (pixels,), outputs, samples.pixels, instances=1))
     text = tuple(TensorSpec(name, np.int64, (FREE,)) for name in ("input_ids", "attention_mask"))
     poem = ServedPoemEncoder(model.poem_encoder)
-    return [*found, ServedModel("poem_encoder", poem, text, (embedding,), samples.texts, typical=MAX_TOKENS // 2)]
+    return [
+        *found,
+        ServedModel("poem_encoder", poem, text, (embedding,), samples.texts, typical=MAX_TOKENS // 2, instances=1),
+    ]
 
 
 def _decoders(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]:
@@ -112,7 +123,6 @@ def _decoders(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]
     step_outputs = (
         TensorSpec("top_logprobs", f32, (TOP_TOKENS,)),
         TensorSpec("top_tokens", i64, (TOP_TOKENS,)),
-        # An ONNX graph cannot give an output the name of an input.
         TensorSpec("next_hidden", f32, (state_dim,)),
     )
     poem = (
@@ -154,6 +164,13 @@ def _decoders(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]
             samples.sampling,
         ),
         ServedModel(
+            "poem_decoder_line",
+            ServedLine(LineDecoder(decoder, pieces)),
+            (*_prefix("", steps, state_dim), *sampling[1:], TensorSpec("noise", f32, draws)),
+            _prefix("next_", steps, state_dim),
+            lambda batch, random: samples.lines(batch, random, state_dim),
+        ),
+        ServedModel(
             "poem_decoder_candidates",
             ServedCandidates(Sampling(decoder, pieces)),
             (*sampling, TensorSpec("noise", f32, (FREE, *draws))),
@@ -161,6 +178,7 @@ def _decoders(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]
             samples.several,
             MAX_BATCH_OF_CANDIDATES,
             BestOf.n,
+            instances=1,
         ),
     ]
 
@@ -177,7 +195,7 @@ def _rerank(model: PhotoToPoem) -> ServedModel:
     )
     module, inputs = ServedRerank(model.poem_encoder), (*_candidates(steps), embedding)
     sample = _Samples(config).candidates
-    return ServedModel("rerank", module, inputs, outputs, sample, MAX_BATCH_OF_CANDIDATES, BestOf.n)
+    return ServedModel("rerank", module, inputs, outputs, sample, MAX_BATCH_OF_CANDIDATES, BestOf.n, 1)
 
 
 def _candidates(steps: int) -> tuple[TensorSpec, ...]:
@@ -185,6 +203,15 @@ def _candidates(steps: int) -> tuple[TensorSpec, ...]:
         TensorSpec("candidates", np.int64, (FREE, steps)),
         TensorSpec("candidate_scores", np.float32, (FREE,)),
         TensorSpec("candidate_lengths", np.int64, (FREE,)),
+    )
+
+
+def _prefix(before: str, steps: int, state_dim: int) -> tuple[TensorSpec, ...]:
+    """A poem so far; an ONNX graph cannot give an output the name of an input."""
+    return (
+        TensorSpec(f"{before}tokens", np.int64, (steps,)),
+        TensorSpec(f"{before}hidden", np.float32, (state_dim,)),
+        TensorSpec(f"{before}score", np.float32, (1,)),
     )
 
 
@@ -227,6 +254,18 @@ class _Samples:
 
     def sampling(self, batch: int, random: np.random.Generator) -> Inputs:
         return {**self.decoding(batch, random, SAMPLE_OPTIONS), "noise": _drawn(batch, random)[:, 0]}
+
+    def lines(self, batch: int, random: np.random.Generator, state_dim: int) -> Inputs:
+        inputs = self.sampling(batch, random)
+        del inputs["embedding"]
+        # Half of the rows search greedily; most poems have not ended.
+        inputs["temperature"] *= random.integers(0, 2, (batch, 1)).astype(np.float32)
+        tokens, lengths = self._poems(batch, random)
+        place, ended = np.arange(tokens.shape[1]), random.random((batch, 1)) < 0.2
+        tokens = np.where((place < lengths[:, None] - 1) | ended, tokens, PAD)
+        score = random.uniform(-200, 0, (batch, 1)).astype(np.float32)
+        hidden = self.state(batch, random, state_dim)["hidden"]
+        return {"tokens": tokens, "hidden": hidden, "score": score, **inputs}
 
     def several(self, batch: int, random: np.random.Generator) -> Inputs:
         count = int(random.integers(2, 6))

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from .served import FREE, TensorSpec
+from .served import FREE, INSTANCES, TensorSpec
 from .settings import Device
 
 PREFERRED_BATCHES = (4, 8)
@@ -20,7 +20,13 @@ MAX_QUEUE = 256
 ONNX_FILE, TORCHSCRIPT_FILE, PYTHON_FILE = "model.onnx", "model.pt", "model.py"
 IMAGE = TensorSpec("image", np.object_, (1,))
 
-_TYPES = {np.float32: pb.TYPE_FP32, np.int64: pb.TYPE_INT64, np.uint8: pb.TYPE_UINT8, np.object_: pb.TYPE_STRING}
+_TYPES = {
+    np.float32: pb.TYPE_FP32,
+    np.int64: pb.TYPE_INT64,
+    np.uint8: pb.TYPE_UINT8,
+    np.bool_: pb.TYPE_BOOL,
+    np.object_: pb.TYPE_STRING,
+}
 
 
 def onnx_config(
@@ -32,6 +38,7 @@ def onnx_config(
     max_batch: int,
     typical: int = 1,
     batched: bool = True,
+    instances: int = 1,
 ) -> pb.ModelConfig:
     """Return the config of a model on ONNX Runtime.
 
@@ -44,11 +51,12 @@ def onnx_config(
         max_batch: largest batch.
         typical: size of free axes at warmup.
         batched: whether requests may be put together; without, each runs alone and there is no warmup.
+        instances: how many times it is loaded.
     """
     config = _config(name, inputs, outputs, stamps, max_batch)
     config.platform, config.backend, config.default_model_filename = "onnxruntime_onnx", "onnxruntime", ONNX_FILE
     kind = pb.ModelInstanceGroup.KIND_GPU if device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
-    config.instance_group.add(count=1, kind=kind)
+    config.instance_group.add(count=instances, kind=kind)
     if device == "gpu":
         # EXHAUSTIVE, the backend's default, costs seconds at each new shape.
         config.parameters["cudnn_conv_algo_search"].string_value = "1"
@@ -68,6 +76,7 @@ def torchscript_config(
     stamps: dict[str, str],
     max_batch: int,
     typical: int = 1,
+    instances: int = 1,
 ) -> pb.ModelConfig:
     """Return the config of a model on Triton's PyTorch backend, which knows tensors by their place only."""
     inputs = [replace(spec, name=f"INPUT__{i}") for i, spec in enumerate(inputs)]
@@ -75,7 +84,7 @@ def torchscript_config(
     config = _config(name, inputs, outputs, stamps, max_batch)
     config.platform, config.backend, config.default_model_filename = "pytorch_libtorch", "pytorch", TORCHSCRIPT_FILE
     kind = pb.ModelInstanceGroup.KIND_GPU if device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
-    config.instance_group.add(count=1, kind=kind)
+    config.instance_group.add(count=instances, kind=kind)
     # Profiling recompiles at every new shape for the first calls.
     config.parameters["ENABLE_JIT_PROFILING"].string_value = "false"
     config.parameters["INFERENCE_MODE"].string_value = "true"
@@ -91,7 +100,7 @@ def python_config(
     """Return the config of a model on the Python backend; these always run on the CPU."""
     config = _config(name, inputs, outputs, stamps, max_batch)
     config.backend, config.default_model_filename = "python", PYTHON_FILE
-    config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
+    config.instance_group.add(count=INSTANCES, kind=pb.ModelInstanceGroup.KIND_CPU)
     _batching(config)
     return config
 

@@ -15,6 +15,17 @@ class TritonPythonModel:
     def initialize(self, args):
         [pixels] = json.loads(args["model_config"])["output"]
         self.size = int(pixels["dims"][0])
+        self.family = pb_utils.MetricFamily(
+            name="img2poem_bad_images_total",
+            description="Photographs that could not be used",
+            kind=pb_utils.MetricFamily.COUNTER,
+        )
+        self.bad = self.family.Metric(labels={"model": args["model_name"]})
+
+    def finalize(self):
+        # The metric before its family: at the interpreter's own end Triton's process would crash.
+        del self.bad
+        del self.family
 
     def execute(self, requests):
         return [self._respond(request) for request in requests]
@@ -24,5 +35,6 @@ class TritonPythonModel:
         try:
             pixels = np.stack([decode(image, self.size) for image in images.reshape(-1)])
         except BadImage as error:
+            self.bad.increment(1)
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"BadImage: {error}"))
         return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", pixels)])

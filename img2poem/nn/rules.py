@@ -64,15 +64,16 @@ class Rules(nn.Module):
             log_probs: float32 ``[N, C]``.
             candidates: int64 ``[N, C]``, newline and end among them.
             tokens: int64 ``[N, T]``, the poem up to ``step``, then padding.
-            step: int64, how many tokens there are.
+            step: int64, how many tokens there are, in all rows or ``[N]``.
             options: of ``N`` rows.
         """
+        step = step.reshape(-1, 1)
         position = torch.arange(tokens.shape[1], device=tokens.device)
         newlines = tokens == NEWLINE
         lines = newlines.sum(1) + 1
-        line_tokens = step - 1 - torch.where(newlines, position, -1).amax(1)
+        line_tokens = step.squeeze(1) - 1 - torch.where(newlines, position, -1).amax(1)
         started = line_tokens > 0
-        final = step >= options.max_tokens - 1
+        final = step.squeeze(1) >= options.max_tokens - 1
 
         log_probs = self._without_repeats(log_probs, candidates, tokens, step, options)
         newline, end = candidates == NEWLINE, candidates == EOS

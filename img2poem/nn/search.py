@@ -99,13 +99,13 @@ class BeamSearch(nn.Module):
             ended: Tensor,
         ) -> State:
             flat = tokens.flatten(0, 1)
-            log_probs, candidates, after = self.step(_previous(flat, step), hidden.flatten(0, 1))
+            log_probs, candidates, after = self.step(previous(flat, step), hidden.flatten(0, 1))
             allowed = self.rules(log_probs, candidates, flat, step, beam_options)
             total = scores.unsqueeze(-1) + allowed.view(-1, width, allowed.shape[-1])
             likeliest = total.flatten(1).topk(2 * width, dim=-1)
             parent = likeliest.indices // allowed.shape[-1]
             token = candidates.view(-1, width * allowed.shape[-1]).gather(1, likeliest.indices)
-            grown = _written(_rows_of(tokens, parent).flatten(0, 1), step, token.flatten()).view(-1, 2 * width, limit)
+            grown = written(_rows_of(tokens, parent).flatten(0, 1), step, token.flatten()).view(-1, 2 * width, limit)
 
             ends = (token == EOS) & in_width & (likeliest.values > NEVER)
             length = (step + 1).to(scores.dtype)
@@ -121,7 +121,7 @@ class BeamSearch(nn.Module):
             hidden = _rows_of(after.view(-1, width, after.shape[-1]), parent.gather(1, alive.indices))
             return step + 1, _rows_of(grown, alive.indices), hidden, scores, best, best_score, ended + ends.sum(1)
 
-        *_, best, best_score, _ = _loop(going, body, state)
+        *_, best, best_score, _ = loop(going, body, state)
         return Hypotheses(best, best_score, (best != PAD).sum(1))
 
 
@@ -152,19 +152,32 @@ class Sampling(nn.Module):
                 sampling, Holtzman et al. 2020), at least one.
             noise: float32 ``[B, max_tokens, TOP_TOKENS]``, uniform in (0, 1).
         """
-        rank = torch.arange(self.step.width, device=embedding.device)
 
         def choose(allowed: Tensor, step: Tensor) -> Tensor:
-            top = allowed.topk(self.step.width, dim=-1)
-            cooled = top.values / temperature.unsqueeze(1)
-            probabilities = cooled.softmax(-1)
-            before = probabilities.cumsum(-1) - probabilities
-            kept = (rank < top_k.unsqueeze(1)) & ((before < top_p.unsqueeze(1)) | (rank == 0))
-            drawn = noise.index_select(1, step.view(1)).squeeze(1)[:, : self.step.width]
-            pick = torch.where(kept, cooled - (-drawn.log()).log(), NEVER).argmax(-1, keepdim=True)
-            return top.indices.gather(1, pick)
+            return draw(allowed, temperature, top_k, top_p, noise.index_select(1, step.view(1)).squeeze(1))
 
         return _one_path(self.step, self.rules, embedding, options, choose)
+
+
+def draw(allowed: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, noise: Tensor) -> Tensor:
+    """Return the drawn candidates, ``[N, 1]``.
+
+    Args:
+        allowed: float32 ``[N, C]``, log-probabilities.
+        temperature: float32 ``[N]``.
+        top_k: int64 ``[N]``.
+        top_p: float32 ``[N]``.
+        noise: float32 ``[N, TOP_TOKENS]``.
+    """
+    width = allowed.shape[1]
+    rank = torch.arange(width, device=allowed.device)
+    top = allowed.topk(width, dim=-1)
+    cooled = top.values / temperature.unsqueeze(1)
+    probabilities = cooled.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    kept = (rank < top_k.unsqueeze(1)) & ((before < top_p.unsqueeze(1)) | (rank == 0))
+    pick = torch.where(kept, cooled - (-noise[:, :width].log()).log(), NEVER).argmax(-1, keepdim=True)
+    return top.indices.gather(1, pick)
 
 
 class DecoderStep(nn.Module):
@@ -221,28 +234,28 @@ def _one_path(
         return (step < limit) & ~ended.all()
 
     def body(step: Tensor, tokens: Tensor, hidden: Tensor, score: Tensor, ended: Tensor) -> State:
-        log_probs, candidates, hidden = decoder_step(_previous(tokens, step), hidden)
+        log_probs, candidates, hidden = decoder_step(previous(tokens, step), hidden)
         allowed = rules(log_probs, candidates, tokens, step, options)
         chosen = choose(allowed, step)
         token = torch.where(ended, PAD, candidates.gather(1, chosen).squeeze(1))
         score = torch.where(ended, score, score + allowed.gather(1, chosen).squeeze(1))
-        return step + 1, _written(tokens, step, token), hidden, score, ended | (token == EOS)
+        return step + 1, written(tokens, step, token), hidden, score, ended | (token == EOS)
 
-    _, tokens, _, score, _ = _loop(going, body, state)
+    _, tokens, _, score, _ = loop(going, body, state)
     lengths = (tokens != PAD).sum(1)
     return Hypotheses(tokens, score / lengths, lengths)
 
 
-def _previous(tokens: Tensor, step: Tensor) -> Tensor:
-    """The token before ``step`` in each row; the begin token at step 0."""
-    previous = tokens.gather(1, (step - 1).clamp(min=0).expand(tokens.shape[0], 1)).squeeze(1)
-    return torch.where(step == 0, BOS, previous)
+def previous(tokens: Tensor, step: Tensor) -> Tensor:
+    """The token before ``step``, one for all rows or ``[N]``, in each row; the begin token at step 0."""
+    before = (step - 1).clamp(min=0).reshape(-1, 1).expand(tokens.shape[0], 1)
+    return torch.where(step == 0, BOS, tokens.gather(1, before).squeeze(1))
 
 
-def _written(tokens: Tensor, step: Tensor, token: Tensor) -> Tensor:
-    """Return ``tokens [N, T]`` with ``token [N]`` at place ``step``."""
+def written(tokens: Tensor, step: Tensor, token: Tensor) -> Tensor:
+    """Return ``tokens [N, T]`` with ``token [N]`` at place ``step``, one for all rows or ``[N]``."""
     position = torch.arange(tokens.shape[1], device=tokens.device)
-    return torch.where(position == step, token.unsqueeze(1), tokens)
+    return torch.where(position == step.reshape(-1, 1), token.unsqueeze(1), tokens)
 
 
 def _rows_of(values: Tensor, index: Tensor) -> Tensor:
@@ -250,7 +263,7 @@ def _rows_of(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
 
 
-def _loop(condition: Callable[..., Tensor], body: Callable[..., State], state: State) -> State:
+def loop(condition: Callable[..., Tensor], body: Callable[..., State], state: State) -> State:
     """``torch.while_loop`` when exporting, a plain loop otherwise (eagerly it would compile)."""
     if torch.compiler.is_exporting():
         return torch.while_loop(condition, body, state)

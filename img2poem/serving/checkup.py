@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -125,14 +126,21 @@ def _ports(ports: Ports, settings: ServerSettings) -> Iterator[Finding]:
 
 
 def _memory(repository: Path) -> Iterator[Finding]:
-    sizes = [path.stat().st_size / _MIB for path in repository.glob("*/*/model.*")]
+    models = [*repository.glob("*/*/model.*")]
+    sizes = [path.stat().st_size / _MIB for path in models for _ in range(_instances(path.parents[1]))]
     needed = _SERVER_MIB + sum(_MODEL_MIB + _MODEL_FACTOR * size for size in sizes)
     free = _available() / _MIB
-    detail = f"{free:,.0f} MiB free, about {needed:,.0f} MiB needed for {len(sizes)} models"
+    detail = f"{free:,.0f} MiB free, about {needed:,.0f} MiB needed for {len(models)} models"
     if free >= needed:
         yield Finding("memory", Verdict.ok, detail)
     else:
         yield Finding("memory", Verdict.warning, detail, "free memory, or raise the container's limit")
+
+
+def _instances(model: Path) -> int:
+    config = model / "config.pbtxt"
+    found = re.search(r"^\s*count: (\d+)", config.read_text(encoding="utf-8"), re.M) if config.is_file() else None
+    return int(found[1]) if found else 1
 
 
 def _available() -> float:

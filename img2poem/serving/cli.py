@@ -84,7 +84,11 @@ def serve(
     ] = 10.0,
     cache_mb: Annotated[
         int,
-        typer.Option(min=0, help="MiB of response cache, for models that ask for one.", rich_help_panel=_RUN),
+        typer.Option(
+            min=0,
+            help="MiB of response cache for ensembles; only where all callers ask for the same outputs.",
+            rich_help_panel=_RUN,
+        ),
     ] = 0,
     log_level: Annotated[
         LogLevel, typer.Option(help="How much the server logs.", rich_help_panel=_WATCH)

@@ -24,6 +24,9 @@ __all__ = ["Ports", "ServerSettings", "TritonServer"]
 
 #: Seconds between two looks at the processes of the models.
 _LOOK_EVERY = 1.0
+#: Shared memory in bytes that the process of a model starts with. From Triton's 1 MB it would grow under load, and a
+#: process was seen to die while it grew.
+_SHARED_MEMORY = {"python": 16 * 2**20, "onnxruntime": 4 * 2**20}
 #: What Triton gives its models to end.
 _EXIT_SECONDS = 5
 #: Triton 2.51 takes 16 bytes of stack for each fragment of an HTTP body: with the usual 8 MiB, a photograph
@@ -168,6 +171,7 @@ class TritonServer:
             "--disable-auto-complete-config",
             "--allow-gpu-metrics=false",
             f"--exit-timeout-secs={_EXIT_SECONDS}",
+            *(f"--backend-config={name},shm-default-byte-size={size}" for name, size in _SHARED_MEMORY.items()),
             *self.settings.arguments(self.ports, triton / "caches"),
         ]
 

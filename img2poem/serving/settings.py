@@ -92,7 +92,8 @@ class ServerSettings:
         model_control: who may change the loaded models.
         drain_timeout: seconds that requests in flight get to finish when the server stops.
         trace: settings for Triton's ``--trace-config``, as ``mode=opentelemetry``.
-        cache_mb: size of the response cache in MiB, for models whose config asks for one; 0 for none.
+        cache_mb: size in MiB of the response cache, for models whose config asks for one; 0 for none. Triton
+            answers from it without a look at which outputs are asked for: all callers must ask for the same.
         verify: whether every file must be as the repository's manifest says before the server starts.
 
     Raises:

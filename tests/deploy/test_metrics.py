@@ -44,9 +44,11 @@ def test_every_expression_is_promql(place: str, expression: str) -> None:
 
 def test_every_metric_is_one_that_the_server_gives(server: TritonServer) -> None:
     with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
-        given = set(re.findall(r"^(nv_\w+)", response.read().decode(), re.M))
-    asked = {name for _, expression in expressions() for name in re.findall(r"\bnv_\w+", expression)}
-    assert asked and asked - given <= GPU_ONLY
+        given = set(re.findall(r"^((?:nv|img2poem)_\w+)", response.read().decode(), re.M))
+    names = r"\b(?:nv_\w+|img2poem_\w+_total)"
+    asked = {name for _, expression in expressions() for name in re.findall(names, expression)}
+    assert asked - given <= GPU_ONLY
+    assert any(name.startswith("img2poem") for name in asked) and any(name.startswith("nv") for name in asked)
 
 
 def test_every_label_that_is_asked_for_is_one_that_the_server_gives(server: TritonServer) -> None:

@@ -22,7 +22,8 @@ def infer(server: TritonServer, model: str, outputs: list[str], **tensors: NDArr
         inputs.append(triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
         inputs[-1].set_data_from_numpy(value)
     with triton.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as client:
-        result = client.infer(model, inputs, outputs=[triton.InferRequestedOutput(name) for name in outputs])
+        asked = [triton.InferRequestedOutput(name) for name in outputs]
+        result = client.infer(model, inputs, outputs=asked, client_timeout=60)
     return {name: result.as_numpy(name) for name in outputs}
 
 

@@ -220,19 +220,19 @@ def test_poem_text_with_another_vocabulary_is_caught(
 
 @pytest.mark.parametrize("several", [False, True])
 def test_noise_of_another_constant_is_caught(tmp_path: Path, several: bool) -> None:
-    export_onnx.write(noise.build(several, OPSETS[0]), tmp_path / "model.onnx", {})
-    assert parity.check_noise(several, tmp_path / "model.onnx").difference == 0
+    export_onnx.write(noise.build(several, 512, OPSETS[0]), tmp_path / "model.onnx", {})
+    assert parity.check_noise(several, 512, tmp_path / "model.onnx").difference == 0
     proto = onnx.load(tmp_path / "model.onnx")
     [gamma] = [t for t in proto.graph.initializer if t.name == "gamma"]
     gamma.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(gamma) + 2, "gamma"))
     onnx.save(proto, tmp_path / "model.onnx")
     with pytest.raises(ParityError, match=r"noise does not give the noise of img2poem\.noise at batch 1"):
-        parity.check_noise(several, tmp_path / "model.onnx")
+        parity.check_noise(several, 512, tmp_path / "model.onnx")
 
 
 def test_every_file_is_one_that_triton_reads_and_is_stamped(repository: Path) -> None:
     files = list(repository.glob("*/1/model.onnx"))
-    assert len(files) == 15
+    assert len(files) == 16
     contracts = set()
     for path in files:
         proto = onnx.load(path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
+from numpy.typing import NDArray
 from tritonclient.utils import np_to_triton_dtype
 
-from img2poem.decoding import BeamSearch, Greedy, Strategy
+from img2poem.decoding import AnyStrategy, BeamSearch, Greedy
 from img2poem.serving.server import TritonServer
 from img2poem.serving.settings import KEY_HEADER
 
@@ -20,14 +22,17 @@ def client_of(server: TritonServer, **options: Any) -> triton.InferenceServerCli
     return triton.InferenceServerClient(server.grpc_url.partition("://")[2], **options)
 
 
-def poem_inputs(photo: bytes, strategy: Strategy, batch: int = 1) -> list[triton.InferInput]:
-    inputs = [triton.InferInput("image", [batch, 1], "BYTES")]
-    inputs[0].set_data_from_numpy(np.array([[photo]] * batch, np.object_))
-    for name, value in strategy.tensors().items():
-        repeated = np.repeat(value, batch, axis=0)
-        inputs.append(triton.InferInput(name, list(repeated.shape), np_to_triton_dtype(value.dtype)))
-        inputs[-1].set_data_from_numpy(repeated)
+def inputs_of(tensors: Mapping[str, NDArray[Any]]) -> list[triton.InferInput]:
+    inputs = []
+    for name, value in tensors.items():
+        inputs.append(triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
+        inputs[-1].set_data_from_numpy(value)
     return inputs
+
+
+def poem_inputs(photo: bytes, strategy: AnyStrategy, batch: int = 1) -> list[triton.InferInput]:
+    options = {name: np.repeat(value, batch, axis=0) for name, value in strategy.tensors().items()}
+    return inputs_of({"image": np.array([[photo]] * batch, np.object_), **options})
 
 
 def poem(client: triton.InferenceServerClient, photo: bytes, **options: Any) -> str:

@@ -14,11 +14,12 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from img2poem import BestOf
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 from img2poem.serving.settings import ModelControl
 
 from .processes import workers_of
-from .requests import KEY, OVER_GRPC, client_of, poem
+from .requests import KEY, OVER_GRPC, client_of, poem, poem_inputs
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +134,16 @@ def test_an_unloaded_model_is_named_and_comes_back(client: triton.InferenceServe
 def test_a_killed_model_process_is_named_and_loaded_anew(
     running: TritonServer, client: triton.InferenceServerClient, photos: list[bytes]
 ) -> None:
-    before = poem(client, photos[0])
-    os.kill(workers_of(running.repository)["poem_text"], signal.SIGKILL)
+    def best() -> str:
+        result = client.infer("img2poem_best", poem_inputs(photos[0], BestOf(1)), client_timeout=60)
+        return str(result.as_numpy("text")[0, 0].decode())
+
+    before = best()
+    os.kill(workers_of(running.repository)["rerank"], signal.SIGKILL)
     for _ in range(2):
-        with pytest.raises(InferenceServerException, match="Stub process 'poem_text_0_0' is not healthy"):
-            poem(client, photos[0])
-    assert client.is_server_ready() and client.is_model_ready("poem_text"), "Triton does not notice"
-    unload(client, "poem_text")
-    load(client, "poem_text")
-    assert poem(client, photos[0]) == before
+        with pytest.raises(InferenceServerException, match="Stub process 'rerank_0_0' is not healthy"):
+            best()
+    assert client.is_server_ready() and client.is_model_ready("rerank"), "Triton does not notice"
+    unload(client, "rerank")
+    load(client, "rerank")
+    assert best() == before

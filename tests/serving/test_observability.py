@@ -88,7 +88,7 @@ def test_metrics_count_every_step(traced: TritonServer, photos: list[bytes]) -> 
         return {m: int(n) for m, n in re.findall(r'^nv_inference_request_success\{model="(\w+)".*\} (\d+)', text, re.M)}
 
     before, client = counts(), client_of(traced)
-    client.infer("img2poem_greedy", poem_inputs(photos[0], Greedy()))
+    client.infer("img2poem_greedy", poem_inputs(photos[1], Greedy()))
     client.close()
     deadline, grown = time.monotonic() + 10, set()
     while grown != STEPS and time.monotonic() < deadline:  # they are counted just after the answer has gone

@@ -1,0 +1,73 @@
+"""When a stream's first line comes: ``python -m benchmarks.streaming``."""
+
+from __future__ import annotations
+
+import queue
+import statistics
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tritonclient.grpc as triton
+import typer
+
+from img2poem import Img2Poem, Sampling
+from img2poem.serving.server import Ports, TritonServer
+
+from .homes import inputs_of
+from .photographs import photographs
+
+
+def main(
+    repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
+    data: Annotated[Path | None, typer.Option(help="Folder with Flickr8k; else crops of two photographs.")] = None,
+    count: Annotated[int, typer.Option(help="How many poems of each kind.")] = 100,
+) -> None:
+    """Print medians over many poems, one after another."""
+    photos = photographs(count, data)
+    with TritonServer(repository, Ports.free()) as server:
+        for lines in (Sampling.min_lines, Sampling.max_lines):
+            strategies = [Sampling(seed=seed, min_lines=lines) for seed in range(count)]
+            arrivals = [_arrivals(server, *job) for job in zip(photos, strategies, strict=True)][1:]
+            first = [times[0] for times in arrivals]
+            whole = [times[-1] for times in arrivals]
+            parts = [a / b for a, b in zip(first, whole, strict=True)]
+            with Img2Poem(server.grpc_url) as poet:
+                once = [_milliseconds(poet, *job) for job in zip(photos, strategies, strict=True)][1:]
+            typer.echo(
+                f"at least {lines} lines: {statistics.mean(len(times) - 1 for times in arrivals):.1f} on average, "
+                f"first after {statistics.median(first):.0f} ms, all after {statistics.median(whole):.0f} ms "
+                f"(first / all: median {statistics.median(parts):.2f}); "
+                f"img2poem_sample {statistics.median(once):.0f} ms"
+            )
+
+
+def _milliseconds(poet: Img2Poem, photo: bytes, strategy: Sampling) -> float:
+    """Of one call."""
+    started = time.perf_counter()
+    poet.write(photo, strategy)
+    return (time.perf_counter() - started) * 1000
+
+
+def _arrivals(server: TritonServer, photo: bytes, strategy: Sampling) -> list[float]:
+    """Milliseconds until each response."""
+    client = triton.InferenceServerClient(server.grpc_url.partition("://")[2])
+    responses: queue.Queue[tuple[float, Any, Any]] = queue.Queue()
+    client.start_stream(lambda result, error: responses.put((time.perf_counter(), result, error)))
+    inputs = inputs_of({"image": np.array([[photo]], np.object_), **strategy.tensors()})
+    started, times, final = time.perf_counter(), [], False
+    client.async_stream_infer("img2poem_stream", inputs)
+    while not final:
+        at, result, error = responses.get(timeout=60)
+        if error is not None:
+            raise error
+        times.append((at - started) * 1000)
+        final = result.as_numpy("final")[0, 0]
+    client.stop_stream()
+    client.close()
+    return times
+
+
+if __name__ == "__main__":
+    typer.run(main)

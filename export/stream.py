@@ -1,0 +1,42 @@
+"""``img2poem_stream``: the config of the model that sends each line as soon as it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from tritonclient.grpc import model_config_pb2 as pb
+
+from img2poem.decoding import OPTIONS, SAMPLE_OPTIONS
+
+from .served import FREE, INSTANCES, TensorSpec
+from .triton import IMAGE, python_config
+
+NAME = "img2poem_stream"
+#: The models that it calls.
+CALLS = ("decode_image", "image_encoder", "decoder_init", "poem_decoder_line", "poem_text")
+#: How many streams go on at a time; the inner models take them as batches.
+STREAMS = 16
+
+_OUTPUTS = (
+    TensorSpec("line", np.object_, (1,)),
+    TensorSpec("index", np.int64, (1,)),
+    TensorSpec("tokens", np.int64, (FREE,)),
+    TensorSpec("final", np.bool_, (1,)),
+    TensorSpec("score", np.float32, (1,)),
+    TensorSpec("finish_reason", np.object_, (1,)),
+)
+
+
+def stream_config(stamps: Mapping[str, str]) -> pb.ModelConfig:
+    """Return the config: one photograph a request, every option optional, responses as many as lines and one more."""
+    names = (*SAMPLE_OPTIONS, "seed")
+    options = [TensorSpec(name, OPTIONS[name].dtype, (OPTIONS[name].width,)) for name in names]
+    # JSON has no room for bytes.
+    photographs = [IMAGE, TensorSpec("image_base64", np.object_, (1,))]
+    config = python_config(NAME, [*photographs, *options], _OUTPUTS, dict(stamps), max_batch=1)
+    for tensor in config.input:
+        tensor.optional = True
+    config.model_transaction_policy.decoupled = True
+    config.parameters["streams"].string_value = str(STREAMS // INSTANCES)
+    return config

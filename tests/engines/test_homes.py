@@ -1,0 +1,12 @@
+"""Every way to a poem gives the same tokens; ``python -m benchmarks.agreement`` asks for more photographs."""
+
+from __future__ import annotations
+
+from benchmarks.agreement import compare
+from img2poem.serving.server import TritonServer
+
+
+def test_every_way_gives_the_same_tokens(server: TritonServer, photos: list[bytes]) -> None:
+    compared, differences = compare(server, photos[:10])
+    assert not differences
+    assert len(compared) == 15 and set(compared.values()) == {10}

@@ -1,0 +1,47 @@
+"""Requests of many callers are put together, and no answer depends on what it is put together with."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
+from img2poem.decoding import AnyStrategy
+from img2poem.serving.server import TritonServer
+
+from .requests import client_of
+
+CALLERS = 64
+
+
+def mixed(number: int) -> AnyStrategy:
+    """Rows of one decoder differ in their options too."""
+    rules = {"min_lines": 1 + number % 4, "max_lines": 4 + number % 5, "no_repeat_ngram": (0, 2, 3)[number % 3]}
+    sampling = Sampling(seed=number, temperature=0.5 + number / 64, top_k=1 + number, **rules)
+    kinds = (Greedy(**rules), BeamSearch(width=1 + number % 6, **rules), sampling, BestOf(2 + number % 3, sampling))
+    return kinds[number // 4 % 4]
+
+
+def test_64_mixed_requests_at_once_get_the_answers_they_get_alone(server: TritonServer, photos: list[bytes]) -> None:
+    jobs = [(photos[number % len(photos)], mixed(number)) for number in range(CALLERS)]
+    client = client_of(server)
+
+    def counts() -> dict[str, tuple[int, int]]:
+        every = client.get_inference_statistics().model_stats
+        return {one.name: (one.inference_count, one.execution_count) for one in every}
+
+    before = counts()
+    with Img2Poem(server.grpc_url, timeout=300) as poet:
+        with ThreadPoolExecutor(CALLERS) as pool:
+            together = list(pool.map(lambda job: poet.write(*job), jobs))
+        after = counts()
+        alone = [poet.write(*job) for job in jobs]
+    client.close()
+    assert [poem.tokens for poem in together] == [poem.tokens for poem in alone]
+    assert [poem.score for poem in together] == pytest.approx([poem.score for poem in alone], abs=1e-4)
+    grown = {name: [b - a for a, b in zip(before[name], after[name], strict=True)] for name in before}
+    assert grown["image_encoder"][0] == CALLERS
+    for model in ("image_encoder", "poem_decoder_greedy", "poem_decoder_beam", "poem_decoder_sample", "poem_text"):
+        inferences, executions = grown[model]
+        assert 0 < executions < inferences, model

@@ -1,0 +1,172 @@
+"""Poems line by line from the real server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import statistics
+import time
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from export.stream import STREAMS
+from img2poem import Greedy, Img2Poem, Sampling
+from img2poem.serving.server import TritonServer
+
+from .requests import client_of
+from .streams import options, streaming
+
+STRATEGIES: list[Sampling | Greedy] = [
+    *(Sampling(seed=seed) for seed in range(4)),
+    Sampling(seed=4, temperature=1.2345678, top_k=20, top_p=0.7, min_lines=8),
+    Sampling(seed=5, max_tokens=20),
+    Greedy(),
+    Greedy(max_lines=5, repetition_penalty=1.0),
+]
+
+
+def counted(server: TritonServer) -> dict[str, float]:
+    """Our own metrics: by name, those of poems by reason."""
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
+        found = re.findall(r'^img2poem_(\w+)_total\{.*?(?:reason="(\w+)")?\} (\d+)', response.read().decode(), re.M)
+    return {reason or name: float(count) for name, reason, count in found}
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_a_stream_gives_the_tokens_of_the_whole_poem(server: TritonServer, photos: list[bytes]) -> None:
+    before = counted(server)
+    lines = tokens = 0
+    with Img2Poem(server.grpc_url) as poet, streaming(server) as stream:
+        for number, strategy in enumerate(STRATEGIES):
+            stream.ask(photos[number], f"poem-{number}", **options(strategy))
+            *written, closing = stream.rest()
+            poem = poet.write(photos[number], strategy)
+            assert tuple(line.text for line in written) == poem.lines
+            assert [line.index for line in (*written, closing)] == list(range(len(written) + 1))
+            assert closing.tokens == [t for line in written for t in line.tokens] == list(poem.tokens)
+            assert closing.score == pytest.approx(poem.score, abs=1e-4)
+            assert closing.reason == ("length" if len(poem.tokens) == strategy.max_tokens else "end")
+            assert {line.id for line in (*written, closing)} == {f"poem-{number}"}
+            assert all("score" not in line.outputs for line in written)
+            lines, tokens = lines + len(written), tokens + len(closing.tokens)
+    after = counted(server)
+    grown = {name: after[name] - before[name] for name in after}
+    assert grown["end"] + grown["length"] == len(STRATEGIES) and grown["length"] >= 1
+    assert grown["lines"] == lines and grown["tokens"] == tokens and grown["failed"] == 0
+
+
+def test_lines_come_before_the_poem_is_whole(server: TritonServer, photos: list[bytes]) -> None:
+    """Medians of poems of eight lines; docs/serving.md has the figures of an idle machine."""
+    parts = []
+    with streaming(server) as stream:
+        for seed in range(9):
+            started = time.perf_counter()
+            stream.ask(photos[seed], **options(Sampling(seed=seed, min_lines=8)))
+            lines = stream.rest()
+            assert [line.at for line in lines] == sorted(line.at for line in lines)
+            parts.append((lines[0].at - started) / (lines[-1].at - started))
+    assert statistics.median(parts) < 0.5
+
+
+def test_options_that_are_not_given_have_the_defaults_of_sampling(server: TritonServer, photos: list[bytes]) -> None:
+    with Img2Poem(server.grpc_url) as poet, streaming(server) as stream:
+        stream.ask(photos[0], seed=np.array([[9]]))
+        assert stream.rest()[-1].tokens == list(poet.write(photos[0], Sampling(seed=9)).tokens)
+
+
+def test_many_streams_go_on_together_and_as_they_do_alone(server: TritonServer, photos: list[bytes]) -> None:
+    """More than there are slots; their lines are decoded in batches."""
+
+    def stream_of(job: int) -> list[int]:
+        with streaming(server) as stream:
+            stream.ask(photos[job % len(photos)], **options(Sampling(seed=job)))
+            return stream.rest()[-1].tokens
+
+    client = client_of(server)
+
+    def decoded() -> tuple[int, int]:
+        [statistic] = client.get_inference_statistics("poem_decoder_line").model_stats
+        return statistic.inference_count, statistic.execution_count
+
+    before, jobs = decoded(), range(STREAMS * 3)
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        together = list(pool.map(stream_of, jobs))
+    inferences, executions = (b - a for a, b in zip(before, decoded(), strict=True))
+    client.close()
+    assert executions < inferences
+    assert together[::5] == [stream_of(job) for job in jobs[::5]]
+
+
+def test_a_cancelled_stream_frees_its_slot(server: TritonServer, photos: list[bytes]) -> None:
+    """All slots are taken by poems whose callers go away after a line; the next poem must not wait for them."""
+    before, client = counted(server), client_of(server)
+    for _ in range(STREAMS * 2):
+        with streaming(server) as stream:
+            stream.ask(photos[0], **options(Sampling(seed=1, min_lines=16, max_lines=16)))
+            stream.next()
+    assert eventually(lambda: counted(server)["cancelled"] > before["cancelled"])
+    with streaming(server) as stream:
+        for _ in range(STREAMS):
+            stream.ask(photos[0], **options(Sampling(seed=1)))
+        for _ in range(STREAMS):
+            assert stream.rest()[-1].reason == "end"
+
+    def lines() -> int:
+        [statistic] = client.get_inference_statistics("poem_decoder_line").model_stats
+        return int(statistic.inference_count)
+
+    after = counted(server)
+    grown = {name: after[name] - before[name] for name in after}
+    assert grown["cancelled"] + grown["end"] == STREAMS * 3, "every slot is given back"
+    assert grown["lines"] < STREAMS * 2 * 16
+    at_rest = lines()
+    time.sleep(0.3)
+    assert lines() == at_rest, "nobody goes on with a cancelled poem"
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("photo", "tensors", "says"),
+    [
+        (b"not a picture", {}, "BadImage"),
+        (None, {"seed": np.array([[1]])}, "InvalidOption: give the photograph as image or as image_base64"),
+        (None, {"image_base64": np.array([[b"%%"]], np.object_)}, "InvalidOption: image_base64 is not Base64"),
+        (b"", {"temperature": np.array([[9]], np.float32)}, "InvalidOption: temperature must be from 0.05 to 4, not 9"),
+        (b"", {"max_lines": np.array([[2]])}, r"InvalidOption: max_lines \(2\) is less than min_lines"),
+    ],
+)
+def test_what_cannot_be_streamed_says_why(
+    server: TritonServer, photo: bytes | None, tensors: dict[str, np.ndarray], says: str
+) -> None:
+    before = counted(server)
+    with streaming(server) as stream:
+        stream.ask(photo, **tensors)
+        with pytest.raises(InferenceServerException, match=says):
+            stream.next()
+    assert eventually(lambda: counted(server)["failed"] == before["failed"] + 1)
+    if says == "BadImage":
+        assert counted(server)["bad_images"] == before["bad_images"] + 1
+
+
+def test_server_sent_events_over_rest(server: TritonServer, photos: list[bytes]) -> None:
+    body = {"image_base64": base64.b64encode(photos[1]).decode(), "seed": 3, "max_lines": 4}
+    url = f"{server.http_url}/v2/models/img2poem_stream/generate_stream"
+    with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=60) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        events = [json.loads(line.removeprefix(b"data: ")) for line in answer if line.startswith(b"data: ")]
+    with Img2Poem(server.grpc_url) as poet:
+        poem = poet.write(photos[1], Sampling(seed=3, max_lines=4))
+    assert tuple(event["line"] for event in events[:-1]) == poem.lines
+    assert events[-1]["final"] and events[-1]["tokens"] == list(poem.tokens)
