@@ -70,7 +70,7 @@ def evaluation_tables(result: dict[str, Any]) -> str:
         _table(["", *names], [[c, *(f"{systems[n][c]:.3g}" for n in names)] for c in columns]),
         _table(
             ["retrieval", *retrieval["photo_to_caption"]],
-            [[way, *(f"{value:.3g}" for value in row.values())] for way, row in retrieval.items()],
+            [[way, *(f"{value:.4g}" for value in row.values())] for way, row in retrieval.items()],
         ),
         _table(["bits per character", *bits], [["test poems", *(f"{value:.3f}" for value in bits.values())]]),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ _PHOTO = (320, 240)  # width and height that a photograph is fitted into
 _MARGIN = 12
 _FONT_SIZE = 15
 _LINE = 19
+_CHARACTERS = 42  # of a line in its column
 
 
 def write_sheet(path: Path, photos: Sequence[bytes], poems: Sequence[str]) -> None:
@@ -30,7 +32,7 @@ def write_sheet(path: Path, photos: Sequence[bytes], poems: Sequence[str]) -> No
     """
     if not photos or len(photos) != len(poems):
         raise ValueError(f"a sheet needs photographs and as many poems, not {len(photos)} and {len(poems)}")
-    texts = [f"{i}.\n{poem}" for i, poem in enumerate(poems, 1)]
+    texts = ["\n".join([f"{i}.", *map(_wrapped, poem.splitlines())]) for i, poem in enumerate(poems, 1)]
     width = _PHOTO[0] + _MARGIN
     height = _PHOTO[1] + _LINE * max(text.count("\n") + 1 for text in texts) + 2 * _MARGIN
     rows = -(-len(photos) // _COLUMNS)
@@ -46,3 +48,7 @@ def write_sheet(path: Path, photos: Sequence[bytes], poems: Sequence[str]) -> No
     encoded = io.BytesIO()
     sheet.save(encoded, "PNG")
     write_atomically(path, encoded.getvalue())
+
+
+def _wrapped(line: str) -> str:
+    return "\n".join(textwrap.wrap(line, _CHARACTERS, subsequent_indent="    "))

@@ -51,7 +51,7 @@ def scale_largest(proto: onnx.ModelProto, shape: tuple[int, ...], factor: float)
 @pytest.mark.parametrize("model", ["decoder_init", "decoder_step"])
 def test_a_faithful_file_passes(repository: Path, served: dict[str, ServedModel], model: str) -> None:
     found = parity.check_model(served[model], repository / model / "1" / "model.onnx", seed=9)
-    assert found.difference < 1e-4
+    assert found.difference < 1e-3
 
 
 def test_a_wrong_normalisation_constant_is_caught(
