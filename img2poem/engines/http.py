@@ -77,14 +77,15 @@ class AsyncHttpEndpoint:
             await client.aclose()
 
     async def _answered(self, method: str, path: str, call: Call, **kwargs: Any) -> Any:
+        import anyio
         import httpx
 
-        left = call.deadline.left()
-        sending = self._client.get().request(method, path, **kwargs)
         try:
-            # httpx's own timeouts are for each read and write; this one is for the whole.
-            response = await asyncio.wait_for(sending, left)
-        except asyncio.TimeoutError as error:
+            # httpx's own timeouts are for each read and write; this one is for the whole. Not asyncio.wait_for, which
+            # before Python 3.12 loses a cancellation that comes together with the answer.
+            with anyio.fail_after(call.deadline.left()):
+                response = await self._client.get().request(method, path, **kwargs)
+        except TimeoutError as error:
             raise call.deadline.missed() from error
         except httpx.RemoteProtocolError as error:
             if "disconnected" in str(error) or "without sending complete" in str(error):
