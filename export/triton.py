@@ -55,16 +55,13 @@ def onnx_config(
     """
     config = _config(name, inputs, outputs, stamps, max_batch)
     config.platform, config.backend, config.default_model_filename = "onnxruntime_onnx", "onnxruntime", ONNX_FILE
-    kind = pb.ModelInstanceGroup.KIND_GPU if device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
-    config.instance_group.add(count=instances, kind=kind)
+    _place(config, device, instances)
     if device == "gpu":
         # EXHAUSTIVE, the backend's default, costs seconds at each new shape.
         config.parameters["cudnn_conv_algo_search"].string_value = "1"
-    if not batched:
-        return config
-    _batching(config)
-    for batch in (1, *(config.dynamic_batching.preferred_batch_size if device == "gpu" else ())):
-        _warmup(config, inputs, batch, typical)
+    if batched:
+        _batching(config)
+        _warmups(config, inputs, device, typical)
     return config
 
 
@@ -83,14 +80,12 @@ def torchscript_config(
     outputs = [replace(spec, name=f"OUTPUT__{i}") for i, spec in enumerate(outputs)]
     config = _config(name, inputs, outputs, stamps, max_batch)
     config.platform, config.backend, config.default_model_filename = "pytorch_libtorch", "pytorch", TORCHSCRIPT_FILE
-    kind = pb.ModelInstanceGroup.KIND_GPU if device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
-    config.instance_group.add(count=instances, kind=kind)
+    _place(config, device, instances)
     # Profiling recompiles at every new shape for the first calls.
     config.parameters["ENABLE_JIT_PROFILING"].string_value = "false"
     config.parameters["INFERENCE_MODE"].string_value = "true"
     _batching(config)
-    for batch in (1, *(config.dynamic_batching.preferred_batch_size if device == "gpu" else ())):
-        _warmup(config, inputs, batch, typical)
+    _warmups(config, inputs, device, typical)
     return config
 
 
@@ -100,7 +95,7 @@ def python_config(
     """Return the config of a model on the Python backend; these always run on the CPU."""
     config = _config(name, inputs, outputs, stamps, max_batch)
     config.backend, config.default_model_filename = "python", PYTHON_FILE
-    config.instance_group.add(count=INSTANCES, kind=pb.ModelInstanceGroup.KIND_CPU)
+    _place(config, "cpu", INSTANCES)
     _batching(config)
     return config
 
@@ -141,9 +136,16 @@ def _batching(config: pb.ModelConfig) -> None:
     policy.max_queue_size = MAX_QUEUE
 
 
-def _warmup(config: pb.ModelConfig, inputs: Iterable[TensorSpec], batch: int, typical: int) -> None:
-    warmup = config.model_warmup.add(name=f"batch_{batch}", batch_size=batch)
-    for spec in inputs:
-        tensor = warmup.inputs[spec.name]
-        tensor.data_type, tensor.zero_data = _TYPES[spec.dtype], True
-        tensor.dims.extend(typical if size == FREE else size for size in spec.dims)
+def _place(config: pb.ModelConfig, device: Device, instances: int) -> None:
+    kind = pb.ModelInstanceGroup.KIND_GPU if device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
+    config.instance_group.add(count=instances, kind=kind)
+
+
+def _warmups(config: pb.ModelConfig, inputs: Sequence[TensorSpec], device: Device, typical: int) -> None:
+    """Warm up one row and, on a GPU, each preferred batch."""
+    for batch in (1, *(config.dynamic_batching.preferred_batch_size if device == "gpu" else ())):
+        warmup = config.model_warmup.add(name=f"batch_{batch}", batch_size=batch)
+        for spec in inputs:
+            tensor = warmup.inputs[spec.name]
+            tensor.data_type, tensor.zero_data = _TYPES[spec.dtype], True
+            tensor.dims.extend(typical if size == FREE else size for size in spec.dims)

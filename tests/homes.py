@@ -44,7 +44,7 @@ class Torch:
         }
         options = rules.RowOptions(*(tensors[name] for name in rules.RowOptions._fields))
         with torch.inference_mode():
-            embedding = self.model.image_encoder(torch.from_numpy(decode(photo)[None])).embedding
+            embedding = self.model.image_encoder(torch.tensor(decode(photo))[None]).embedding
             found = self._search(strategy, embedding, options, tensors)
         tokens = tuple(found.tokens[0, : found.lengths[0]].tolist())
         return Wrote(self.tokenizer.decode(tokens), tokens, found.scores[0].item())

@@ -91,7 +91,7 @@ class AdversarialTraining(L.LightningModule):
         self._weights = Weights(settings.multi_modal, settings.style, settings.alignment)
         shown = set(texts.conditions.depicted.nonzero().flatten().tolist())
         self._depicted = [i for i in texts.modern + texts.classic if i in shown] or texts.modern
-        self._trial = Trial(parts, data, texts, settings.validation_photos)
+        self.trial = Trial(parts, data, texts, settings.validation_photos)
 
     def on_train_start(self) -> None:
         if self.current_epoch == 0:
@@ -126,12 +126,8 @@ class AdversarialTraining(L.LightningModule):
         self.log_dict({"train/nats": likelihood, "train/reward": reward, "train/discriminators": judged}, prog_bar=True)
 
     def validation_step(self, batch: Tensor, index: int) -> None:
-        for name, value in self.measure().items():
+        for name, value in self.trial.measure().items():
             self.log(f"validation/{name}", value, prog_bar=name == "score")
-
-    def measure(self) -> dict[str, float]:
-        """Return the validation's figures of the decoder as it is."""
-        return self._trial.measure()
 
     def configure_optimizers(self) -> Any:
         s = self.settings
@@ -195,11 +191,11 @@ def train(run: Run, settings: AdversarialSettings) -> Result:
         return found
     data = AlignmentData.load(parts)
     module = AdversarialTraining(parts, data, Texts.load(parts, data), settings)
-    before = module.measure()
+    before = module.trial.measure()
     print(f"adversarial: before {rounded(before)}", flush=True)
     if settings.epochs:
         stage.fit(module, None, once(), settings.epochs, _SCORE, "max", settings.patience)
-    after = module.measure()
+    after = module.trial.measure()
     figures = {f"before_{name}": value for name, value in before.items()}
     figures |= {f"after_{name}": value for name, value in after.items()}
     kept = float(after["score"] > before["score"])

@@ -24,16 +24,6 @@ from img2poem.text import PoemTokenizer
 from ..conftest import WEIGHTS
 
 
-@pytest.fixture(scope="module")
-def package() -> tuple[PhotoToPoem, PoemTokenizer]:
-    return load_package(WEIGHTS)
-
-
-@pytest.fixture(scope="module")
-def served(package: tuple[PhotoToPoem, PoemTokenizer]) -> dict[str, ServedModel]:
-    return {model.name: model for model in served_models(*package)}
-
-
 def changed(repository: Path, model: str, tmp_path: Path, change: object) -> Path:
     """Return a copy of an exported file with ``change(proto)`` applied."""
     proto = onnx.load(repository / model / "1" / "model.onnx")

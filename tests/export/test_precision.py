@@ -13,22 +13,10 @@ from onnxruntime import InferenceSession
 
 from export import half, parity, photographs, quality, quantise, rewrite
 from export.parity import ParityError
-from export.served import ServedModel, served_models
+from export.served import ServedModel
 from img2poem.engines.local import open_session
-from img2poem.nn.model import PhotoToPoem, load_package
+from img2poem.nn.model import PhotoToPoem
 from img2poem.text import PoemTokenizer
-
-from ..conftest import WEIGHTS
-
-
-@pytest.fixture(scope="module")
-def package() -> tuple[PhotoToPoem, PoemTokenizer]:
-    return load_package(WEIGHTS)
-
-
-@pytest.fixture(scope="module")
-def served(package: tuple[PhotoToPoem, PoemTokenizer]) -> dict[str, ServedModel]:
-    return {model.name: model for model in served_models(*package)}
 
 
 def loaded(repository: Path, model: str) -> onnx.ModelProto:
