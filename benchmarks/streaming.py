@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import queue
 import statistics
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-import tritonclient.grpc as triton
 import typer
 
 from img2poem import Img2Poem, Sampling
 from img2poem.serving.server import Ports, TritonServer
 
-from .homes import inputs_of
 from .photographs import photographs
+from .streams import options, streaming
 
 
 def main(
@@ -52,21 +49,10 @@ def _milliseconds(poet: Img2Poem, photo: bytes, strategy: Sampling) -> float:
 
 def _arrivals(server: TritonServer, photo: bytes, strategy: Sampling) -> list[float]:
     """Milliseconds until each response."""
-    client = triton.InferenceServerClient(server.grpc_url.partition("://")[2])
-    responses: queue.Queue[tuple[float, Any, Any]] = queue.Queue()
-    client.start_stream(lambda result, error: responses.put((time.perf_counter(), result, error)))
-    inputs = inputs_of({"image": np.array([[photo]], np.object_), **strategy.tensors()})
-    started, times, final = time.perf_counter(), [], False
-    client.async_stream_infer("img2poem_stream", inputs)
-    while not final:
-        at, result, error = responses.get(timeout=60)
-        if error is not None:
-            raise error
-        times.append((at - started) * 1000)
-        final = result.as_numpy("final")[0, 0]
-    client.stop_stream()
-    client.close()
-    return times
+    with streaming(server) as stream:
+        started = time.perf_counter()
+        stream.ask(photo, **options(strategy))
+        return [(line.at - started) * 1000 for line in stream.rest()]
 
 
 if __name__ == "__main__":

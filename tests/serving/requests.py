@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
-from numpy.typing import NDArray
-from tritonclient.utils import np_to_triton_dtype
 
+from benchmarks.streams import inputs_of
 from img2poem.decoding import AnyStrategy, BeamSearch, Greedy
-from img2poem.serving.server import TritonServer
 from img2poem.serving.settings import KEY_HEADER
 
 KEY = "a-key-for-the-tests-0123"
 OVER_GRPC = {f"triton-grpc-protocol-{KEY_HEADER}": KEY}
-
-
-def client_of(server: TritonServer, **options: Any) -> triton.InferenceServerClient:
-    return triton.InferenceServerClient(server.grpc_url.partition("://")[2], **options)
-
-
-def inputs_of(tensors: Mapping[str, NDArray[Any]]) -> list[triton.InferInput]:
-    inputs = []
-    for name, value in tensors.items():
-        inputs.append(triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
-        inputs[-1].set_data_from_numpy(value)
-    return inputs
 
 
 def poem_inputs(photo: bytes, strategy: AnyStrategy, batch: int = 1) -> list[triton.InferInput]:

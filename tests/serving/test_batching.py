@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from benchmarks.streams import client_of
 from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
 from img2poem.decoding import AnyStrategy
 from img2poem.serving.server import TritonServer
-
-from .requests import client_of
 
 CALLERS = 64
 

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from benchmarks.streams import client_of, inputs_of
 from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
 from img2poem.decoding import AnyStrategy
 from img2poem.images import decode
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
-
-from .requests import client_of, inputs_of
 
 OWN = {"max_tokens": 41}
 

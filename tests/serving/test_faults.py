@@ -14,12 +14,13 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.streams import client_of
 from img2poem import BestOf
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 from img2poem.serving.settings import ModelControl
 
 from .processes import workers_of
-from .requests import KEY, OVER_GRPC, client_of, poem, poem_inputs
+from .requests import KEY, OVER_GRPC, poem, poem_inputs
 
 
 @pytest.fixture(scope="module")

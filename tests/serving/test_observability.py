@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.streams import client_of
 from img2poem.decoding import Greedy
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
-from .requests import client_of, poem_inputs
+from .requests import poem_inputs
 
 STEPS = {"img2poem_greedy", "decode_image", "image_encoder", "poem_decoder_greedy", "poem_text"}
 

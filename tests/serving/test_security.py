@@ -16,13 +16,14 @@ import tritonclient.grpc as triton
 import trustme
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.streams import client_of
 from img2poem.errors import InvalidOption
 from img2poem.images import MAX_BYTES
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 from img2poem.serving.settings import KEY_HEADER, LogLevel, ModelControl, Tls
 
 from ..conftest import ROOT
-from .requests import KEY, OVER_GRPC, client_of, poem
+from .requests import KEY, OVER_GRPC, poem
 
 #: One interface of each restricted kind: method and path over REST, tritonclient's method over gRPC.
 INTERFACES = {

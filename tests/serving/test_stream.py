@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.streams import client_of, options, streaming
 from export.stream import STREAMS
 from img2poem import Greedy, Img2Poem, Sampling
 from img2poem.serving.server import TritonServer
-
-from .requests import client_of
-from .streams import options, streaming
 
 STRATEGIES: list[Sampling | Greedy] = [
     *(Sampling(seed=seed) for seed in range(4)),

@@ -1,10 +1,10 @@
-"""Streams of lines from a real server, as a client of tritonclient's gets them."""
+"""Requests and streams of lines to a real server, as a client of tritonclient's makes them."""
 
 from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +12,27 @@ from typing import Any
 import numpy as np
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
+from tritonclient.utils import np_to_triton_dtype
 
 from img2poem.decoding import Greedy, Sampling
 from img2poem.serving.server import TritonServer
 
-from .requests import client_of, inputs_of
-
-#: Seconds until a test gives a stream up.
+#: Seconds until a stream is given up.
 PATIENCE = 60
+
+
+def client_of(server: TritonServer, **options: Any) -> triton.InferenceServerClient:
+    """Return tritonclient's client of ``server``, over gRPC."""
+    return triton.InferenceServerClient(server.grpc_url.partition("://")[2], **options)
+
+
+def inputs_of(tensors: Mapping[str, NDArray[Any]]) -> list[triton.InferInput]:
+    """Return tritonclient's inputs."""
+    inputs = []
+    for name, value in tensors.items():
+        inputs.append(triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
+        inputs[-1].set_data_from_numpy(value)
+    return inputs
 
 
 @dataclass
@@ -29,18 +42,20 @@ class Stream:
     client: triton.InferenceServerClient
     arrived: queue.Queue[Any] = field(default_factory=queue.Queue)
 
-    def ask(self, photo: bytes | None, request_id: str = "", **tensors: NDArray[Any]) -> None:
+    def ask(self, photo: bytes | None, request_id: str = "", /, **tensors: NDArray[Any]) -> None:
+        """Ask for a poem with the inputs ``tensors``."""
         images = {} if photo is None else {"image": np.array([[photo]], np.object_)}
         self.client.async_stream_infer("img2poem_stream", inputs_of({**images, **tensors}), request_id=request_id)
 
     def next(self) -> Line:
-        result, error = self.arrived.get(timeout=PATIENCE)
+        """Wait for the next response; raises tritonclient's error."""
+        at, result, error = self.arrived.get(timeout=PATIENCE)
         if error is not None:
             raise error
-        return Line(result, time.perf_counter())
+        return Line(result, at)
 
     def rest(self) -> list[Line]:
-        """All lines to the closing response of one poem."""
+        """Return all lines to the closing response of one poem."""
         lines = [self.next()]
         while not lines[-1].final:
             lines.append(self.next())
@@ -48,7 +63,7 @@ class Stream:
 
 
 class Line:
-    """One response."""
+    """One response, which came ``at`` a time of ``time.perf_counter``."""
 
     def __init__(self, result: triton.InferResult, at: float) -> None:
         response, self.at = result.get_response(), at
@@ -63,8 +78,9 @@ class Line:
 
 @contextmanager
 def streaming(server: TritonServer) -> Iterator[Stream]:
+    """Open a stream to ``server``; what it still runs at the end is cancelled."""
     stream = Stream(client_of(server))
-    stream.client.start_stream(lambda result, error: stream.arrived.put((result, error)))
+    stream.client.start_stream(lambda result, error: stream.arrived.put((time.perf_counter(), result, error)))
     try:
         yield stream
     finally:
@@ -73,6 +89,6 @@ def streaming(server: TritonServer) -> Iterator[Stream]:
 
 
 def options(strategy: Sampling | Greedy) -> dict[str, NDArray[Any]]:
-    """The inputs of the stream that mean ``strategy``."""
+    """Return the inputs of the stream that mean ``strategy``."""
     tensors = strategy.tensors()
     return tensors if isinstance(strategy, Sampling) else {**tensors, "temperature": np.zeros((1, 1), np.float32)}
