@@ -21,7 +21,7 @@ demo: install  ## export, start Triton, write a poem about PHOTO=path (or two sa
 	@$(BIN)/python -m examples.demo $(if $(PHOTO),"$(PHOTO)")
 
 test: install  ## run all tests, the real server included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile  # they wait more than they compute
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

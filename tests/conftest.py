@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from export.all import export
@@ -24,11 +27,18 @@ hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
-def repository() -> Path:
-    """The repository of the shipped package; exported only when it is not up to date."""
-    out = ROOT / "triton_repo"
-    export(WEIGHTS, out)
-    return out
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository of the shipped package; exported only when it is not up to date.
+
+    Each of several workers has a copy of its own: tests find processes by the repository that they serve.
+    """
+    out, temporary = ROOT / "triton_repo", tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        export(WEIGHTS, out)
+        return out
+    with FileLock(temporary.parent / "export.lock"):
+        export(WEIGHTS, out)
+    return Path(shutil.copytree(out, temporary / "triton_repo"))
 
 
 @pytest.fixture(scope="session")

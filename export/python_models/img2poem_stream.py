@@ -153,12 +153,12 @@ class Counters:
         del self.families
 
     def add(self, reason, lines, tokens):
-        """Count a poem; once for all its lines, since each count waits for the server."""
+        """Count a poem, after its lines; once for all of them, since each count waits for the server."""
         # Triton 2.51 dies of two threads that count at once.
         with self.lock:
-            self.poems[reason].increment(1)
             self.lines.increment(lines)
             self.tokens.increment(tokens)
+            self.poems[reason].increment(1)
 
 
 def decoder_options(inputs):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from pathlib import Path
 from img2poem.serving.server import Ports
 
 from ..conftest import ROOT
+from ..waiting import eventually
 
 
 def _commands(repository: Path) -> Iterator[tuple[int, list[str]]]:
@@ -76,7 +76,4 @@ def line_with(process: subprocess.Popen[str], text: str) -> str:
 
 def gone(repository: Path, seconds: float = 20) -> bool:
     """Whether they all end within the time."""
-    deadline = time.monotonic() + seconds
-    while processes_of(repository) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return not processes_of(repository)
+    return eventually(lambda: not processes_of(repository), seconds)

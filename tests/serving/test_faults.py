@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from img2poem import BestOf
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 from img2poem.serving.settings import ModelControl
 
+from ..waiting import eventually
 from .processes import workers_of
 from .requests import KEY, OVER_GRPC, poem, poem_inputs
 
@@ -51,13 +52,6 @@ def next_version(folder: Path) -> Path:
     """Add a version that is the first one over again."""
     taken = [int(version.name) for version in folder.glob("[0-9]*")]
     return Path(shutil.copytree(folder / "1", folder / str(max(taken) + 1)))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return condition()
 
 
 def versions(client: triton.InferenceServerClient, model: str) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from benchmarks.streams import client_of
 from img2poem.decoding import Greedy
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
+from ..waiting import eventually
 from .requests import poem_inputs
 
 STEPS = {"img2poem_greedy", "decode_image", "image_encoder", "poem_decoder_greedy", "poem_text"}
@@ -74,12 +74,12 @@ def test_a_request_id_comes_back_and_names_every_step_of_the_trace(
     answer = client.infer("img2poem_greedy", poem_inputs(photos[0], Greedy()), request_id="poem-7")
     client.close()
     assert answer.get_response().id == "poem-7"
-    deadline, found = time.monotonic() + 30, set()
-    while found != STEPS and time.monotonic() < deadline:
-        time.sleep(0.2)
+
+    def steps() -> set[str]:
         every = [attributes(span) for span in list(collector.spans)]
-        found = {one["triton.model_name"] for one in every if one.get("triton.request_id") == "poem-7"}
-    assert found == STEPS
+        return {one["triton.model_name"] for one in every if one.get("triton.request_id") == "poem-7"}
+
+    assert eventually(lambda: steps() == STEPS)
 
 
 def test_metrics_count_every_step(traced: TritonServer, photos: list[bytes]) -> None:
@@ -91,8 +91,8 @@ def test_metrics_count_every_step(traced: TritonServer, photos: list[bytes]) -> 
     before, client = counts(), client_of(traced)
     client.infer("img2poem_greedy", poem_inputs(photos[1], Greedy()))
     client.close()
-    deadline, grown = time.monotonic() + 10, set()
-    while grown != STEPS and time.monotonic() < deadline:  # they are counted just after the answer has gone
-        time.sleep(0.05)
-        grown = {model for model, count in counts().items() if count == before[model] + 1}
-    assert grown == STEPS
+
+    def grown() -> set[str]:
+        return {model for model, count in counts().items() if count == before[model] + 1}
+
+    assert eventually(lambda: grown() == STEPS)
