@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from img2poem import BeamSearch, Greedy, Img2Poem, Sampling
+from img2poem.flows import line_options
 from img2poem.images import decode
 from img2poem.serving.server import TritonServer
 
-from .streams import inputs_of, options, streaming
+from .streams import inputs_of, streaming
 
 AnySearch = Greedy | BeamSearch | Sampling
 Tokens = tuple[int, ...]
@@ -52,5 +53,5 @@ class Homes:
 
     def _by_stream(self, photo: bytes, strategy: AnySearch) -> Tokens:
         assert not isinstance(strategy, BeamSearch)
-        self._stream.ask(photo, **options(strategy))
+        self._stream.ask(photo, **line_options(strategy))
         return tuple(self._stream.rest()[-1].tokens)

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from img2poem import Img2Poem, Sampling
+from img2poem.flows import line_options
 from img2poem.serving.server import Ports, TritonServer
 
 from .photographs import photographs
-from .streams import options, streaming
+from .streams import streaming
 
 
 def main(
@@ -51,7 +52,7 @@ def _arrivals(server: TritonServer, photo: bytes, strategy: Sampling) -> list[fl
     """Milliseconds until each response."""
     with streaming(server) as stream:
         started = time.perf_counter()
-        stream.ask(photo, **options(strategy))
+        stream.ask(photo, **line_options(strategy))
         return [(line.at - started) * 1000 for line in stream.rest()]
 
 

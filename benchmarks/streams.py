@@ -14,7 +14,6 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import np_to_triton_dtype
 
-from img2poem.decoding import Greedy, Sampling
 from img2poem.serving.server import TritonServer
 
 #: Seconds until a stream is given up.
@@ -86,9 +85,3 @@ def streaming(server: TritonServer) -> Iterator[Stream]:
     finally:
         stream.client.stop_stream(cancel_requests=True)
         stream.client.close()
-
-
-def options(strategy: Sampling | Greedy) -> dict[str, NDArray[Any]]:
-    """Return the inputs of the stream that mean ``strategy``."""
-    tensors = strategy.tensors()
-    return tensors if isinstance(strategy, Sampling) else {**tensors, "temperature": np.zeros((1, 1), np.float32)}

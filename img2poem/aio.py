@@ -14,7 +14,7 @@ from .decoding import AnyStrategy, Sampling
 from .dispatch import AsyncDispatcher
 from .engines import AsyncEndpoint
 from .errors import Img2PoemError
-from .flows import Floats, Flows, Where
+from .flows import Floats, Flows, Where, line_place
 from .form import Form
 from .images import Photo, is_photo
 from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised, readable
@@ -115,12 +115,14 @@ class AsyncImg2Poem:
         strategy: AnyStrategy | None = None,
         *,
         form: Form | None = None,
+        where: Where | None = None,
         timeout: float | None = None,
     ) -> AsyncGenerator[Line, None]:
         """As :meth:`img2poem.Img2Poem.stream`; close it (``contextlib.aclosing``) to end the work early."""
         call = self._settings.call(timeout)
         with identified(call):
-            flow = self._flows.lines(await asyncio.to_thread(checked, photo), strategy or Sampling(), form)
+            where = line_place(where, self._dispatcher.follows())
+            flow = self._flows.lines(await asyncio.to_thread(checked, photo), strategy or Sampling(), form, where)
             async with aclosing(self._dispatcher.lines(flow, call)) as lines:
                 async for line in lines:
                     yield line

@@ -31,6 +31,13 @@ class Infer:
 
 
 @dataclass(frozen=True)
+class Follow(Infer):
+    """Run ``model``, which answers in parts: its lines, as ``line`` finds them, and a closing one, where it is None."""
+
+    line: Callable[[Answer], Line | None]
+
+
+@dataclass(frozen=True)
 class Look:
     """Ask what ``model`` is; its answer is a :class:`ModelInfo`."""
 

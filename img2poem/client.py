@@ -14,7 +14,7 @@ from .decoding import AnyStrategy, Sampling
 from .dispatch import Dispatcher
 from .engines import Endpoint
 from .errors import Img2PoemError
-from .flows import Floats, Flows, Where
+from .flows import Floats, Flows, Where, line_place
 from .form import Form
 from .images import Photo, is_photo
 from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised, readable
@@ -144,6 +144,7 @@ class Img2Poem:
         strategy: AnyStrategy | None = None,
         *,
         form: Form | None = None,
+        where: Where | None = None,
         timeout: float | None = None,
     ) -> Generator[Line, None, None]:
         """Yield the lines of a poem as they are written; leaving the loop ends the work.
@@ -152,11 +153,14 @@ class Img2Poem:
             photo: one photograph.
             strategy: :class:`Sampling` (when not given) or :class:`Greedy`; the others know no line before the end.
             form: ``lines`` alone.
+            where: whether the server decodes (``server``, one request a poem; over gRPC alone) or this process does
+                over the served decoder steps (``client``), with the same lines; by default the server where it can.
             timeout: in the place of the client's.
         """
         call = self._settings.call(timeout)
         with identified(call):
-            flow = self._flows.lines(checked(photo), strategy or Sampling(), form)
+            where = line_place(where, self._dispatcher.follows())
+            flow = self._flows.lines(checked(photo), strategy or Sampling(), form, where)
             with contextlib.closing(self._dispatcher.lines(flow, call)) as lines:
                 yield from lines
 

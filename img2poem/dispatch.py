@@ -9,8 +9,9 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
 from typing import Any, TypeVar
 
-from .calls import Answer, Call, Flow, Hook, Infer, Line, Look, ModelInfo, Request
-from .engines import AsyncEndpoint, Endpoint
+from .calls import Answer, Call, Flow, Follow, Hook, Infer, Line, Look, ModelInfo, Request
+from .engines import AsyncEndpoint, AsyncFollowing, Endpoint, Following
+from .errors import ConnectionFailed
 from .routes import Routes
 
 T = TypeVar("T")
@@ -49,16 +50,49 @@ class Dispatcher:
                     reply = None
                     if isinstance(step, Line):
                         yield step
+                    elif isinstance(step, Follow):
+                        yield from self._followed(step, call)
                     else:
                         reply = self._answered(step, call)
             except StopIteration as end:
                 value: T = end.value
                 return value
 
+    def follows(self) -> bool:
+        """Whether every endpoint has answers in parts."""
+        return all(isinstance(one, Following) for one in self.endpoints)
+
     def close(self) -> None:
         """Close every endpoint."""
         for endpoint in self.endpoints:
             endpoint.close()
+
+    def _followed(self, request: Follow, call: Call) -> Generator[Line, None, None]:
+        """Yield the lines of an answer in parts; tried again, it is the same, and goes on after the last line."""
+        from tenacity import Retrying
+
+        known = 0
+        for attempt in Retrying(**self.routes.policy(call)):
+            with attempt:
+                place = self.routes.current()
+                number = attempt.retry_state.attempt_number
+                lines = self._lines_of(place, request, call)
+                with self.routes.attempt(place, request.model, call, number), closing(lines):
+                    for line in lines:
+                        if line.index == known:
+                            known += 1
+                            yield line
+
+    def _lines_of(self, place: int, request: Follow, call: Call) -> Generator[Line, None, None]:
+        endpoint = self.endpoints[place]
+        assert isinstance(endpoint, Following)
+        self._compared(place, request, call)
+        with closing(endpoint.follow(request, call)) as parts:
+            for part in parts:
+                if (line := request.line(part)) is None:
+                    return
+                yield line
+        raise ConnectionFailed(f"{endpoint.name} broke off its answer")
 
     def _answered(self, request: Request, call: Call) -> Answer | ModelInfo:
         from tenacity import Retrying
@@ -76,11 +110,12 @@ class Dispatcher:
             if request.model not in known.models:
                 known.models[request.model] = endpoint.look(request.model, call)
             return known.models[request.model]
-        if request.model not in known.compared:
-            self._compare(place, request, call)
+        self._compared(place, request, call)
         return endpoint.infer(request, call)
 
-    def _compare(self, place: int, request: Infer, call: Call) -> None:
+    def _compared(self, place: int, request: Infer, call: Call) -> None:
+        if request.model in self.routes.known[place].compared:
+            return
         flow, reply = self.routes.comparison(place, request.model), None
         while True:
             try:
@@ -118,13 +153,48 @@ class AsyncDispatcher:
                 reply = None
                 if isinstance(step, Line):
                     yield step
+                elif isinstance(step, Follow):
+                    async with aclosing(self._followed(step, call)) as lines:
+                        async for line in lines:
+                            yield line
                 else:
                     reply = await self._answered(step, call)
+
+    def follows(self) -> bool:
+        """Whether every endpoint has answers in parts."""
+        return all(isinstance(one, AsyncFollowing) for one in self.endpoints)
 
     async def close(self) -> None:
         """Close every endpoint."""
         for endpoint in self.endpoints:
             await endpoint.close()
+
+    async def _followed(self, request: Follow, call: Call) -> AsyncGenerator[Line, None]:
+        """Yield the lines of an answer in parts; tried again, it is the same, and goes on after the last line."""
+        from tenacity import AsyncRetrying
+
+        known = 0
+        async for attempt in AsyncRetrying(**self.routes.policy(call)):
+            with attempt:
+                place = self.routes.current()
+                number = attempt.retry_state.attempt_number
+                with self.routes.attempt(place, request.model, call, number):
+                    async with aclosing(self._lines_of(place, request, call)) as lines:
+                        async for line in lines:
+                            if line.index == known:
+                                known += 1
+                                yield line
+
+    async def _lines_of(self, place: int, request: Follow, call: Call) -> AsyncGenerator[Line, None]:
+        endpoint = self.endpoints[place]
+        assert isinstance(endpoint, AsyncFollowing)
+        await self._compared(place, request, call)
+        async with aclosing(endpoint.follow(request, call)) as parts:
+            async for part in parts:
+                if (line := request.line(part)) is None:
+                    return
+                yield line
+        raise ConnectionFailed(f"{endpoint.name} broke off its answer")
 
     async def _answered(self, request: Request, call: Call) -> Answer | ModelInfo:
         from tenacity import AsyncRetrying
@@ -142,11 +212,12 @@ class AsyncDispatcher:
             if request.model not in known.models:
                 known.models[request.model] = await endpoint.look(request.model, call)
             return known.models[request.model]
-        if request.model not in known.compared:
-            await self._compare(place, request, call)
+        await self._compared(place, request, call)
         return await endpoint.infer(request, call)
 
-    async def _compare(self, place: int, request: Infer, call: Call) -> None:
+    async def _compared(self, place: int, request: Infer, call: Call) -> None:
+        if request.model in self.routes.known[place].compared:
+            return
         flow, reply = self.routes.comparison(place, request.model), None
         while True:
             try:

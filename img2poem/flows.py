@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .calls import Answer, Flow, Infer, Tensors, infer, look, one_string
-from .decoding import MAX_TOKENS, AnyStrategy, BestOf
+from .calls import Answer, Flow, Follow, Infer, Line, Tensors, infer, look, one_string
+from .decoding import MAX_TOKENS, AnyStrategy, BestOf, Greedy, Sampling
 from .errors import InvalidOption
 from .form import Form
 from .formed import FormedSearch
@@ -69,12 +69,14 @@ class Flows:
             found = yield from formed.run(embedding)
         return (yield from self._worded(found, embedding, strategy))
 
-    def lines(self, photo: bytes, strategy: AnyStrategy, form: Form | None) -> Flow[Written]:
-        """As :meth:`write` by the client, with each line as it is written; greedy search and sampling can do that."""
+    def lines(self, photo: bytes, strategy: AnyStrategy, form: Form | None, where: Where) -> Flow[Any]:
+        """Yield each line of a poem as it is written; greedy search and sampling can do that."""
         form = form or Form()
-        if strategy.name not in ("greedy", "sample") or not form.only_lines:
+        if not isinstance(strategy, Greedy | Sampling) or not form.only_lines:
             raise InvalidOption("only Greedy and Sampling, with no form but lines, write line by line")
-        return self.write(photo, strategy, form, "client")
+        if _place(form, where) == "client":
+            return self.write(photo, strategy, form, "client")
+        return self._followed(photo, form.limit(strategy))
 
     def embed_image(self, photo: bytes) -> Flow[Floats]:
         """Return the photograph's place in the poetic space, float32 ``[1, embedding_dim]``."""
@@ -140,6 +142,11 @@ class Flows:
             image_size=int(json.loads(stamps["preprocessing"])["size"]),
             tools=json.loads(stamps["tools"]),
         )
+
+    def _followed(self, photo: bytes, strategy: Greedy | Sampling) -> Flow[None]:
+        pieces = (yield from self._decoder_pieces()) if strategy.forbidden else ()
+        inputs = {"image": one_string(photo), **line_options(strategy, pieces)}
+        yield Follow("img2poem_stream", inputs, ("line", "index", "final"), _line)
 
     def _served(self, photo: bytes, strategy: AnyStrategy) -> Flow[Written]:
         pieces = (yield from self._decoder_pieces()) if strategy.forbidden else ()
@@ -218,6 +225,28 @@ class Flows:
 
             self._tokenizer = PoemTokenizer.from_pieces((yield from self._all_pieces()))
         return self._tokenizer
+
+
+def line_options(strategy: Greedy | Sampling, pieces: Sequence[str] = ()) -> Tensors:
+    """Return the options of ``img2poem_stream`` that mean ``strategy``; ``pieces`` is the decoder's vocabulary."""
+    tensors = strategy.tensors(pieces)
+    return tensors if isinstance(strategy, Sampling) else {**tensors, "temperature": np.zeros((1, 1), np.float32)}
+
+
+def line_place(where: Where | None, follows: bool) -> Where:
+    """Return who decodes a stream of lines, of endpoints that have answers in parts or not.
+
+    Raises:
+        InvalidOption: they do not, but the server was demanded.
+    """
+    if where == "server" and not follows:
+        raise InvalidOption("only a server over gRPC writes line by line itself: where='client'")
+    return where or ("server" if follows else "client")
+
+
+def _line(part: Answer) -> Line | None:
+    line, index, final = (part.tensors[name].item() for name in ("line", "index", "final"))
+    return None if final else Line(index, _text(line))
 
 
 def _place(form: Form, where: Where | None) -> Where:

@@ -12,6 +12,7 @@ from img2poem import (
     BadImage,
     BeamSearch,
     BestOf,
+    Cancelled,
     ConnectionFailed,
     Form,
     Greedy,
@@ -39,7 +40,8 @@ def test_the_lines_are_those_of_the_whole_poem(target: str, photos: list[bytes],
     with Img2Poem(target) as poet:
         for photo in photos[:3]:
             poem = poet.write(photo, strategy)
-            assert list(poet.stream(photo, strategy)) == [Line(*line) for line in enumerate(poem.lines)]
+            lines = [Line(*line) for line in enumerate(poem.lines)]
+            assert list(poet.stream(photo, strategy)) == lines == list(poet.stream(photo, strategy, where="client"))
 
 
 def test_asyncio_streams_the_same_and_many_at_once(target: str, photos: list[bytes]) -> None:
@@ -80,6 +82,29 @@ def test_what_knows_no_line_before_the_end_is_refused(
 ) -> None:
     with Img2Poem(target) as poet, pytest.raises(InvalidOption, match="line by line"):
         list(poet.stream(photos[0], strategy, form=form))
+
+
+def test_over_grpc_the_server_writes_line_by_line(server: TritonServer, photos: list[bytes]) -> None:
+    """One request a poem; elsewhere that can be demanded in vain."""
+    asked: list[str] = []
+    with Img2Poem(server.grpc_url, hooks=[lambda event: asked.append(event.model)]) as poet:
+        poet.health()
+        lines = list(poet.stream(photos[0], form=Form(lines=5)))
+        assert len(lines) == 5 and asked == ["img2poem_stream"]
+        assert list(poet.stream(photos[0], form=Form(lines=5), where="client")) == lines
+        assert "decoder_step" in asked
+    with Img2Poem([server.grpc_url, server.http_url]) as poet:
+        assert list(poet.stream(photos[0], form=Form(lines=5))) == lines
+        with pytest.raises(InvalidOption, match="where='client'"):
+            list(poet.stream(photos[0], where="server"))
+
+
+def test_closing_the_client_ends_its_streams(target: str, photos: list[bytes]) -> None:
+    with Img2Poem(target) as poet:
+        lines = poet.stream(photos[0])
+        next(lines)
+    with pytest.raises(Cancelled):
+        list(lines)
 
 
 def test_a_stream_fails_as_any_call(target: str, photos: list[bytes]) -> None:

@@ -60,6 +60,7 @@ def stream(
     temperature: options.Temperature = None,
     seed: options.Seed = None,
     forbid: options.Forbid = None,
+    where: options.WhereOption = None,
     lines: options.Lines = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -68,7 +69,7 @@ def stream(
         decoding = options.strategy_of(strategy, None, None, temperature, seed, forbid)
         form = options.form_of(lines, "", "", None, "")
         with options.poet(engine, url, timeout) as poet:
-            for line in poet.stream(photo, decoding, form=form):
+            for line in poet.stream(photo, decoding, form=form, where=options.where_of(where)):
                 typer.echo(json.dumps(asdict(line)) if as_json else line.text)
                 sys.stdout.flush()
 

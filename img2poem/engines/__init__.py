@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import AsyncGenerator, Generator
+from typing import Protocol, runtime_checkable
 
-from ..calls import Answer, Call, Infer, ModelInfo
+from ..calls import Answer, Call, Follow, Infer, ModelInfo
 from ..errors import ServerError
 
 
@@ -29,6 +30,14 @@ class Endpoint(Protocol):
         """Free what it holds; calls in flight end with ``Cancelled``."""
 
 
+@runtime_checkable
+class Following(Protocol):
+    """An :class:`Endpoint` whose models may answer in parts."""
+
+    def follow(self, request: Follow, call: Call) -> Generator[Answer, None, None]:
+        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+
+
 class AsyncEndpoint(Protocol):
     """An :class:`Endpoint` for one event loop."""
 
@@ -45,6 +54,14 @@ class AsyncEndpoint(Protocol):
 
     async def close(self) -> None:
         """Free what it holds."""
+
+
+@runtime_checkable
+class AsyncFollowing(Protocol):
+    """A :class:`Following` for one event loop."""
+
+    def follow(self, request: Follow, call: Call) -> AsyncGenerator[Answer, None]:
+        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
 
 
 def check_id(found: str, call: Call, name: str) -> None:

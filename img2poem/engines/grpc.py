@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import queue
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 from urllib.parse import SplitResult
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calls import Answer, Call, Infer, ModelInfo
+from ..calls import Answer, Call, Follow, Infer, ModelInfo
 from ..errors import (
     Cancelled,
     ConnectionFailed,
@@ -62,8 +64,9 @@ class GrpcEndpoint(_Connected):
 
     def __init__(self, url: SplitResult, access: Access) -> None:
         self.name = url.geturl()
-        self._access = access
+        self._url, self._access = url, access
         self._client = PerProcess(lambda: connected(url, access, asynchronous=False))
+        self._streaming: PerProcess[set[Any]] = PerProcess(set)
         self._client.get()
 
     def infer(self, request: Infer, call: Call) -> Answer:
@@ -76,14 +79,36 @@ class GrpcEndpoint(_Connected):
         found = self._answered("get_model_config", call, model, client_timeout=call.deadline.left())
         return info(model, found.config)
 
+    def follow(self, request: Follow, call: Call) -> Generator[Answer, None, None]:
+        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+        open_streams, parts = self._streaming.get(), queue.SimpleQueue[tuple[Any, Any]]()
+        # tritonclient has one stream a client: each is a connection of its own.
+        client = connected(self._url, self._access, asynchronous=False)
+        open_streams.add(client)
+        try:
+            client.start_stream(lambda result, error: parts.put((result, error)), headers=headers(self._access))
+            client.async_stream_infer(**arguments(request, call))
+            while True:
+                result, error = parts.get(timeout=call.deadline.left())
+                if error is not None:
+                    raise translated(error, call, self.name) from error
+                yield answer(result, request, call, self.name)
+        except queue.Empty:
+            raise call.deadline.missed() from None
+        finally:
+            open_streams.discard(client)
+            _end(client)
+
     def ready(self, call: Call) -> bool:
         """Whether every model is loaded."""
         return bool(self._answered("is_server_ready", call, client_timeout=call.deadline.left()))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         if (client := self._client.close()) is not None:
             client.close()
+        for client in list(self._streaming.close() or ()):
+            _end(client)
 
     def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
         from tritonclient.utils import InferenceServerException
@@ -116,6 +141,27 @@ class AsyncGrpcEndpoint(_Connected):
         """Return what a model is."""
         found = await self._answered("get_model_config", call, model, client_timeout=call.deadline.left())
         return info(model, found.config)
+
+    async def follow(self, request: Follow, call: Call) -> AsyncGenerator[Answer, None]:
+        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+        from grpc.aio import AioRpcError
+        from tritonclient.utils import InferenceServerException
+
+        async def asked() -> AsyncGenerator[dict[str, Any], None]:
+            yield arguments(request, call)
+
+        sent = {"stream_timeout": call.deadline.left(), "headers": headers(self._access)}
+        parts = self._client.get().stream_infer(asked(), **sent)
+        try:
+            async for result, error in parts:
+                if error is not None:
+                    raise translated(error, call, self.name) from error
+                yield answer(result, request, call, self.name)
+        except AioRpcError as error:
+            said = InferenceServerException(error.details() or "", str(error.code()))
+            raise translated(said, call, self.name) from error
+        finally:
+            parts.cancel()
 
     async def ready(self, call: Call) -> bool:
         """Whether every model is loaded."""
@@ -211,6 +257,12 @@ def translated(error: Any, call: Call, name: str) -> Img2PoemError:
     if broken and type(found) is ServerError:
         return ConnectionFailed(faults.unreachable(name, message))
     return found
+
+
+def _end(client: Any) -> None:
+    """Cancel what the stream of ``client`` runs still, and close it."""
+    client.stop_stream(cancel_requests=True)
+    client.close()
 
 
 def _input(name: str, value: NDArray[Any]) -> Any:

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.streams import client_of, options, streaming
+from benchmarks.streams import client_of, streaming
 from export.stream import STREAMS
 from img2poem import Greedy, Img2Poem, Sampling
+from img2poem.flows import line_options
 from img2poem.serving.server import TritonServer
 
 from ..waiting import eventually
@@ -65,7 +66,7 @@ def test_a_stream_gives_the_tokens_of_the_whole_poem(
     lines = tokens = 0
     with Img2Poem(server.grpc_url) as poet, streaming(server) as stream:
         for number, strategy in enumerate(STRATEGIES):
-            stream.ask(photos[number], f"poem-{number}", **options(strategy))
+            stream.ask(photos[number], f"poem-{number}", **line_options(strategy))
             *written, closing = stream.rest()
             poem = poet.write(photos[number], strategy)
             assert tuple(line.text for line in written) == poem.lines
@@ -87,7 +88,7 @@ def test_lines_come_before_the_poem_is_whole(server: TritonServer, photos: list[
     with streaming(server) as stream:
         for seed in range(9):
             started = time.perf_counter()
-            stream.ask(photos[seed], **options(Sampling(seed=seed, min_lines=8)))
+            stream.ask(photos[seed], **line_options(Sampling(seed=seed, min_lines=8)))
             lines = stream.rest()
             assert [line.at for line in lines] == sorted(line.at for line in lines)
             parts.append((lines[0].at - started) / (lines[-1].at - started))
@@ -105,7 +106,7 @@ def test_many_streams_go_on_together_and_as_they_do_alone(server: TritonServer, 
 
     def stream_of(job: int) -> list[int]:
         with streaming(server) as stream:
-            stream.ask(photos[job % len(photos)], **options(Sampling(seed=job)))
+            stream.ask(photos[job % len(photos)], **line_options(Sampling(seed=job)))
             return stream.rest()[-1].tokens
 
     client = client_of(server)
@@ -128,12 +129,12 @@ def test_a_cancelled_stream_frees_its_slot(server: TritonServer, before: dict[st
     client = client_of(server)
     for _ in range(STREAMS * 2):
         with streaming(server) as stream:
-            stream.ask(photos[0], **options(Sampling(seed=1, min_lines=16, max_lines=16)))
+            stream.ask(photos[0], **line_options(Sampling(seed=1, min_lines=16, max_lines=16)))
             stream.next()
     assert eventually(lambda: counted(server)["cancelled"] > before["cancelled"])
     with streaming(server) as stream:
         for _ in range(STREAMS):
-            stream.ask(photos[0], **options(Sampling(seed=1)))
+            stream.ask(photos[0], **line_options(Sampling(seed=1)))
         for _ in range(STREAMS):
             assert stream.rest()[-1].reason == "end"
 
