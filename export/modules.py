@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from img2poem.nn.image_encoder import ImageEncoder
@@ -67,14 +68,19 @@ class ServedDecoderInit(nn.Module):
 
 
 class ServedDecoderStep(nn.Module):
-    """:class:`DecoderStep` with ``token`` as ``[B, 1]``."""
+    """:class:`DecoderStep` with ``token`` as ``[B, 1]`` and all of the state as ``hidden``, for searches elsewhere."""
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
         self.step = DecoderStep(decoder, pieces)
 
     def forward(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        return self.step(token.squeeze(1), hidden)
+        decoder = self.step.decoder
+        state, context = decoder.parted(hidden)
+        candidates, state = self.step(token.squeeze(1), state, decoder.condition(context))
+        log_probs = torch.cat([candidates.word_logprobs, candidates.break_logprobs], dim=-1)
+        breaks = self.step.breaks.expand(token.shape[0], -1)
+        return log_probs, torch.cat([candidates.words, breaks], dim=-1), decoder.joined(state, context)
 
 
 class ServedSearch(nn.Module):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from onnxscript.optimizer import optimize_ir
 from torchvision.models import ResNet50_Weights
 
 from img2poem.package import PackageConfig
@@ -27,6 +28,7 @@ from .served import FREE, ServedModel
 from .settings import IR_VERSION
 
 _EXAMPLE_BATCH = 2
+_ANY_SIZE = 2**31
 _TOOLS = ("img2poem", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -45,6 +47,8 @@ def export_module(served: ServedModel, opset: int) -> onnx.ModelProto:
             opset_version=opset,
         )
     assert program is not None
+    # Parts of weights, cut out in a loop's body, as weights of their own: the exporter folds only small ones.
+    optimize_ir(program.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
     _keep_names(program.model.graph, {spec.name for spec in served.outputs})
     return program.model_proto
 

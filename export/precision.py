@@ -12,9 +12,6 @@ from . import half, photographs, quantise, rewrite
 from .served import Inputs, Sample
 from .settings import Settings
 
-#: Of the decoders only the output layer is worth int8: it is most of what a step reads.
-_OUTPUT_LAYER = "token_embedding.weight"
-
 
 class Converter:
     """Converts graphs, and gives the photographs by which that is done and measured."""
@@ -34,8 +31,8 @@ class Converter:
             return half.convolutions(model) if images else rewrite.products(model, half.product)
         if self._settings.precision == "int8":
             model = quantise.convolutions(model, self._calibration) if images else model
-            only = _OUTPUT_LAYER if "decoder" in name else ""
-            return rewrite.products(model, quantise.product, only)
+            model.opset_import.append(onnx.helper.make_opsetid(quantise.FUSED, 1))
+            return rewrite.products(model, quantise.product)
         return model
 
     def sample(self, sample: Sample) -> Sample:

@@ -24,9 +24,10 @@ from img2poem.metrics import retrieval
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_encoder import pad
 from img2poem.nn.rules import RowOptions
-from img2poem.nn.search import DecoderStep, GreedySearch
+from img2poem.nn.search import GreedySearch
 from img2poem.text import BOS, EOS, PAD, PoemTokenizer
 
+from .modules import ServedDecoderStep
 from .parity import ParityError
 
 Pixels = NDArray[np.uint8]
@@ -113,10 +114,10 @@ def _poems(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, embedding
 
     init, step = (open_session(folder / name / "1" / "model.onnx") for name in ("decoder_init", "decoder_step"))
     [state] = init.run(None, {"embedding": embedding})
-    hidden, reference = model.poem_decoder.init(points), DecoderStep(model.poem_decoder, tokenizer.pieces)
+    hidden, reference = model.poem_decoder.init(points), ServedDecoderStep(model.poem_decoder, tokenizer.pieces)
     token, agreed, going = torch.full((len(points),), BOS), [], torch.ones(len(points), dtype=torch.bool)
     for place in range(poems.shape[1]):
-        _, want, hidden = reference(token, hidden)
+        _, want, hidden = reference(token.unsqueeze(1), hidden)
         _, got, state = step.run(None, {"token": token.unsqueeze(1).numpy(), "hidden": state})
         agreed += (want[:, 0].numpy() == got[:, 0])[going.numpy()].tolist()
         token = poems[:, place]

@@ -17,9 +17,9 @@ Replacement = Callable[[onnx.NodeProto, str, NDArray[np.float32], Constants], li
 _SMALLEST = 64 * 1024
 
 
-def products(model: onnx.ModelProto, replacement: Replacement, only: str = "") -> onnx.ModelProto:
-    """Replace each product with a large constant weight; ``only`` those of weights whose name ends so."""
-    weights = {t.name: t for t in model.graph.initializer if len(t.dims) == 2 and t.name.endswith(only)}
+def products(model: onnx.ModelProto, replacement: Replacement) -> onnx.ModelProto:
+    """Replace each product with a large constant weight."""
+    weights = {t.name: t for t in model.graph.initializer if len(t.dims) == 2}
     large = {name: t for name, t in weights.items() if int(np.prod(t.dims)) >= _SMALLEST}
     made: Constants = {}
     _rewrite(model.graph, large, made, replacement)

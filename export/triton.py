@@ -16,6 +16,8 @@ PREFERRED_BATCHES = (4, 8)
 #: A request that waited this long is refused: its caller has most likely given up.
 QUEUE_TIMEOUT_US = 10_000_000
 MAX_QUEUE = 256
+#: Requests of level 1, the usual one, go before those of level 2, which a client says are in the background.
+PRIORITY_LEVELS = 2
 
 ONNX_FILE, TORCHSCRIPT_FILE, PYTHON_FILE = "model.onnx", "model.pt", "model.py"
 IMAGE = TensorSpec("image", np.object_, (1,))
@@ -129,6 +131,8 @@ def _config(
 def _batching(config: pb.ModelConfig) -> None:
     preferred = [batch for batch in PREFERRED_BATCHES if batch <= config.max_batch_size]
     config.dynamic_batching.preferred_batch_size.extend(preferred)
+    config.dynamic_batching.priority_levels = PRIORITY_LEVELS
+    config.dynamic_batching.default_priority_level = 1
     policy = config.dynamic_batching.default_queue_policy
     policy.timeout_action = pb.ModelQueuePolicy.REJECT
     policy.default_timeout_microseconds = QUEUE_TIMEOUT_US

@@ -41,10 +41,11 @@ class AsyncImg2Poem:
         headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
         device: Device = "cpu",
+        background: bool = False,
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._settings = Settings(timeout, concurrency)
-        endpoints = _endpoints(target, Access(headers or {}, tls or Tls()), device)
+        endpoints = _endpoints(target, Access(headers or {}, tls or Tls(), background), device)
         self._dispatcher = AsyncDispatcher(endpoints, retries, hooks)
         self._flows = Flows()
 

@@ -36,6 +36,7 @@ class Img2Poem:
         headers: sent with every request to a server.
         tls: certificates for ``grpcs`` and ``https``.
         device: ``cpu`` or ``cuda``, for a folder.
+        background: whether a server, when it has more to do than it can, does what others ask first.
         hooks: called after each attempt at each request, for logs and metrics.
 
     Raises:
@@ -61,10 +62,11 @@ class Img2Poem:
         headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
         device: Device = "cpu",
+        background: bool = False,
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._settings = Settings(timeout, concurrency)
-        endpoints = _endpoints(target, Access(headers or {}, tls or Tls()), device)
+        endpoints = _endpoints(target, Access(headers or {}, tls or Tls(), background), device)
         self._dispatcher = Dispatcher(endpoints, retries, hooks)
         self._flows = Flows()
 

@@ -45,10 +45,16 @@ class Tls:
 
 @dataclass(frozen=True)
 class Access:
-    """How servers are reached: headers of every request (not shown in logs), and TLS."""
+    """How servers are reached: headers of every request (not shown in logs), TLS, and whether others go first."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: Tls = field(default_factory=Tls)
+    background: bool = False
+
+    @property
+    def priority(self) -> int:
+        """The priority level of the requests in the server's queues, 1 the highest."""
+        return 2 if self.background else 1
 
 
 def parse(target: Target) -> list[SplitResult] | Path:

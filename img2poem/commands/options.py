@@ -100,7 +100,9 @@ Include = Annotated[
 FirstWords = Annotated[str, typer.Option(metavar="WORDS", help="How the poem begins.", rich_help_panel=_FORM)]
 
 
-def poet(engine: Path | None, url: Sequence[str] | None, timeout: float, concurrency: int = 8) -> Img2Poem:
+def poet(
+    engine: Path | None, url: Sequence[str] | None, timeout: float, concurrency: int = 8, background: bool = False
+) -> Img2Poem:
     """Return the client for ``--engine`` or ``--url``.
 
     Raises:
@@ -110,7 +112,7 @@ def poet(engine: Path | None, url: Sequence[str] | None, timeout: float, concurr
         raise InvalidOption("give --engine or --url, not both")
     if url and not all("://" in one for one in url):
         raise InvalidOption(f"--url takes {FORMS.rpartition(' or ')[0]}")
-    return Img2Poem(url or engine or "triton_repo", timeout=timeout, concurrency=concurrency)
+    return Img2Poem(url or engine or "triton_repo", timeout=timeout, concurrency=concurrency, background=background)
 
 
 def where_of(value: str | None) -> Where | None:

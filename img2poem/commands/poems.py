@@ -103,7 +103,7 @@ def batch(
     with reporting():
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
-        with options.poet(engine, url, timeout, concurrency) as poet, Batch(folder, out, decoding, form) as work:
+        with options.poet(engine, url, timeout, concurrency, True) as poet, Batch(folder, out, decoding, form) as work:
             summary = work.run(poet, options.where_of(where))
     if as_json:
         typer.echo(json.dumps(asdict(summary)))

@@ -71,7 +71,8 @@ class GrpcEndpoint(_Connected):
 
     def infer(self, request: Infer, call: Call) -> Answer:
         """Run a model."""
-        result = self._answered("infer", call, **arguments(request, call), client_timeout=call.deadline.left())
+        sent = arguments(request, call, self._access)
+        result = self._answered("infer", call, **sent, client_timeout=call.deadline.left())
         return answer(result, request, call, self.name)
 
     def look(self, model: str, call: Call) -> ModelInfo:
@@ -87,7 +88,7 @@ class GrpcEndpoint(_Connected):
         open_streams.add(client)
         try:
             client.start_stream(lambda result, error: parts.put((result, error)), headers=headers(self._access))
-            client.async_stream_infer(**arguments(request, call))
+            client.async_stream_infer(**arguments(request, call, self._access))
             while True:
                 result, error = parts.get(timeout=call.deadline.left())
                 if error is not None:
@@ -134,7 +135,8 @@ class AsyncGrpcEndpoint(_Connected):
 
     async def infer(self, request: Infer, call: Call) -> Answer:
         """Run a model."""
-        result = await self._answered("infer", call, **arguments(request, call), client_timeout=call.deadline.left())
+        sent = arguments(request, call, self._access)
+        result = await self._answered("infer", call, **sent, client_timeout=call.deadline.left())
         return answer(result, request, call, self.name)
 
     async def look(self, model: str, call: Call) -> ModelInfo:
@@ -148,7 +150,7 @@ class AsyncGrpcEndpoint(_Connected):
         from tritonclient.utils import InferenceServerException
 
         async def asked() -> AsyncGenerator[dict[str, Any], None]:
-            yield arguments(request, call)
+            yield arguments(request, call, self._access)
 
         sent = {"stream_timeout": call.deadline.left(), "headers": headers(self._access)}
         parts = self._client.get().stream_infer(asked(), **sent)
@@ -210,7 +212,7 @@ def headers(access: Access) -> dict[str, str]:
     return {name.lower(): value for name, value in access.headers.items()}
 
 
-def arguments(request: Infer, call: Call) -> dict[str, Any]:
+def arguments(request: Infer, call: Call, access: Access) -> dict[str, Any]:
     """Return the arguments of tritonclient's ``infer``."""
     from tritonclient.grpc import InferRequestedOutput
 
@@ -219,6 +221,7 @@ def arguments(request: Infer, call: Call) -> dict[str, Any]:
         "inputs": [_input(name, value) for name, value in request.inputs.items()],
         "outputs": [InferRequestedOutput(name) for name in request.outputs],
         "request_id": call.request_id,
+        "priority": access.priority,
     }
 
 

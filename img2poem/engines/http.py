@@ -39,14 +39,16 @@ class AsyncHttpEndpoint:
 
     def __init__(self, url: SplitResult, access: Access) -> None:
         self.name = url.geturl().rstrip("/")
-        self._client = PerProcess(lambda: _connected(self.name, access))
+        self._client, self._priority = PerProcess(lambda: _connected(self.name, access)), access.priority
         self._client.get()
 
     async def infer(self, request: Infer, call: Call) -> Answer:
         """Run a model."""
         from tritonclient.http import InferenceServerClient
 
-        body, length = InferenceServerClient.generate_request_body(*_tensors(request), request_id=call.request_id)
+        body, length = InferenceServerClient.generate_request_body(
+            *_tensors(request), request_id=call.request_id, priority=self._priority
+        )
         sent = {_LENGTH: str(length)} if length is not None else {}
         response = await self._answered("POST", f"/v2/models/{request.model}/infer", call, content=body, headers=sent)
         return _answer(response, request, call, self.name)

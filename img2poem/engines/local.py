@@ -20,7 +20,7 @@ from ..targets import Device
 from .forks import PerProcess
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
 #: The decoder of each ensemble; that of best of n is followed by ``rerank``.
 _DECODERS = {
@@ -170,14 +170,21 @@ def open_session(path: Path, device: Device = "cpu") -> InferenceSession:
         raise MissingDependency("this onnxruntime has no CUDA; pip install 'img2poem[gpu]' in its place")
     if not path.is_file():
         raise BadRepository(f"{path} is missing; {_advice(path.parents[2])}")
+    try:
+        return onnxruntime.InferenceSession(str(path), session_options(), providers=providers)
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise BadRepository(f"{path} cannot be loaded ({error}); {_advice(path.parents[2])}") from error
+
+
+def session_options() -> SessionOptions:
+    """Return the options of every session: one thread pool that does not spin."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     # Sessions whose idle threads spin slow each other down several times over on few cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's exceptions have no common base
-        raise BadRepository(f"{path} cannot be loaded ({error}); {_advice(path.parents[2])}") from error
+    return options
 
 
 def _readable(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..text import EOS, NEWLINE, PAD
 from .poem_decoder import PoemDecoder
-from .rules import RowOptions, Rules
-from .search import DecoderStep, State, draw, loop, previous, written
+from .rules import History, Limits, RowOptions, Rules
+from .search import DecoderStep, State, draw, gumbel_of, loop
 
 
 class Prefix(NamedTuple):
@@ -40,25 +40,30 @@ class LineDecoder(nn.Module):
         """As :meth:`Sampling.forward`, from a :class:`Prefix`; one that has ended already is returned as it is."""
         greedy = temperature == 0
         temperature, top_k = torch.where(greedy, 1.0, temperature), torch.where(greedy, 1, top_k)
-        limit, length = prefix.tokens.shape[1], (prefix.tokens != PAD).sum(1)
-        done = (prefix.tokens == EOS).any(1) | (length == limit)
+        gumbel, decoder, steps = gumbel_of(noise), self.step.decoder, prefix.tokens.shape[1]
+        state, context = decoder.parted(prefix.hidden)
+        condition, limits = decoder.condition(context), Limits.of(options, steps)
+        history = History.of(prefix.tokens, options)
+        done = (prefix.tokens == EOS).any(1, keepdim=True) | (history.length == steps)
 
-        def going(tokens: Tensor, hidden: Tensor, score: Tensor, length: Tensor, done: Tensor) -> Tensor:
-            return ~done.all()
+        def going(*carried: Tensor) -> Tensor:
+            return ~carried[-1].all()
 
-        def body(tokens: Tensor, hidden: Tensor, score: Tensor, length: Tensor, done: Tensor) -> State:
-            log_probs, candidates, after = self.step(previous(tokens, length), hidden)
-            allowed = self.rules(log_probs, candidates, tokens, length, options)
-            place = length.clamp(max=limit - 1).reshape(-1, 1, 1).expand(-1, 1, noise.shape[2])
-            chosen = draw(allowed, temperature, top_k, top_p, noise.gather(1, place).squeeze(1))
-            token = candidates.gather(1, chosen).squeeze(1)
-            tokens = torch.where(done.unsqueeze(1), tokens, written(tokens, length, token))
-            hidden = torch.where(done.unsqueeze(1), hidden, after)
-            score = torch.where(done, score, score + allowed.gather(1, chosen).squeeze(1))
-            length = torch.where(done, length, length + 1)
-            return tokens, hidden, score, length, done | (token == NEWLINE) | (token == EOS) | (length == limit)
+        def body(*carried: Tensor) -> State:
+            history, (state, score, done) = History(*carried[:-3]), carried[-3:]
+            candidates, after = self.step(history.previous.squeeze(1), state, condition)
+            allowed = self.rules(candidates, history, limits)
+            place = history.length.clamp(max=steps - 1).unsqueeze(2).expand(-1, 1, gumbel.shape[2])
+            chosen = draw(allowed, temperature, top_k, top_p, gumbel.gather(1, place).squeeze(1))
+            # Of a row that is done, only tokens, state and score still matter.
+            token = torch.where(done, PAD, limits.tokens_of(candidates).gather(1, chosen))
+            state = torch.where(done.repeat(2, 1), state, after)
+            score = torch.where(done, score, score + allowed.gather(1, chosen))
+            history = history.then(token, limits)
+            ended = (token == NEWLINE) | (token == EOS) | (history.length == steps)
+            return *history, state, score, done | ended
 
         # Copies: what a loop is given may not be what it returns, if it never runs.
-        state = (prefix.tokens.clone(), prefix.hidden.clone(), prefix.score.clone(), length, done)
-        tokens, hidden, score, _, _ = loop(going, body, state)
-        return Prefix(tokens, hidden, score)
+        carried = (*(part.clone() for part in history), state.clone(), prefix.score.unsqueeze(1).clone(), done)
+        *found, state, score, _ = loop(going, body, carried)
+        return Prefix(History(*found).poems(steps), decoder.joined(state, context), score.squeeze(1))

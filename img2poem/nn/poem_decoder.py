@@ -11,6 +11,8 @@ followed by the context (a projection of the embedding), so that a step needs no
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +22,13 @@ from ..package import DecoderConfig
 # Only tokens within this many nats of the likeliest may gain by guidance (after Li et al. 2023,
 # Contrastive Decoding): far below, the ratio of two small probabilities is noise.
 _PLAUSIBLE = 4.0
+
+
+class Condition(NamedTuple):
+    """What the context adds at every step: products that need to be computed only once for a poem."""
+
+    gates: Tensor  # float32 [B, 3 * hidden_dim], to those of the first layer
+    features: Tensor  # float32 [B, token_dim], to what the output layer reads
 
 
 class PoemDecoder(nn.Module):
@@ -54,41 +63,79 @@ class PoemDecoder(nn.Module):
 
     def step(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One token: ``int64 [B]``, ``float32 [B, state_dim]`` to guided ``logits [B, V]``, next ``hidden``."""
-        # The two runs of a row side by side, as rows of one batch.
-        both, width = token.unsqueeze(1).expand(-1, 2).flatten(), self.state_dim // 2
-        logits, after = self.advance(both, hidden.reshape(-1, width))
-        given, alone = logits.log_softmax(-1).view(-1, 2, logits.shape[-1]).unbind(1)
-        gain = self.config.guidance * (given - alone)
+        state, context = self.parted(hidden)
+        logits, state = self.guided(token, state, self.condition(context))
+        return logits, self.joined(state, context)
+
+    def parted(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return of ``hidden [B, state_dim]`` what changes, ``[2 * B, layers * hidden_dim]``, and the context.
+
+        First come the runs with the photograph, then those without.
+        """
+        runs = hidden.view(-1, 2, self.state_dim // 2).transpose(0, 1).flatten(0, 1)
+        state, context = runs.split([self.config.layers * self.config.hidden_dim, self.config.context_dim], dim=-1)
+        # In one piece, as what a step returns: else no loop of steps would export.
+        return state.contiguous(), context
+
+    def joined(self, state: Tensor, context: Tensor) -> Tensor:
+        """Return the ``hidden`` that :meth:`parted` has taken apart."""
+        runs = torch.cat([state, context], dim=-1).view(2, -1, self.state_dim // 2)
+        return runs.transpose(0, 1).reshape(-1, self.state_dim)
+
+    def condition(self, context: Tensor) -> Condition:
+        """``float32 [B, context_dim]`` to what it adds at every step."""
+        w_ih, _, b_ih, _ = self.gru.all_weights[0]
+        output = self.bottleneck
+        return Condition(
+            F.linear(context, w_ih[:, self.config.token_dim :], b_ih),
+            F.linear(context, output.weight[:, self.config.hidden_dim :], output.bias),
+        )
+
+    def guided(self, token: Tensor, state: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """One step of both runs: ``int64 [B]``, ``state [2 * B, ...]`` to guided ``logits [B, V]`` and next state."""
+        logits, state = self.cell(torch.cat([token, token]), state, condition)
+        runs = logits.log_softmax(-1).view(2, -1, logits.shape[-1])
+        given, alone = runs.select(0, 0), runs.select(0, 1)
         # Fading over the last nat: a hard edge would turn rounding into other tokens.
-        plausible = (given - given.amax(-1, keepdim=True) + _PLAUSIBLE).clamp(0, 1)
-        guided = given + gain.clamp(max=0) + gain.clamp(min=0) * plausible
-        return guided, after.reshape(-1, self.state_dim)
+        plausible = (given + (_PLAUSIBLE - given.amax(-1, keepdim=True))).clamp(0, 1)
+        gain = self.config.guidance * (given - alone)
+        # The smaller of the two: a loss counts in full, plausible or not.
+        return given + torch.minimum(gain, gain * plausible), state
 
     def first(self, embedding: Tensor) -> Tensor:
         """``float32 [B, embedding_dim]`` to the first state of one run, half of ``hidden``."""
         return torch.cat([torch.tanh(self.initial(embedding)), torch.tanh(self.context(embedding))], dim=-1)
 
     def advance(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of one run, unguided: ``int64 [B]`` and its state to ``logits [B, V]`` and the next state.
+        """One step of one run, unguided: ``int64 [B]`` and its state to ``logits [B, V]`` and the next state."""
+        state, context = hidden.split([hidden.shape[-1] - self.config.context_dim, self.config.context_dim], dim=-1)
+        logits, state = self.cell(token, state, self.condition(context))
+        return logits, torch.cat([state, context], dim=-1)
+
+    def cell(self, token: Tensor, state: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """One step of any runs: ``int64 [B]``, ``float32 [B, layers * hidden_dim]`` to logits and next state.
 
         The GRU cell is written out, in PyTorch's order of gates (reset, update, new; the reset gate
         applied after the hidden-to-hidden product), so that its export does not depend on how an
         exporter maps ``nn.GRU`` onto ONNX's GRU operator.
         """
-        sizes = [self.config.hidden_dim] * self.config.layers + [self.config.context_dim]
-        *layers, context = hidden.split(sizes, dim=-1)
-        x = torch.cat([self.token_embedding(token), context], dim=-1)
-        after = []
-        for layer, h in enumerate(layers):
+        x, after = self.token_embedding(token), []
+        for layer, h in enumerate(state.split(self.config.hidden_dim, dim=-1)):
             w_ih, w_hh, b_ih, b_hh = self.gru.all_weights[layer]
-            reset_x, update_x, new_x = F.linear(x, w_ih, b_ih).chunk(3, dim=-1)
-            reset_h, update_h, new_h = F.linear(h, w_hh, b_hh).chunk(3, dim=-1)
-            reset, update = torch.sigmoid(reset_x + reset_h), torch.sigmoid(update_x + update_h)
+            if layer == 0:
+                gates = torch.addmm(condition.gates, x, w_ih[:, : self.config.token_dim].t())
+            else:
+                gates = F.linear(x, w_ih, b_ih)
+            sizes = [2 * self.config.hidden_dim, self.config.hidden_dim]
+            both_x, new_x = gates.split(sizes, dim=-1)
+            both_h, new_h = F.linear(h, w_hh, b_hh).split(sizes, dim=-1)
+            reset, update = torch.sigmoid(both_x + both_h).chunk(2, dim=-1)
             new = torch.tanh(new_x + reset * new_h)
             x = new + update * (h - new)
             after.append(x)
-        logits = F.linear(self._features(x, context), self.token_embedding.weight, self.output_bias)
-        return logits, torch.cat([*after, context], dim=-1)
+        features = torch.addmm(condition.features, x, self.bottleneck.weight[:, : self.config.hidden_dim].t())
+        logits = F.linear(features, self.token_embedding.weight, self.output_bias)
+        return logits, torch.cat(after, dim=-1) if len(after) > 1 else x
 
     def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
         """Teacher forcing, unguided: ``int64 [B, T]``, ``float32 [B, embedding_dim]`` to ``logits [B, T, V]``.

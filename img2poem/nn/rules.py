@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ..decoding import Strategy
-from ..text import EOS, NEWLINE
+from ..text import BOS, EOS, NEWLINE, PAD
 from ..vocabulary import MAX_NGRAM, begins_line, is_penalised
 
 #: Log-probability of what may not come.
 NEVER = float("-inf")
+#: More uses than a poem has tokens: those of what may not be used at all.
+BANNED = 1024.0
 
 
 class RowOptions(NamedTuple):
@@ -44,6 +46,125 @@ class RowOptions(NamedTuple):
         return RowOptions(*(option.repeat_interleave(times, dim=0) for option in self))
 
 
+class Candidates(NamedTuple):
+    """What may come next: the likeliest words by falling log-probability, and, always, newline and end."""
+
+    words: Tensor  # int64 [N, C - 2]
+    word_logprobs: Tensor  # float32 [N, C - 2]
+    break_logprobs: Tensor  # float32 [N, 2]
+
+
+class Limits(NamedTuple):
+    """The options as the rules read them, prepared once for all steps, ``[N, 1]`` where nothing else is said.
+
+    A poem has ``P`` places: those of its tokens, and behind them those of the forbidden tokens.
+    """
+
+    min_lines: Tensor
+    max_lines: Tensor
+    last_place: Tensor
+    max_line_tokens: Tensor
+    log_penalty: Tensor  # float32
+    repeated: Tensor  # [N, 1, 1]: so many equal tokens before a place make its token one of a second n-gram
+    weights: Tensor  # float32 [1, 1, P]: what a use of the token at a place counts
+    places: Tensor  # int64 [1, 1, P]: 0, 1, 2, ...
+    breaks: Tensor  # int64 [N, 2]: newline and end
+
+    @classmethod
+    def of(cls, options: RowOptions, steps: int) -> Limits:
+        """Return the limits of poems of at most ``steps`` tokens."""
+        column = RowOptions(*(option.unsqueeze(1) for option in options))
+        places = torch.arange(steps + options.forbidden_tokens.shape[1], device=options.min_lines.device).view(1, 1, -1)
+        ngram = torch.where(column.no_repeat_ngram > 1, column.no_repeat_ngram - 1, steps + 1)
+        return cls(
+            column.min_lines,
+            column.max_lines,
+            column.max_tokens - 1,
+            column.max_line_tokens,
+            column.repetition_penalty.log(),
+            ngram.unsqueeze(1),
+            torch.where(places < steps, 1.0, BANNED),
+            places,
+            torch.tensor([NEWLINE, EOS], device=places.device).repeat(options.min_lines.shape[0], 1),
+        )
+
+    def tokens_of(self, candidates: Candidates) -> Tensor:
+        """Return the tokens in the order in which the rules return log-probabilities, int64 ``[N, C]``."""
+        return torch.cat([candidates.words, self.breaks], dim=-1)
+
+
+class History(NamedTuple):
+    """What the rules know of a poem, kept up to date token by token; ``P`` places as in :class:`Limits`."""
+
+    tokens: Tensor  # int64 [N, 1, P]: the poem so far, padding, the forbidden tokens
+    equal: Tensor  # int64 [N, 1, P]: how many tokens before a place equal the last ones of the poem, in their order
+    length: Tensor  # int64 [N, 1]
+    lines: Tensor  # int64 [N, 1], the one under way included
+    line_tokens: Tensor  # int64 [N, 1], of the line under way
+    previous: Tensor  # int64 [N, 1]: the last token; the begin token at first
+    word: Tensor  # int64 [N, 1]: the last token that is no newline
+
+    @classmethod
+    def begin(cls, options: RowOptions, steps: int) -> History:
+        """Return poems without a token."""
+        forbidden = options.forbidden_tokens
+        nothing = torch.zeros_like(forbidden[:, :1])
+        tokens = torch.cat([nothing.expand(-1, steps), forbidden], dim=1).unsqueeze(1)
+        # Each a tensor of its own: a loop cannot take one twice.
+        length, lines, line_tokens, previous, word = (nothing + value for value in (0, 1, 0, BOS, PAD))
+        return cls(tokens, torch.zeros_like(tokens), length, lines, line_tokens, previous, word)
+
+    @classmethod
+    def of(cls, tokens: Tensor, options: RowOptions) -> History:
+        """Return poems ``int64 [N, T]``, followed by padding, that somebody began."""
+        position = torch.arange(tokens.shape[1], device=tokens.device)
+        length = (tokens != PAD).sum(1, keepdim=True)
+        newline = tokens == NEWLINE
+        begin = torch.where(newline, position + 1, 0).amax(1, keepdim=True)
+        word = torch.where(newline | (tokens == PAD), 0, position).amax(1, keepdim=True)
+        history = cls.begin(options, tokens.shape[1])
+        equal, same = torch.zeros_like(tokens), torch.ones_like(tokens)
+        for k in range(1, MAX_NGRAM):
+            before = tokens.gather(1, (position - k).clamp(min=0).expand(tokens.shape[0], -1))
+            end = tokens.gather(1, (length - k).clamp(min=0))
+            same = same * ((before == end) & (position >= k) & (length >= k))
+            equal = equal + same
+        rest = tokens.shape[1]
+        return history._replace(
+            tokens=torch.cat([tokens.unsqueeze(1), history.tokens[:, :, rest:]], dim=2),
+            equal=torch.cat([equal.unsqueeze(1), history.equal[:, :, rest:]], dim=2),
+            length=length,
+            lines=newline.sum(1, keepdim=True) + 1,
+            line_tokens=length - begin,
+            previous=torch.where(length == 0, BOS, tokens.gather(1, (length - 1).clamp(min=0))),
+            word=tokens.gather(1, word),
+        )
+
+    def then(self, token: Tensor, limits: Limits) -> History:
+        """Return the poems with one token more, ``int64 [N, 1]``."""
+        newline = token == NEWLINE
+        at = token.unsqueeze(1)
+        tokens = torch.where(limits.places == self.length.unsqueeze(1), at, self.tokens)
+        equal = torch.where(tokens == at, self.equal + 1, 0)
+        return self._replace(
+            tokens=tokens,
+            equal=torch.cat([self.equal[:, :, :1], equal[:, :, :-1]], dim=2),
+            length=self.length + 1,
+            lines=self.lines + newline,
+            line_tokens=torch.where(newline, 0, self.line_tokens + 1),
+            previous=token,
+            word=torch.where(newline, self.word, token),
+        )
+
+    def rows(self, index: Tensor) -> History:
+        """Return the poems ``index``, int64 ``[M]``."""
+        return History(*(part.index_select(0, index) for part in self))
+
+    def poems(self, steps: int) -> Tensor:
+        """Return the tokens alone, ``[N, steps]``."""
+        return self.tokens[:, 0, :steps]
+
+
 class Rules(nn.Module):
     """What makes a token sequence a poem: which tokens may come next, whatever the decoder thinks."""
 
@@ -53,75 +174,34 @@ class Rules(nn.Module):
     def __init__(self, pieces: Sequence[str]) -> None:
         super().__init__()
         self.register_buffer("not_first", torch.tensor([not begins_line(p) for p in pieces]), persistent=False)
-        self.register_buffer("penalised", torch.tensor([is_penalised(p) for p in pieces]), persistent=False)
+        self.register_buffer("penalised", torch.tensor([float(is_penalised(p)) for p in pieces]), persistent=False)
 
-    def forward(
-        self, log_probs: Tensor, candidates: Tensor, tokens: Tensor, step: Tensor, options: RowOptions
-    ) -> Tensor:
+    def forward(self, candidates: Candidates, history: History, limits: Limits) -> Tensor:
         """Mask and reweight the log-probabilities of what may come next.
 
-        Args:
-            log_probs: float32 ``[N, C]``.
-            candidates: int64 ``[N, C]``, newline and end among them.
-            tokens: int64 ``[N, T]``, the poem up to ``step``, then padding.
-            step: int64, how many tokens there are, in all rows or ``[N]``.
-            options: of ``N`` rows.
+        Returns:
+            float32 ``[N, C]``: of the words, newline and end.
         """
-        step = step.reshape(-1, 1)
-        position = torch.arange(tokens.shape[1], device=tokens.device)
-        newlines = tokens == NEWLINE
-        lines = newlines.sum(1) + 1
-        line_tokens = step.squeeze(1) - 1 - torch.where(newlines, position, -1).amax(1)
-        started = line_tokens > 0
-        final = step.squeeze(1) >= options.max_tokens - 1
-
-        log_probs = self._without_repeats(log_probs, candidates, tokens, step, options)
-        newline, end = candidates == NEWLINE, candidates == EOS
-        words_end = (line_tokens >= options.max_line_tokens) | final
-        out_of_place = (~started).unsqueeze(1) & self.not_first[candidates]
-        forbidden = (candidates.unsqueeze(2) == options.forbidden_tokens.unsqueeze(1)).any(2)
-        may_break = started & (lines < options.max_lines) & ~final
-        may_end = started & (lines >= options.min_lines) | final
-        # Logic instead of torch.where on booleans, which ONNX Runtime does not implement.
-        word = ~(newline | end | out_of_place | forbidden | words_end.unsqueeze(1))
-        allowed = word | newline & may_break.unsqueeze(1) | end & may_end.unsqueeze(1)
-        masked = torch.where(allowed, log_probs, NEVER)
-        # With every candidate banned the poem ends where it is.
-        stuck = masked.amax(1, keepdim=True) == NEVER
-        return torch.where(stuck & end, log_probs, masked)
-
-    def _without_repeats(
-        self, log_probs: Tensor, candidates: Tensor, tokens: Tensor, step: Tensor, options: RowOptions
-    ) -> Tensor:
-        """Divide the probability of words by the repetition penalty for each use; ban stutters and seen n-grams."""
-        used = candidates.unsqueeze(2) == tokens.unsqueeze(1)
-        penalised = self.penalised[candidates]
-        uses = used.to(log_probs.dtype).sum(2) * penalised
-        log_probs = log_probs - uses * options.repetition_penalty.log().unsqueeze(1)
+        words = candidates.words
+        used = words.unsqueeze(2) == history.tokens
+        repeats = history.equal >= limits.repeated
+        uses = torch.where(used, torch.where(repeats, BANNED, limits.weights), 0.0).sum(2)
+        # The probability of a word is divided by the penalty for each use.
+        penalty = self.penalised[words] * limits.log_penalty
+        word_logprobs = candidates.word_logprobs - uses * penalty
         # No word follows itself, over a line break either: a guided decoder stutters the photograph's first noun.
-        previous, earlier = (_last(tokens, step, k) for k in (1, 2))
-        last = torch.where(previous == NEWLINE, earlier, previous)
-        stutter = (candidates == last) & penalised & (options.repetition_penalty != 1).unsqueeze(1)
-        repeats = _repeating(tokens, step, options.no_repeat_ngram)
-        # Newline and end are never banned: a line that has reached its limit must be able to break.
-        seen = (used & repeats.unsqueeze(1)).any(2) & (candidates > NEWLINE)
-        return torch.where(stutter | seen, NEVER, log_probs)
+        stutter = (words == history.word) & (penalty > 0)
+        starting = history.line_tokens == 0
+        final = history.length >= limits.last_place
+        words_end = (history.line_tokens >= limits.max_line_tokens) | final
+        banned = (uses >= BANNED) | stutter | (self.not_first[words] & starting) | words_end
+        word_logprobs = torch.where(banned, NEVER, word_logprobs)
 
-
-def _repeating(tokens: Tensor, step: Tensor, no_repeat_ngram: Tensor) -> Tensor:
-    """Return bool ``[N, T]``: the places whose token would, coming next, complete an n-gram for the second time."""
-    count = tokens.shape[1]
-    position = torch.arange(count, device=tokens.device)
-    repeats = torch.zeros_like(tokens, dtype=torch.bool)
-    # same[i]: the k tokens before place i are the last k tokens, for k = 1, 2, ... in turn.
-    same = position < step
-    for k in range(1, MAX_NGRAM):
-        before = tokens.gather(1, (position - k).clamp(min=0).expand(tokens.shape[0], count))
-        same = same & (before == _last(tokens, step, k)) & (position >= k)
-        repeats = repeats | (same & (no_repeat_ngram == k + 1).unsqueeze(1))
-    return repeats
-
-
-def _last(tokens: Tensor, step: Tensor, k: int) -> Tensor:
-    """Return the ``k``-th last token of each row, ``[N, 1]``; padding where there are fewer."""
-    return tokens.gather(1, (step - k).clamp(min=0).expand(tokens.shape[0], 1))
+        # Newline and end are never banned by a repetition: a line that has reached its limit must be able to break.
+        inside = ~(starting | final)
+        may_break = inside & (history.lines < limits.max_lines)
+        # With every candidate banned the poem ends where it is.
+        stuck = (word_logprobs.amax(1, keepdim=True) == NEVER) & ~may_break
+        may_end = inside & (history.lines >= limits.min_lines) | final | stuck
+        may = torch.cat([may_break, may_end], dim=1)
+        return torch.cat([word_logprobs, torch.where(may, candidates.break_logprobs, NEVER)], dim=1)

@@ -55,6 +55,14 @@ class Workers:
         return sum(child.ticks for child in _children(self._server))
 
 
+def processes_of_models(server: int) -> dict[str, list[int]]:
+    """Return the processes of a ``tritonserver`` process by the model that they run; its own by ``tritonserver``."""
+    found = {"tritonserver": [server]}
+    for child in _children(server):
+        found.setdefault(_model_of(child.process) or "other", []).append(child.process)
+    return found
+
+
 class _Child(NamedTuple):
     process: int
     state: str  # Z: dead and not collected

@@ -18,7 +18,7 @@ from export.served import ServedModel, served_models
 from export.settings import OPSETS
 from img2poem.errors import BadRepository
 from img2poem.nn.model import PhotoToPoem, load_package
-from img2poem.nn.poem_decoder import PoemDecoder
+from img2poem.nn.poem_decoder import Condition, PoemDecoder
 from img2poem.text import PoemTokenizer
 
 from ..conftest import WEIGHTS
@@ -102,19 +102,17 @@ def exported(served: ServedModel, tmp_path: Path) -> Path:
 class ResetBeforeProduct(PoemDecoder):
     """What ONNX's GRU does with ``linear_before_reset=0``."""
 
-    def advance(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        h, context = hidden[:, : self.config.hidden_dim], hidden[:, self.config.hidden_dim :]
-        x = torch.cat([self.token_embedding(token), context], dim=-1)
-        w_ih, w_hh, b_ih, b_hh = self.gru.all_weights[0]
-        reset_x, update_x, new_x = torch.nn.functional.linear(x, w_ih, b_ih).chunk(3, dim=-1)
-        reset_h, update_h, _ = torch.nn.functional.linear(h, w_hh, b_hh).chunk(3, dim=-1)
+    def cell(self, token: Tensor, state: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        w_ih, w_hh, _, b_hh = self.gru.all_weights[0]
+        x = torch.nn.functional.linear(self.token_embedding(token), w_ih[:, : self.config.token_dim])
+        reset_x, update_x, new_x = (x + condition.gates).chunk(3, dim=-1)
+        reset_h, update_h, _ = torch.nn.functional.linear(state, w_hh, b_hh).chunk(3, dim=-1)
         reset, update = torch.sigmoid(reset_x + reset_h), torch.sigmoid(update_x + update_h)
         size = self.config.hidden_dim
-        new = torch.tanh(new_x + torch.nn.functional.linear(reset * h, w_hh[2 * size :], b_hh[2 * size :]))
-        after = new + update * (h - new)
-        features = self._features(after, context)
-        logits = torch.nn.functional.linear(features, self.token_embedding.weight, self.output_bias)
-        return logits, torch.cat([after, context], dim=-1)
+        new = torch.tanh(new_x + torch.nn.functional.linear(reset * state, w_hh[2 * size :], b_hh[2 * size :]))
+        after = new + update * (state - new)
+        features = torch.nn.functional.linear(after, self.bottleneck.weight[:, :size]) + condition.features
+        return torch.nn.functional.linear(features, self.token_embedding.weight, self.output_bias), after
 
 
 @pytest.mark.parametrize("fault", ["swapped gates", "reset before product"])

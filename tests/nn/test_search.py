@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export.modules import ServedDecoderStep
 from img2poem.nn.poem_decoder import PoemDecoder
-from img2poem.nn.rules import RowOptions, Rules
+from img2poem.nn.rules import Candidates, History, Limits, RowOptions, Rules
 from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, Hypotheses, Sampling
 from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
 
@@ -95,13 +96,12 @@ def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search:
 def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
     said = [PIECES.index(word) for word in "the sea is the sea on the hill is".split()]
     tokens = torch.tensor([said + [PAD] * (STEPS - len(said))])
-    candidates = torch.arange(len(PIECES)).unsqueeze(0)
-    log_probs, step = torch.zeros(1, len(PIECES)), torch.tensor(len(said))
+    words = torch.arange(len(PIECES)).unsqueeze(0)
+    candidates = Candidates(words, torch.zeros(1, len(PIECES)), torch.zeros(1, 2))
     free, penalised = (
-        Rules(PIECES)(
-            log_probs, candidates, tokens, step, options(1, no_repeat_ngram=0, max_line_tokens=20, repetition_penalty=p)
-        )
+        Rules(PIECES)(candidates, History.of(tokens, rows), Limits.of(rows, STEPS))
         for p in (1.0, 2.0)
+        for rows in [options(1, no_repeat_ngram=0, max_line_tokens=20, repetition_penalty=p)]
     )
     uses = {"the": 3, "sea": 2, "hill": 1, "is": 0, "on": 0, "blue": 0}  # too short to count, or not said
     ids = [PIECES.index(word) for word in uses]
@@ -135,11 +135,12 @@ def test_greedy_follows_the_decoder_step_by_step() -> None:
     decoder, embedding = small_decoder(), embeddings(3)
     decoder_step, rules, rows = DecoderStep(decoder, PIECES), Rules(PIECES), options(3)
     found = greedy(decoder, embedding, rows)
-    tokens, hidden, previous = torch.full((3, STEPS), PAD), decoder.init(embedding), torch.full((3,), BOS)
+    tokens, previous = torch.full((3, STEPS), PAD), torch.full((3,), BOS)
+    (state, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS)
     total = torch.zeros(3)
     for step in range(int(found.lengths.max())):
-        log_probs, candidates, hidden = decoder_step(previous, hidden)
-        best = rules(log_probs, candidates, tokens, torch.tensor(step), rows).max(-1)
+        likely, state = decoder_step(previous, state, decoder.condition(context))
+        best, candidates = rules(likely, History.of(tokens, rows), limits).max(-1), limits.tokens_of(likely)
         running = torch.tensor([EOS not in row for row in tokens.tolist()])
         tokens[:, step] = torch.where(running, candidates[range(3), best.indices], PAD)
         total += torch.where(running, best.values, 0.0)
@@ -154,15 +155,17 @@ def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
     """The same search written with lists, hypothesis by hypothesis, for one row."""
     decoder, embedding, rows = small_decoder(seed), embeddings(1, seed), options(1)
     decoder_step, rules, penalty = DecoderStep(decoder, PIECES), Rules(PIECES), 0.7
-    beams = [([], 0.0, decoder.init(embedding))]
+    (first, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS)
+    beams = [([], 0.0, first)]
     ended: list[tuple[float, list[int]]] = []
     for step in range(STEPS):
         candidates = []
-        for tokens, score, hidden in beams:
-            log_probs, ids, after = decoder_step(torch.tensor([tokens[-1] if tokens else BOS]), hidden)
-            history = torch.tensor([tokens + [PAD] * (STEPS - len(tokens))])
-            allowed = rules(log_probs, ids, history, torch.tensor(step), rows)[0].tolist()
-            likely = [(t, v) for t, v in zip(ids[0].tolist(), allowed, strict=True) if v > float("-inf")]
+        for tokens, score, state in beams:
+            previous = torch.tensor([tokens[-1] if tokens else BOS])
+            found, after = decoder_step(previous, state, decoder.condition(context))
+            history = History.of(torch.tensor([tokens + [PAD] * (STEPS - len(tokens))]), rows)
+            allowed, ids = rules(found, history, limits)[0].tolist(), limits.tokens_of(found)[0].tolist()
+            likely = [(t, v) for t, v in zip(ids, allowed, strict=True) if v > float("-inf")]
             candidates += [([*tokens, t], score + v, after) for t, v in likely]
         candidates.sort(key=lambda c: -c[1])
         candidates = candidates[: 2 * 4]
@@ -225,9 +228,11 @@ def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int,
     draws = 4000
     decoder, embedding = small_decoder(6), embeddings(1).expand(draws, -1)
     found = sampled(decoder, embedding, options(draws, max_tokens=3), temperature=temperature, top_k=top_k, top_p=top_p)
-    log_probs, ids, _ = DecoderStep(decoder, PIECES)(torch.tensor([BOS]), decoder.init(embedding[:1]))
-    nothing = torch.full((1, STEPS), PAD)
-    allowed = Rules(PIECES)(log_probs, ids, nothing, torch.tensor(0), options(1, max_tokens=3))[0]
+    (state, context), rows = decoder.parted(decoder.init(embedding[:1])), options(1, max_tokens=3)
+    step = DecoderStep(decoder, PIECES)
+    likely, _ = step(torch.tensor([BOS]), state, decoder.condition(context))
+    limits = Limits.of(rows, STEPS)
+    allowed, ids = Rules(PIECES)(likely, History.begin(rows, STEPS), limits)[0], limits.tokens_of(likely)
     order = allowed.argsort(descending=True)
     expected = (allowed[order] / temperature).softmax(-1)
     kept = (torch.arange(len(order)) < top_k) & (expected.cumsum(-1) - expected < top_p)
@@ -247,9 +252,9 @@ def test_decoder_step_returns_the_likeliest_words_and_always_the_breaks() -> Non
     pieces = [*PIECES, *(chr(97 + i // 26) + chr(97 + i % 26) for i in range(200 - len(PIECES)))]
     token, hidden = torch.tensor([7, 9]), decoder.init(embeddings(2))
     log_probs = decoder.step(token, hidden)[0].log_softmax(-1)
-    top_logprobs, top_tokens, after = DecoderStep(decoder, pieces)(token, hidden)
+    top_logprobs, top_tokens, after = ServedDecoderStep(decoder, pieces)(token.unsqueeze(1), hidden)
     assert top_tokens.shape == (2, TOP_TOKENS) and torch.equal(after, decoder.step(token, hidden)[1])
-    assert torch.equal(top_logprobs, log_probs.gather(1, top_tokens))
+    assert torch.allclose(top_logprobs, log_probs.gather(1, top_tokens), atol=1e-6)
     assert top_tokens[:, -2:].tolist() == [[NEWLINE, EOS]] * 2
     words = log_probs.clone()
     words[:, [PAD, BOS, UNK, NEWLINE, EOS, PIECES.index("7")]] = float("-inf")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import pytest
 
@@ -44,3 +44,16 @@ def test_64_mixed_requests_at_once_get_the_answers_they_get_alone(server: Triton
     for model in ("image_encoder", "poem_decoder_greedy", "poem_decoder_beam", "poem_decoder_sample", "poem_text"):
         inferences, executions = grown[model]
         assert 0 < executions < inferences, model
+
+
+def test_who_waits_goes_before_what_is_in_the_background(server: TritonServer, photos: list[bytes]) -> None:
+    """In the order of arrival nearly all of the others would be done first."""
+    with (
+        Img2Poem(server.grpc_url, timeout=300, background=True) as background,
+        Img2Poem(server.grpc_url) as poet,
+        ThreadPoolExecutor(CALLERS) as pool,
+    ):
+        others = [pool.submit(background.write, photos[n % len(photos)], Greedy()) for n in range(CALLERS)]
+        wait(others, return_when=FIRST_COMPLETED)
+        poet.write(photos[0], Greedy())
+        assert sum(other.done() for other in others) < CALLERS * 3 // 4

@@ -1,0 +1,76 @@
+"""Everything that the speed figures in the docs come from: ``python -m benchmarks.all``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from img2poem.console import reporting
+
+from . import growth, one_process, packages, served
+from .photographs import photographs
+from .report import Report, Section
+
+#: Names of the sections, for ``--only``.
+SECTIONS = ("reference", "parts", "whole", "floor", "cold", "overhead", "load", "start", "growth", "sizes")
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder for report.md and report.json.")] = Path("benchmarks/results"),
+    work: Annotated[Path, typer.Option(help="Folder for the exported repositories; kept.")] = Path("build/benchmarks"),
+    data: Annotated[Path | None, typer.Option(help="Training data: calibrates int8, gives photographs.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few turns: minutes, for a look.")] = False,
+    only: Annotated[str, typer.Option(help=f"Sections, with commas: {', '.join(SECTIONS)}.")] = "",
+) -> None:
+    """Measure everything side by side and write a report; run it on an otherwise idle machine."""
+    names = only.split(",") if only else [*SECTIONS]
+    if unknown := {*names} - {*SECTIONS}:
+        raise typer.BadParameter(f"there is no section {', '.join(sorted(unknown))}")
+    console, report = Console(stderr=True), Report("python -m benchmarks.all " + " ".join(sys.argv[1:]))
+    with reporting():
+        for name, measure in _sections(work, data, quick).items():
+            if name in names:
+                with console.status(name):
+                    report.sections.append(measure())
+                console.print(report.sections[-1].markdown(), markup=False, soft_wrap=True)
+                report.write(out)
+    missed = [str(claim) for section in report.sections for claim in section.claims if not claim.met]
+    console.print(f"{out / 'report.md'} written; {len(missed)} aims missed", *missed, sep="\n", markup=False)
+
+
+def _sections(work: Path, data: Path | None, quick: bool) -> dict[str, Callable[[], Section]]:
+    turns, photos = 7 if quick else 31, photographs(16, data)
+    lite = packages.repository(work, "fp32", data)
+    lite_int8 = packages.repository(work, "int8", data)
+    few, seconds = max(3, turns // 8), 2.0 if quick else 10.0
+    photo = work / "photo.jpg"
+    photo.write_bytes(photos[0])
+
+    def larger(precision: str) -> Path:
+        return packages.resnet50_repository(work, "int8" if precision == "int8" else "fp32")
+
+    return {
+        "reference": lambda: one_process.against_reference(
+            {"lite": lite, "lite, int8": lite_int8, "ResNet-50": larger("fp32"), "ResNet-50, int8": larger("int8")},
+            photos[0],
+            few,
+        ),
+        "parts": lambda: one_process.parts(lite, lite_int8, photos[0], turns),
+        "whole": lambda: one_process.whole(lite, lite_int8, photos[0], turns),
+        "floor": lambda: one_process.over_floor(lite, lite_int8, photos[0], turns),
+        "cold": lambda: one_process.cold_start(lite, lite_int8, photo, few),
+        "overhead": lambda: served.overhead(lite, photos[0], turns),
+        "load": lambda: served.under_load(lite, photos, seconds),
+        "start": lambda: served.start(lite, few),
+        "growth": lambda: growth.time_and_memory(lite, larger("fp32"), few),
+        "sizes": lambda: growth.sizes(Path("weights/lite"), {"fp32": lite, "int8": lite_int8}),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,162 @@
+"""The floor under a graph: its convolutions and matrix products alone, at the same shapes and in the same precision.
+
+Of an encoder everything is left out that neither multiplies nor changes a shape, so that each product reads what the
+one before wrote. Of a decoding loop, the products of its body run as often as the body does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
+
+from export.settings import IR_VERSION
+from img2poem.engines.local import session_options
+
+#: These change no shape: their first input takes their place.
+_LEFT_OUT = {"Add", "Clip", "Div", "Gelu", "Identity", "LayerNormalization", "Mul", "Relu", "Sigmoid", "Sub"}
+_PRODUCTS = {"Gemm", "MatMul", "MatMulInteger"}
+
+
+class Floor:
+    """What remains of a model, ready to run."""
+
+    def __init__(self, model: onnx.ModelProto, inputs: dict[str, NDArray[np.generic]]) -> None:
+        model.ir_version = IR_VERSION
+        self._session = InferenceSession(model.SerializeToString(), session_options())
+        self._inputs = inputs
+
+    def __call__(self) -> None:
+        """Run it once."""
+        self._session.run(None, self._inputs)
+
+
+def of_encoder(path: Path, batch: int, size: int = 224) -> Floor:
+    """Return the floor under an image encoder."""
+    model = onnx.load(path)
+    graph, renamed = model.graph, dict[str, str]()
+    kept: list[onnx.NodeProto] = []
+    [start] = [node.output[0] for node in graph.node if node.op_type == "Cast" and _reads_pixels(graph, node)]
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = renamed.get(name, name)
+        if node.op_type in _LEFT_OUT:
+            renamed[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    outputs = {node.output[0] for node in kept if node.op_type in _PRODUCTS}
+    del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
+    graph.node.extend(_needed(kept, outputs, start))
+    graph.input.append(helper.make_tensor_value_info(start, TensorProto.FLOAT, [batch, 3, size, size]))
+    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in sorted(outputs))
+    pixels = np.random.default_rng(0).normal(size=(batch, 3, size, size)).astype(np.float32)
+    return Floor(model, {start: pixels})
+
+
+def of_loop(path: Path, rows: int, steps: int) -> Floor:
+    """Return the floor under a decoding loop that takes so many ``steps`` with so many ``rows`` of its decoder."""
+    model = onnx.load(path)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    body, state, inputs = list[onnx.NodeProto](), list[str](), dict[str, NDArray[np.generic]]()
+    used, rng = dict[str, TensorProto](), np.random.default_rng(0)
+    for node in _products_of_loop(model.graph):
+        weight = weights[node.input[1]]
+        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+        name, width = f"product_{len(body)}", weight.shape[1 if transposed else 0]
+        # Of int8 weights the other side has the same type.
+        inputs[f"{name}_x"] = (rng.normal(size=(rows, width)) * 20 + 100).astype(weight.dtype)
+        inputs_of_node = [f"{name}_x", node.input[1], *(node.input[2:] if node.op_type == "MatMulInteger" else ())]
+        body.append(helper.make_node(node.op_type, inputs_of_node, [name], **_attributes(node)))
+        for constant in inputs_of_node[1:]:
+            used[constant] = numpy_helper.from_array(weights[constant], constant)
+        state.append(name)
+    return Floor(_looped(body, state, inputs, list(used.values()), steps), inputs)
+
+
+def bytes_of_loop(path: Path) -> int:
+    """Return how many bytes of weights one step of a decoding loop reads."""
+    model = onnx.load(path)
+    sizes = {tensor.name: numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer}
+    return sum(sizes[name] for name in {node.input[1] for node in _products_of_loop(model.graph)})
+
+
+def _reads_pixels(graph: onnx.GraphProto, cast: onnx.NodeProto) -> bool:
+    """Whether a cast is the one behind the transposed pixels, where the numbers begin."""
+    return any(node.op_type == "Transpose" and node.output[0] == cast.input[0] for node in graph.node)
+
+
+def _needed(nodes: list[onnx.NodeProto], outputs: set[str], start: str) -> list[onnx.NodeProto]:
+    """Return the nodes that ``outputs`` need, in their order, from the tensor ``start`` on."""
+    wanted, found = {*outputs}, list[onnx.NodeProto]()
+    for node in reversed(nodes):
+        if node.output[0] in wanted and node.output[0] != start:
+            wanted |= {*node.input}
+            found.insert(0, node)
+    return found
+
+
+def _products_of_loop(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from (inner for inner in attribute.g.node if inner.op_type in _PRODUCTS)
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _looped(
+    body: list[onnx.NodeProto],
+    state: list[str],
+    inputs: dict[str, NDArray[np.generic]],
+    constants: list[TensorProto],
+    steps: int,
+) -> onnx.ModelProto:
+    """Return a graph that runs ``body`` so many times; each product is what the loop carries from step to step."""
+    integer, types = [node.op_type == "MatMulInteger" for node in body], dict[str, int]()
+    for name, whole in zip(state, integer, strict=True):
+        types[name] = TensorProto.INT32 if whole else TensorProto.FLOAT
+
+    def value(name: str, of: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, types[of], None)
+
+    going = helper.make_node("Identity", ["going"], ["goes_on"])
+    inner = helper.make_graph(
+        [*body, going],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            *(value(f"{name}_before", name) for name in state),
+        ],
+        [helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []), *(value(name, name) for name in state)],
+    )
+    first = [
+        helper.make_node("Constant", [], [f"{name}_first"], value=helper.make_tensor(name, types[name], [1, 1], [0]))
+        for name in state
+    ]
+    counts = numpy_helper.from_array(np.array(steps), "count"), numpy_helper.from_array(np.array(True), "begins")
+    outer = helper.make_node(
+        "Loop",
+        ["count", "begins", *(f"{name}_first" for name in state)],
+        [f"{name}_last" for name in state],
+        body=inner,
+    )
+    graph = helper.make_graph(
+        [*first, outer],
+        "floor",
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in inputs.items()
+        ],
+        [value(f"{name}_last", name) for name in state],
+        [*constants, *counts],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])

@@ -1,0 +1,52 @@
+"""Jobs measured side by side: in turns, after a warm-up, so that whatever else a machine does falls on all alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Times:
+    """Milliseconds of one job, run by run."""
+
+    samples: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Their median."""
+        return statistics.median(self.samples)
+
+    def percentile(self, percent: int) -> float:
+        """Return the value that ``percent`` of a hundred runs do not exceed."""
+        if len(self.samples) == 1:
+            return self.samples[0]
+        return statistics.quantiles(self.samples, n=100, method="inclusive")[percent - 1]
+
+    def over(self, other: Times) -> float:
+        """Return how many times longer than ``other`` it takes: the median of the ratios, turn by turn."""
+        return statistics.median(a / b for a, b in zip(self.samples, other.samples, strict=True))
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.percentile(10):.3g} to {self.percentile(90):.3g})"
+
+
+def milliseconds(job: Callable[[], object]) -> float:
+    """Run ``job`` once."""
+    started = time.perf_counter()
+    job()
+    return (time.perf_counter() - started) * 1000
+
+
+def side_by_side(jobs: Mapping[str, Callable[[], object]], turns: int, warmup: int = 2) -> dict[str, Times]:
+    """Run every job in turn, ``turns`` times over, and return the times by name."""
+    for job in jobs.values():
+        for _ in range(warmup):
+            job()
+    found = {name: Times() for name in jobs}
+    for _ in range(turns):
+        for name, job in jobs.items():
+            found[name].samples.append(milliseconds(job))
+    return found
