@@ -11,10 +11,10 @@ from typing import cast, overload
 
 from .calls import Flow, Hook, Line, T
 from .decoding import AnyStrategy, Sampling
-from .dispatch import AsyncDispatcher
+from .dispatch import AsyncDispatcher, kept
 from .engines import AsyncEndpoint
 from .errors import Img2PoemError
-from .flows import Floats, Flows, Where, line_place
+from .flows import Floats, Flows, Where, Written, line_place
 from .form import Form
 from .images import Photo, is_photo
 from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised, readable
@@ -120,13 +120,31 @@ class AsyncImg2Poem:
         timeout: float | None = None,
     ) -> AsyncGenerator[Line, None]:
         """As :meth:`img2poem.Img2Poem.stream`; close it (``contextlib.aclosing``) to end the work early."""
+        async with aclosing(self.stream_poem(photo, strategy, form=form, where=where, timeout=timeout)) as parts:
+            async for part in parts:
+                if isinstance(part, Line):
+                    yield part
+
+    async def stream_poem(
+        self,
+        photo: Photo,
+        strategy: AnyStrategy | None = None,
+        *,
+        form: Form | None = None,
+        where: Where | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Line | Poem, None]:
+        """As :meth:`img2poem.Img2Poem.stream_poem`; close it to end the work early."""
         call = self._settings.call(timeout)
+        strategy = strategy or Sampling()
+        written: list[Written] = []
         with identified(call):
             where = line_place(where, self._dispatcher.follows())
-            flow = self._flows.lines(await asyncio.to_thread(checked, photo), strategy or Sampling(), form, where)
-            async with aclosing(self._dispatcher.lines(flow, call)) as lines:
+            flow = self._flows.lines(await asyncio.to_thread(checked, photo), strategy, form, where)
+            async with aclosing(self._dispatcher.lines(kept(flow, written), call)) as lines:
                 async for line in lines:
                     yield line
+        yield poem_of(written[0], strategy, form, call)
 
     async def embed_image(self, photo: Photo, *, timeout: float | None = None) -> Floats:
         """As :meth:`img2poem.Img2Poem.embed_image`."""

@@ -32,7 +32,10 @@ class Infer:
 
 @dataclass(frozen=True)
 class Follow(Infer):
-    """Run ``model``, which answers in parts: its lines, as ``line`` finds them, and a closing one, where it is None."""
+    """Run ``model``, which answers in parts: its lines, as ``line`` finds them, and a closing one, where it is None.
+
+    The closing one is the answer.
+    """
 
     line: Callable[[Answer], Line | None]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import checks, poems, views
+from .commands import cards, checks, poems, views
 from .serving.cli import serve
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Poems": (poems.write, poems.stream, poems.batch, views.describe, views.embed, views.score),
+    "Poems": (poems.write, poems.stream, poems.batch, cards.card, views.describe, views.embed, views.score),
     "Models": (serve, checks.inspect, checks.doctor),
 }
 for panel, commands in _COMMANDS.items():

@@ -159,12 +159,27 @@ class Img2Poem:
                 over the served decoder steps (``client``), with the same lines; by default the server where it can.
             timeout: in the place of the client's.
         """
+        with contextlib.closing(self.stream_poem(photo, strategy, form=form, where=where, timeout=timeout)) as parts:
+            yield from (part for part in parts if isinstance(part, Line))
+
+    def stream_poem(
+        self,
+        photo: Photo,
+        strategy: AnyStrategy | None = None,
+        *,
+        form: Form | None = None,
+        where: Where | None = None,
+        timeout: float | None = None,
+    ) -> Generator[Line | Poem, None, None]:
+        """As :meth:`stream`; behind the lines comes the whole :class:`Poem`, as :meth:`write` returns it."""
         call = self._settings.call(timeout)
+        strategy = strategy or Sampling()
         with identified(call):
             where = line_place(where, self._dispatcher.follows())
-            flow = self._flows.lines(checked(photo), strategy or Sampling(), form, where)
+            flow = self._flows.lines(checked(photo), strategy, form, where)
             with contextlib.closing(self._dispatcher.lines(flow, call)) as lines:
-                yield from lines
+                written = yield from lines
+        yield poem_of(written, strategy, form, call)
 
     def embed_image(self, photo: Photo, *, timeout: float | None = None) -> Floats:
         """Return the photograph's place in the poetic space: a unit vector, float32 ``[embedding_dim]``."""

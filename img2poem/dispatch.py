@@ -51,7 +51,11 @@ class Dispatcher:
                     if isinstance(step, Line):
                         yield step
                     elif isinstance(step, Follow):
-                        yield from self._followed(step, call)
+                        for part in self._followed(step, call):
+                            if isinstance(part, Answer):
+                                reply = part
+                            else:
+                                yield part
                     else:
                         reply = self._answered(step, call)
             except StopIteration as end:
@@ -67,8 +71,11 @@ class Dispatcher:
         for endpoint in self.endpoints:
             endpoint.close()
 
-    def _followed(self, request: Follow, call: Call) -> Generator[Line, None, None]:
-        """Yield the lines of an answer in parts; tried again, it is the same, and goes on after the last line."""
+    def _followed(self, request: Follow, call: Call) -> Generator[Line | Answer, None, None]:
+        """Yield the lines of an answer in parts, then the closing one.
+
+        Tried again, it is the same, and goes on after the last line.
+        """
         from tenacity import Retrying
 
         known = 0
@@ -76,20 +83,23 @@ class Dispatcher:
             with attempt:
                 place = self.routes.current()
                 number = attempt.retry_state.attempt_number
-                lines = self._lines_of(place, request, call)
-                with self.routes.attempt(place, request.model, call, number), closing(lines):
-                    for line in lines:
-                        if line.index == known:
+                parts = self._parts_of(place, request, call)
+                with self.routes.attempt(place, request.model, call, number), closing(parts):
+                    for part in parts:
+                        if isinstance(part, Answer):
+                            yield part
+                        elif part.index == known:
                             known += 1
-                            yield line
+                            yield part
 
-    def _lines_of(self, place: int, request: Follow, call: Call) -> Generator[Line, None, None]:
+    def _parts_of(self, place: int, request: Follow, call: Call) -> Generator[Line | Answer, None, None]:
         endpoint = self.endpoints[place]
         assert isinstance(endpoint, Following)
         self._compared(place, request, call)
         with closing(endpoint.follow(request, call)) as parts:
             for part in parts:
                 if (line := request.line(part)) is None:
+                    yield part
                     return
                 yield line
         raise ConnectionFailed(f"{endpoint.name} broke off its answer")
@@ -136,7 +146,7 @@ class AsyncDispatcher:
     async def run(self, flow: Flow[T], call: Call) -> T:
         """Run a flow to its end and return what it returns."""
         result: list[T] = []
-        async with aclosing(self.lines(_kept(flow, result), call)) as lines:
+        async with aclosing(self.lines(kept(flow, result), call)) as lines:
             async for _ in lines:
                 pass
         return result[0]
@@ -154,9 +164,12 @@ class AsyncDispatcher:
                 if isinstance(step, Line):
                     yield step
                 elif isinstance(step, Follow):
-                    async with aclosing(self._followed(step, call)) as lines:
-                        async for line in lines:
-                            yield line
+                    async with aclosing(self._followed(step, call)) as parts:
+                        async for part in parts:
+                            if isinstance(part, Answer):
+                                reply = part
+                            else:
+                                yield part
                 else:
                     reply = await self._answered(step, call)
 
@@ -169,8 +182,11 @@ class AsyncDispatcher:
         for endpoint in self.endpoints:
             await endpoint.close()
 
-    async def _followed(self, request: Follow, call: Call) -> AsyncGenerator[Line, None]:
-        """Yield the lines of an answer in parts; tried again, it is the same, and goes on after the last line."""
+    async def _followed(self, request: Follow, call: Call) -> AsyncGenerator[Line | Answer, None]:
+        """Yield the lines of an answer in parts, then the closing one.
+
+        Tried again, it is the same, and goes on after the last line.
+        """
         from tenacity import AsyncRetrying
 
         known = 0
@@ -179,19 +195,22 @@ class AsyncDispatcher:
                 place = self.routes.current()
                 number = attempt.retry_state.attempt_number
                 with self.routes.attempt(place, request.model, call, number):
-                    async with aclosing(self._lines_of(place, request, call)) as lines:
-                        async for line in lines:
-                            if line.index == known:
+                    async with aclosing(self._parts_of(place, request, call)) as parts:
+                        async for part in parts:
+                            if isinstance(part, Answer):
+                                yield part
+                            elif part.index == known:
                                 known += 1
-                                yield line
+                                yield part
 
-    async def _lines_of(self, place: int, request: Follow, call: Call) -> AsyncGenerator[Line, None]:
+    async def _parts_of(self, place: int, request: Follow, call: Call) -> AsyncGenerator[Line | Answer, None]:
         endpoint = self.endpoints[place]
         assert isinstance(endpoint, AsyncFollowing)
         await self._compared(place, request, call)
         async with aclosing(endpoint.follow(request, call)) as parts:
             async for part in parts:
                 if (line := request.line(part)) is None:
+                    yield part
                     return
                 yield line
         raise ConnectionFailed(f"{endpoint.name} broke off its answer")
@@ -228,6 +247,6 @@ class AsyncDispatcher:
             reply = await self._asked(place, step, call)
 
 
-def _kept(flow: Flow[T], result: list[T]) -> Flow[None]:
+def kept(flow: Flow[T], result: list[T]) -> Flow[None]:
     """Run ``flow`` and put what it returns into ``result``: an asynchronous generator cannot return it."""
     result.append((yield from flow))

@@ -69,7 +69,7 @@ class Flows:
             found = yield from formed.run(embedding)
         return (yield from self._worded(found, embedding, strategy))
 
-    def lines(self, photo: bytes, strategy: AnyStrategy, form: Form | None, where: Where) -> Flow[Any]:
+    def lines(self, photo: bytes, strategy: AnyStrategy, form: Form | None, where: Where) -> Flow[Written]:
         """Yield each line of a poem as it is written; greedy search and sampling can do that."""
         form = form or Form()
         if not isinstance(strategy, Greedy | Sampling) or not form.only_lines:
@@ -143,10 +143,26 @@ class Flows:
             tools=json.loads(stamps["tools"]),
         )
 
-    def _followed(self, photo: bytes, strategy: Greedy | Sampling) -> Flow[None]:
+    def _followed(self, photo: bytes, strategy: Greedy | Sampling) -> Flow[Written]:
         pieces = (yield from self._decoder_pieces()) if strategy.forbidden else ()
         inputs = {"image": one_string(photo), **line_options(strategy, pieces)}
-        yield Follow("img2poem_stream", inputs, ("line", "index", "final"), _line)
+        lines: dict[int, str] = {}
+
+        def noted(part: Answer) -> Line | None:
+            if line := _line(part):
+                lines[line.index] = line.text  # once more when the request is tried again
+            return line
+
+        outputs = ("line", "index", "final", "tokens", "score")
+        closing = cast("Answer", (yield Follow("img2poem_stream", inputs, outputs, noted)))
+        stamps = (yield from look("img2poem_stream")).stamps
+        return Written(
+            "\n".join(text for _, text in sorted(lines.items())),
+            tuple(map(int, closing.tensors["tokens"].reshape(-1))),
+            float(closing.tensors["score"].item()),
+            None,
+            Model(stamps["package"], closing.version, stamps["contract"]),
+        )
 
     def _served(self, photo: bytes, strategy: AnyStrategy) -> Flow[Written]:
         pieces = (yield from self._decoder_pieces()) if strategy.forbidden else ()

@@ -145,6 +145,23 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
         return np.asarray(ImageOps.exif_transpose(square), dtype=np.uint8)
 
 
+def picture(data: bytes, longest: int) -> Image.Image:
+    """Decode an encoded photograph for the eye: RGB, upright, its longer side at most ``longest`` pixels.
+
+    It has its own proportions and is never enlarged; else as :func:`decode`.
+
+    Raises:
+        BadImage: as :func:`decode`.
+    """
+    with _opened(data) as image:
+        image.draft("RGB", (longest, longest))
+        orientation = image.getexif().get(0x0112, 1)
+        rgb = _to_rgb(image)
+        rgb.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        rgb.getexif()[0x0112] = orientation
+        return ImageOps.exif_transpose(rgb)
+
+
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
     """Open ``data``, translating whatever Pillow raises, inside the block too, into ``BadImage``."""

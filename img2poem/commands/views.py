@@ -48,7 +48,7 @@ def embed(
 ) -> None:
     """Print where photographs or a poem lie in the poetic space: unit vectors, one a line."""
     with reporting(), options.poet(engine, url, timeout) as poet:
-        text = _poem(poem, poem_file, needed=not photos)
+        text = given_poem(poem, poem_file, needed=not photos)
         vectors = [(photo, poet.embed_image(photo)) for photo in photos or ()]
         vectors += [("poem", poet.embed_poem(text))] if text is not None else []
     for name, vector in vectors:
@@ -67,14 +67,15 @@ def score(
 ) -> None:
     """Say how near a poem is to each photograph: the cosine in the poetic space, from -1 to 1."""
     with reporting(), options.poet(engine, url, timeout) as poet:
-        text = _poem(poem, poem_file, needed=True)
+        text = given_poem(poem, poem_file, needed=True)
         assert text is not None
         for photo in photos:
             found = poet.score(photo, text)
             typer.echo(json.dumps({"photo": photo, "score": round(found, 6)}) if as_json else f"{found:.3f} {photo}")
 
 
-def _poem(text: str | None, path: Path | None, needed: bool) -> str | None:
+def given_poem(text: str | None, path: Path | None, needed: bool) -> str | None:
+    """Return the poem of ``--poem`` or ``--poem-file``; None when there is none and none is needed."""
     if text is not None and path is not None:
         raise InvalidOption("give --poem or --poem-file, not both")
     if path is not None:

@@ -1,0 +1,67 @@
+"""``card``: a photograph and its poem on one picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..card import Layout
+from ..card import card as drawn
+from ..console import reporting
+from ..errors import InvalidOption
+from . import options, views
+
+
+def card(
+    photo: options.Photo,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    layout: Annotated[
+        Layout | None,
+        typer.Option(help="Where the poem stands.", show_default="below wide photographs, beside others"),
+    ] = None,
+    poem: views.Text = None,
+    poem_file: views.File = None,
+    engine: options.Engine = None,
+    url: options.Url = None,
+    timeout: options.Seconds = 60.0,
+    strategy: options.StrategyOption = options.StrategyName.best_of,
+    beam_width: options.BeamWidth = None,
+    n: options.N = None,
+    temperature: options.Temperature = None,
+    seed: options.Seed = None,
+    forbid: options.Forbid = None,
+    where: options.WhereOption = None,
+    lines: options.Lines = None,
+    rhyme: options.Rhyme = "",
+    acrostic: options.Acrostic = "",
+    include: options.Include = None,
+    first_words: options.FirstWords = "",
+) -> None:
+    """Typeset a poem on or beside its photograph: a new one, or the one that is given. It is printed too."""
+    with reporting():
+        if out.suffix.lower() != ".png":
+            raise InvalidOption(f"a card is a PNG file; name it {out.with_suffix('.png')}")
+        if not out.parent.is_dir():
+            raise InvalidOption(f"{out.parent} is not a folder")
+        text = views.given_poem(poem, poem_file, needed=False)
+        if text is None:
+            decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
+            form = options.form_of(lines, rhyme, acrostic, include, first_words)
+            with options.poet(engine, url, timeout) as poet:
+                text = poet.write(photo, decoding, form=form, where=options.where_of(where)).text
+        _write(out, drawn(photo, text.strip().splitlines(), layout))
+    typer.echo(text)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write ``data`` so that nobody ever sees half of it."""
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        staging.write_bytes(data)
+        os.replace(staging, path)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise InvalidOption(f"{path} cannot be written: {error.strerror}") from None
