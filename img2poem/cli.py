@@ -10,6 +10,7 @@ import typer
 from . import __version__
 from .commands import cards, checks, poems, views
 from .serving.cli import serve
+from .web.cli import web
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -26,7 +27,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Poems": (poems.write, poems.stream, poems.batch, cards.card, views.describe, views.embed, views.score),
-    "Models": (serve, checks.inspect, checks.doctor),
+    "Models": (serve, web, checks.inspect, checks.doctor),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

@@ -14,7 +14,7 @@ from ..decoding import MAX_BEAM_WIDTH, OPTIONS, AnyStrategy, BeamSearch, BestOf,
 from ..errors import InvalidOption
 from ..flows import Where
 from ..form import Form
-from ..targets import FORMS
+from ..targets import FORMS, Target
 
 _FORM, _SEARCH, _TARGET = "Form of the poem", "Search", "Where the models are"
 
@@ -100,6 +100,19 @@ Include = Annotated[
 FirstWords = Annotated[str, typer.Option(metavar="WORDS", help="How the poem begins.", rich_help_panel=_FORM)]
 
 
+def target(engine: Path | None, url: Sequence[str] | None) -> Target:
+    """Return where the models are by ``--engine`` or ``--url``.
+
+    Raises:
+        InvalidOption: both are given, or ``--url`` is a folder.
+    """
+    if engine is not None and url:
+        raise InvalidOption("give --engine or --url, not both")
+    if url and not all("://" in one for one in url):
+        raise InvalidOption(f"--url takes {FORMS.rpartition(' or ')[0]}")
+    return url or engine or "triton_repo"
+
+
 def poet(
     engine: Path | None, url: Sequence[str] | None, timeout: float, concurrency: int = 8, background: bool = False
 ) -> Img2Poem:
@@ -108,11 +121,7 @@ def poet(
     Raises:
         Img2PoemError: both are given, or the target cannot be used.
     """
-    if engine is not None and url:
-        raise InvalidOption("give --engine or --url, not both")
-    if url and not all("://" in one for one in url):
-        raise InvalidOption(f"--url takes {FORMS.rpartition(' or ')[0]}")
-    return Img2Poem(url or engine or "triton_repo", timeout=timeout, concurrency=concurrency, background=background)
+    return Img2Poem(target(engine, url), timeout=timeout, concurrency=concurrency, background=background)
 
 
 def where_of(value: str | None) -> Where | None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from ..console import reporting
+from ..console import reporting, tell, until_interrupted
 from ..errors import InvalidOption
 from .checkup import EXPOSED, Verdict, check_up
 from .server import TritonServer
@@ -132,15 +129,12 @@ def serve(
 
 
 def _run(server: TritonServer, policy: RestartPolicy) -> None:
-    # SIGINT too: a shell starts what it runs in the background with that one ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
     if not server.settings.is_local:
-        _tell(f"warning: listening on {server.settings.open_addresses}: {EXPOSED}")
-    _tell(f"starting Triton on {server.repository} ...")
-    with _until_interrupted(), server:
-        _tell(f"ready: {server.grpc_url} {server.http_url} (Ctrl-C stops)")
-        supervise(server, policy, _tell)
+        tell(f"warning: listening on {server.settings.open_addresses}: {EXPOSED}")
+    tell(f"starting Triton on {server.repository} ...")
+    with until_interrupted(), server:
+        tell(f"ready: {server.grpc_url} {server.http_url} (Ctrl-C stops)")
+        supervise(server, policy, tell)
 
 
 def _check(repository: Path, ports: Ports, settings: ServerSettings, as_json: bool) -> None:
@@ -173,20 +167,3 @@ def _secret(path: Path | None) -> str | None:
         return path.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         raise InvalidOption(f"{path} holds no key: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _tell(line: str) -> None:
-    typer.echo(line, err=True)
-
-
-@contextlib.contextmanager
-def _until_interrupted() -> Iterator[None]:
-    """End the block quietly on Ctrl-C and SIGTERM: for a server that is how it is meant to end."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _tell("stopped")
-
-
-def _interrupted(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -1,0 +1,1 @@
+"""The web page and the REST gateway: ``img2poem web``. Needs the extra ``web``."""

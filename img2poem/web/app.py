@@ -1,0 +1,102 @@
+"""The application: routes, guards, and the client of the models that they share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+from .. import __version__
+from ..aio import AsyncImg2Poem
+from ..errors import NotReady
+from ..targets import Target
+from . import api, problems
+from .guards import Limits, Watch
+from .metrics import Metrics
+from .places import Places
+from .reference import page_of
+from .settings import WebSettings
+
+PAGES = Path(__file__).parent / "pages"
+#: What takes long enough that a look at its state may be old: browsers ask whether a page has changed.
+_FRESH = {"cache-control": "no-cache"}
+
+
+def create_app(target: Target = "triton_repo", settings: WebSettings | None = None) -> FastAPI:
+    """Return the gateway to the models at ``target``, as an ASGI application.
+
+    Raises:
+        Img2PoemError: the target is a folder that cannot be used, or no target at all.
+    """
+    settings = settings or WebSettings()
+    metrics = Metrics()
+    poet = AsyncImg2Poem(target, timeout=settings.timeout, hooks=[metrics.called])
+
+    @asynccontextmanager
+    async def connected(app: FastAPI) -> AsyncIterator[None]:
+        async with poet:
+            yield
+
+    app = FastAPI(
+        title="img2poem",
+        version=__version__,
+        summary="A photograph goes in, a poem about it comes out.",
+        lifespan=connected,
+        docs_url=None,  # both load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.poet, app.state.settings, app.state.metrics = poet, settings, metrics
+    app.state.places = Places(settings.concurrency, settings.waiting, metrics)
+    problems.install(app)
+    app.include_router(api.router)
+    _add_operations(app)
+    _add_pages(app)
+    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(Watch, metrics=metrics)
+    return app
+
+
+def _add_operations(app: FastAPI) -> None:
+    @app.get("/healthz", tags=["operation"])
+    async def alive() -> dict[str, str]:
+        """Say that the gateway runs."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operation"], responses=problems.documented(503))
+    async def ready(request: Request) -> dict[str, str]:
+        """Say that the models are ready too."""
+        found = await request.app.state.poet.health()
+        if not any(one.ready for one in found):
+            raise NotReady("; ".join(f"{one.endpoint}: {one.detail}" for one in found))
+        return {"status": "ready"}
+
+    @app.get("/metrics", tags=["operation"], response_class=Response)
+    async def counted(request: Request) -> Response:
+        """Return the metrics, for Prometheus."""
+        return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGES / "index.html", headers=_FRESH)
+
+    @app.get("/docs", include_in_schema=False)
+    async def reference() -> HTMLResponse:
+        return HTMLResponse(page_of(app.openapi()), headers=_FRESH)
+
+    app.mount("/pages", _Files(directory=PAGES))
+
+
+class _Files(StaticFiles):
+    """The parts of the pages."""
+
+    def file_response(self, *args: object, **options: object) -> Response:
+        """Return a file that browsers keep, and ask about."""
+        response = super().file_response(*args, **options)  # type: ignore[arg-type]
+        response.headers.update(_FRESH)
+        return response

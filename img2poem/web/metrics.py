@@ -1,0 +1,46 @@
+"""What the gateway counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from ..calls import CallEvent
+
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """The metrics of one gateway."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "img2poem_web_requests", "Requests that were answered.", ("method", "route", "status"), registry=registry
+        )
+        self.seconds = Histogram(
+            "img2poem_web_request_seconds",
+            "From the request's head to the answer's end.",
+            ("route",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.poems = Counter("img2poem_web_poems", "Poems that came to their end.", ("strategy",), registry=registry)
+        self.under_way = Gauge("img2poem_web_under_way", "Requests that the models work for.", registry=registry)
+        self.waiting = Gauge("img2poem_web_waiting", "Requests that wait for their turn.", registry=registry)
+        self._models = Histogram(
+            "img2poem_web_model_seconds",
+            "Requests to each model.",
+            ("model", "error"),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        ProcessCollector(registry=registry)
+
+    def called(self, event: CallEvent) -> None:
+        """Count a request to a model: a hook of the client's."""
+        error = type(event.error).__name__ if event.error else ""
+        self._models.labels(event.model, error).observe(event.seconds)
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
