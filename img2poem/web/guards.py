@@ -82,9 +82,7 @@ class Limits:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
-        refused = (
-            self._strange(headers) or self._too_large(headers.get("content-length", "")) or await self._often(scope)
-        )
+        refused = self._strange(headers) or self._too_large(headers) or await self._often(scope)
         if refused:
             status, detail, more = refused
             response = answer(problem(status, detail, scope["state"]["request_id"]), more)

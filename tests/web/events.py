@@ -1,0 +1,12 @@
+"""What a stream of server-sent events says."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+
+def events_of(text: str) -> list[tuple[str, Any]]:
+    """Name and data of each event."""
+    return [(name, json.loads(data)) for name, data in re.findall(r"^event: (\w+)\r?\ndata: (.*)$", text, re.M)]
