@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint oldest train clean
+.PHONY: help install demo web test lint oldest train clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -19,6 +19,10 @@ $(INSTALLED): pyproject.toml
 
 demo: install  ## export, start Triton, write a poem about PHOTO=path (or two sample photographs)
 	@$(BIN)/python -m examples.demo $(if $(PHOTO),"$(PHOTO)")
+
+web: install  ## export, and serve the web page on http://127.0.0.1:8080
+	@$(BIN)/python -m export.all
+	@$(BIN)/img2poem web
 
 test: install  ## run all tests, the real server included
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile  # they wait more than they compute

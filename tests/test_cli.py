@@ -16,7 +16,7 @@ from img2poem.serving.server import TritonServer
 
 from .conftest import ROOT, encoded, gradient
 
-COMMANDS = ("write", "stream", "batch", "describe", "embed", "score", "serve", "inspect", "doctor")
+COMMANDS = ("write", "stream", "batch", "card", "describe", "embed", "score", "serve", "web", "inspect", "doctor")
 
 
 def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -264,7 +264,9 @@ def test_the_shell_completes_commands_and_options() -> None:
 
 def test_import_is_light() -> None:
     """A service that imports the client pays for no framework."""
-    heavy = "torch onnxruntime tritonclient transformers typer rich tokenizers onnx httpx tenacity pronouncing grpc"
+    heavy = (
+        "torch onnxruntime tritonclient transformers typer rich tokenizers onnx httpx tenacity pronouncing grpc fastapi"
+    )
     code = f"import sys, img2poem; print([m for m in {heavy.split()} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from img2poem import (
     Img2Poem,
     InvalidOption,
     Line,
+    Poem,
     Sampling,
     Timeout,
 )
@@ -42,6 +44,19 @@ def test_the_lines_are_those_of_the_whole_poem(target: str, photos: list[bytes],
             poem = poet.write(photo, strategy)
             lines = [Line(*line) for line in enumerate(poem.lines)]
             assert list(poet.stream(photo, strategy)) == lines == list(poet.stream(photo, strategy, where="client"))
+
+
+def test_a_stream_can_end_with_the_whole_poem(target: str, photos: list[bytes]) -> None:
+    async def parts() -> list[Line | Poem]:
+        async with AsyncImg2Poem(target) as poet:
+            return [part async for part in poet.stream_poem(photos[0], form=Form(lines=4))]
+
+    with Img2Poem(target) as poet:
+        poem = poet.write(photos[0], Sampling(), form=Form(lines=4))
+        for *lines, whole in (list(poet.stream_poem(photos[0], form=Form(lines=4))), asyncio.run(parts())):
+            assert isinstance(whole, Poem) and lines == [Line(*line) for line in enumerate(poem.lines)]
+            own = {"timings": whole.timings, "request_id": whole.request_id, "score": whole.score}
+            assert replace(poem, **own) == whole and abs(poem.score - whole.score) < 1e-4
 
 
 def test_asyncio_streams_the_same_and_many_at_once(target: str, photos: list[bytes]) -> None:

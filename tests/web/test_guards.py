@@ -1,0 +1,134 @@
+"""Limits, headers, turns, and callers who go away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from img2poem.errors import InvalidOption, Overloaded
+from img2poem.web.metrics import Metrics
+from img2poem.web.places import Places
+from img2poem.web.settings import WebSettings, is_loopback
+
+from ..waiting import eventually
+from .conftest import opened
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/docs"), ("GET", "/nowhere"), ("GET", "/pages/page.js"), ("PUT", "/v1/poems")],
+)
+def test_every_answer_is_guarded_and_named(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, path, headers={"x-request-id": "mine-1"})
+    assert answer.headers["x-request-id"] == "mine-1"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    if answer.status_code >= 400:
+        assert answer.json()["status"] == answer.status_code and answer.json()["request_id"] == "mine-1"
+    strange = client.request(method, path, headers={"x-request-id": "two words\t"})
+    assert strange.headers["x-request-id"].isalnum()
+
+
+def test_the_pages_take_nothing_from_elsewhere(client: TestClient) -> None:
+    for path in ("/", "/docs", "/pages/style.css", "/pages/page.js", "/pages/events.js", "/pages/camera.js"):
+        answer = client.get(path)
+        assert answer.status_code == 200 and answer.headers["cache-control"] == "no-cache"
+        assert "//" not in answer.text.replace("http://www.w3.org/2000/svg", "").replace("// ", "")
+    page = client.get("/docs").text
+    for path in client.get("/openapi.json").json()["paths"]:
+        assert f" {path}</code>" in page
+
+
+def test_large_bodies_are_refused_with_and_without_a_length(repository: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield from (b"x" * 2**16 for _ in range(40))
+
+    with opened(repository, max_mb=1) as client:
+        for body in (b"x" * 2**21, pieces()):
+            answer = client.post("/v1/poems", content=body)
+            assert answer.status_code == 413 and "1 MiB" in answer.json()["detail"]
+        form = client.post("/v1/poems", files={"photo": b"x" * 2**21})
+        assert form.status_code == 413
+        # What is just small enough is looked at.
+        assert client.post("/v1/poems", content=b"x" * 2**20).status_code == 415
+        assert client.get("/v1/about").json()["max_bytes"] == 2**20
+
+
+def test_who_asks_too_often_waits(repository: Path) -> None:
+    with opened(repository, rate="2/hour") as client:
+        statuses = [client.post("/v1/describe", content=b"no picture").status_code for _ in range(3)]
+        answer = client.post("/v1/poems", content=b"no picture")
+        assert statuses == [415, 415, 429] and answer.status_code == 429
+        assert 0 < int(answer.headers["retry-after"]) <= 3600
+        assert client.get("/").status_code == 200
+
+
+def test_only_its_own_names_reach_it(repository: Path) -> None:
+    with opened(repository, hosts=("poems.example", "127.0.0.1")) as client:
+        for host, status in (("poems.example", 200), ("Poems.Example:8080", 200), ("evil.example", 421), ("", 421)):
+            assert client.get("/healthz", headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_mb": 0}, {"max_mb": 65}, {"concurrency": 0}, {"waiting": -1}, {"rate": "often"}]
+)
+def test_settings_are_checked(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidOption):
+        WebSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_loopback_is_known() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost", "127.8.8.8")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "example.org")))
+
+
+def test_places_are_few_and_come_free_again() -> None:
+    async def use() -> None:
+        places, order = Places(1, 1, Metrics()), []
+
+        async def work(name: str, gate: asyncio.Event) -> None:
+            async with places.taken():
+                order.append(name)
+                await gate.wait()
+
+        gate = asyncio.Event()
+        first, second = (asyncio.create_task(work(name, gate)) for name in ("first", "second"))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            async with places.taken():
+                pass
+        second.cancel()  # its place in the line is free again
+        await asyncio.gather(second, return_exceptions=True)
+        third = asyncio.create_task(work("third", gate))
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(first, third)
+        assert order == ["first", "third"]
+
+    asyncio.run(use())
+
+
+def _metric(gateway: str, name: str) -> float:
+    text = httpx.get(f"{gateway}/metrics").text
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+
+@pytest.mark.parametrize("path", ["poems", "poems/stream"])
+def test_who_goes_away_ends_the_work(gateway: str, photos: list[bytes], path: str) -> None:
+    """A poem of that form takes many requests to the models; none follows when nobody waits for it."""
+    before = _metric(gateway, "img2poem_web_poems_total")
+    form = {"rhyme": "AABBCCDD", "n": 16, "strategy": "best-of"}
+    with httpx.Client(base_url=gateway, timeout=0.7) as client, pytest.raises(httpx.ReadTimeout):
+        client.post(f"/v1/{path}", params=form, content=photos[0]).read()
+    started = time.monotonic()
+    assert eventually(lambda: _metric(gateway, "img2poem_web_under_way") == 0)
+    asked = _metric(gateway, "img2poem_web_model_seconds_count")
+    assert eventually(lambda: time.monotonic() > started + 1)
+    assert _metric(gateway, "img2poem_web_model_seconds_count") <= asked + 1
+    assert _metric(gateway, "img2poem_web_poems_total") == before
