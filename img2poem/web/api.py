@@ -160,9 +160,13 @@ async def about(request: Request, poet: Poet) -> About:
 
 async def _done(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do ``work`` when its turn comes, unless its caller goes away."""
-    try:
+
+    async def in_turn() -> T:
         async with request.app.state.places.taken():
-            return await unless_gone(request, work)
+            return await work
+
+    try:
+        return await unless_gone(request, in_turn())
     finally:
         work.close()  # where its turn never came
 

@@ -64,7 +64,7 @@ def _options(parameters: list[Mapping[str, Any]]) -> str:
         f"<td>{_text(one.get('description', ''))}</td></tr>"
         for one in parameters
     )
-    head = "<thead><tr><th scope='col'>Option</th><th scope='col'>Values</th><th scope='col'></th></tr></thead>"
+    head = "<thead><tr><th scope='col'>Option</th><th scope='col'>Values</th><th scope='col'>Meaning</th></tr></thead>"
     return f"<div class='wide'><table>{head}<tbody>{rows}</tbody></table></div>"
 
 
@@ -77,7 +77,7 @@ def _kinds(schema: Mapping[str, Any]) -> Iterator[str]:
         if "enum" in one:
             yield ", ".join(one["enum"])
         elif "minimum" in one:
-            yield f"{one['minimum']:g} to {one['maximum']:.6g}"
+            yield f"{one['minimum']} to {one['maximum']}"
         elif one.get("type") == "array":
             yield "words"
         elif one.get("type") != "null":
