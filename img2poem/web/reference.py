@@ -65,7 +65,8 @@ def _options(parameters: list[Mapping[str, Any]]) -> str:
         for one in parameters
     )
     head = "<thead><tr><th scope='col'>Option</th><th scope='col'>Values</th><th scope='col'>Meaning</th></tr></thead>"
-    return f"<div class='wide'><table>{head}<tbody>{rows}</tbody></table></div>"
+    table = f"<table>{head}<tbody>{rows}</tbody></table>"
+    return f"<div class='wide' tabindex='0' role='group' aria-label='Options'>{table}</div>"
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

@@ -69,7 +69,7 @@ def wish(page: Page, **fields: str) -> None:
     if page.locator("details").get_attribute("open") is None:
         page.get_by_text("Wishes for the poem").click()
     for label, value in fields.items():
-        page.get_by_label(label.replace("_", " ")).fill(value)
+        page.get_by_label(label.replace("_", " "), exact=True).fill(value)
 
 
 def test_a_photograph_becomes_a_poem_and_another(page: Page, photo: Path, gateway: str) -> None:
@@ -101,7 +101,7 @@ def test_lines_come_one_by_one(browser: Browser, gateway: str, photo: Path) -> N
 def test_wishes_are_kept(page: Page, photo: Path) -> None:
     wish(page, Acrostic="SEA", Words_that_must_come="night")
     page.get_by_label("Temperature").fill("0.5")
-    expect(page.locator("output")).to_have_text("0.5")
+    expect(page.locator("#degrees")).to_have_text("0.5")
     choose(page, photo)
     state(page, "done")
     lines = page.locator(LINES).all_inner_texts()

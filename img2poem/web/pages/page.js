@@ -31,6 +31,7 @@ function show(state) {
   byId("cancel").hidden = state !== "writing";
   for (const id of ["copy", "save"]) byId(id).hidden = state === "writing" || !lines.childElementCount;
   byId("other").hidden = state === "writing";
+  byId("so").hidden = !has;
 }
 
 function say(text) {
@@ -71,7 +72,6 @@ async function problemIn(response) {
 }
 
 function failed(error) {
-  if (error.name === "AbortError") return;
   const found = error instanceof Refused ? error.problem : null;
   if (!found) return complain("The server does not answer.", "Look at the connection, then try again.");
   const heading = HEADINGS[found.status] ?? "No poem this time.";
@@ -100,11 +100,16 @@ async function write() {
     }
     throw new TypeError("the stream broke off");
   } catch (error) {
-    if (mine === work) {
-      failed(error);
-      if (photo) finish("", mine);
-    }
+    if (mine !== work || mine.signal.aborted) return;
+    failed(error);
+    if (photo) finish("", mine);
   }
+}
+
+/** Write another poem; the same where the one before came to nothing. */
+function again() {
+  if (!problem.childElementCount) [seed] = crypto.getRandomValues(new Uint32Array(1));
+  write();
 }
 
 /** Show a line, not too soon after the one before. */
@@ -260,10 +265,7 @@ for (const input of [file, shot]) {
 byId("choose").addEventListener("click", () => file.click());
 byId("other").addEventListener("click", () => file.click());
 byId("take").addEventListener("click", shoot);
-byId("again").addEventListener("click", () => {
-  if (!problem.childElementCount) [seed] = crypto.getRandomValues(new Uint32Array(1));
-  write();
-});
+byId("again").addEventListener("click", again);
 byId("cancel").addEventListener("click", () => {
   work.abort();
   finish("Stopped.", work);
@@ -271,11 +273,11 @@ byId("cancel").addEventListener("click", () => {
 byId("copy").addEventListener("click", copy);
 byId("save").addEventListener("click", save);
 byId("photo").addEventListener("error", () => figure.classList.add("blank"));
-wishes.addEventListener("input", () => (byId("degrees").value = wishes.elements.temperature.value));
-wishes.addEventListener("reset", () => setTimeout(() => (byId("degrees").value = wishes.elements.temperature.value)));
+wishes.addEventListener("input", () => (byId("degrees").textContent = byId("temperature").value));
+wishes.addEventListener("reset", () => setTimeout(() => (byId("degrees").textContent = byId("temperature").value)));
 wishes.addEventListener("submit", (event) => {
-  event.preventDefault(); // Enter in a field
-  if (photo) byId("again").click();
+  event.preventDefault();
+  if (photo) again();
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && document.body.dataset.state === "writing") byId("cancel").click();
