@@ -42,6 +42,7 @@ def page(browser: Browser, gateway: str) -> Iterator[Page]:
     page, faults = browser.new_page(reduced_motion="reduce"), []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda asked: None if asked.url.startswith((gateway, "blob:")) else faults.append(asked.url))
+    page.on("filechooser", lambda chooser: None)  # from now on: a key is quicker than the browser learns of it
     page.goto(gateway)
     yield page
     page.close()
