@@ -21,10 +21,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from img2poem.errors import Img2PoemError
+from img2poem import manifest
+from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.package import load_config
+from img2poem.replacing import replacing
 
-from .repository import fingerprint, is_current, replacing, write_manifest
+from .repository import fingerprint, is_current, write_manifest
 from .settings import FORMATS, OLDEST_TARGET, OPSETS, Settings
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ def export(weights: Path, out: Path, settings: Settings = Settings(), force: boo
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows: list[Row] = []
-    with replacing(out) as staging, Progress(*columns, console=console, transient=True) as bar:
+    whole = replacing(out, manifest.NAME, BadRepository)
+    with whole as staging, Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("loading the package", total=None)
         earlier = reuse.Earlier(None if force else out)
 

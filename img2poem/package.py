@@ -1,6 +1,7 @@
 """The model package ``weights/<name>/``: typed configuration, files, and the contract hash over them.
 
-Files: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``MODEL_CARD.md``. Nothing is pickled.
+Files: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``MODEL_CARD.md``, and ``manifest.json`` with their
+SHA-256. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from . import manifest
 from .errors import BadPackage
 
 #: Raised when a change makes older packages unreadable.
@@ -114,20 +116,64 @@ class PackageConfig:
 
 
 def load_config(folder: Path) -> PackageConfig:
-    """Read the configuration of the package in ``folder``.
+    """Read the configuration of the package in ``folder``, once every file has been found as it was written.
 
     Raises:
-        BadPackage: the folder or one of its ``FILES`` is missing, or the configuration is wrong.
+        BadPackage: the folder or one of its ``FILES`` is missing, a byte of it was changed, the configuration is
+            wrong, or the package is of another architecture.
     """
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise BadPackage(
             f"{folder} is not a model package: no {', '.join(missing)}; train one with python -m training.all"
         )
+    sealed = (folder / manifest.NAME).is_file()
+    if sealed and (problems := faults(folder)):
+        raise BadPackage(f"{folder}: {'; '.join(problems)}; get it anew, or img2poem seal {folder} if it was you")
+    config = config_of(folder)
+    if not sealed:  # written by an earlier release
+        raise BadPackage(f"{folder} has no {manifest.NAME}; if you trust its files: img2poem seal {folder}")
+    return config
+
+
+def seal(folder: Path) -> None:
+    """Write ``manifest.json``: name, architecture and contract of the package in ``folder``, and the files as they are.
+
+    Raises:
+        BadPackage: it is not a package.
+    """
+    config = config_of(folder)
+    about = {"name": config.name, "architecture_version": config.architecture_version}
     try:
-        return PackageConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
+        manifest.write(folder, {**about, "contract": contract_hash(folder)})
+    except OSError as error:
+        raise BadPackage(f"{folder} cannot be sealed: {error}") from error
+
+
+def config_of(folder: Path) -> PackageConfig:
+    """Read ``config.json`` alone.
+
+    Raises:
+        BadPackage: it is not there, wrong, or of another architecture.
+    """
+    try:
+        return PackageConfig.from_json((folder / "config.json").read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise BadPackage(f"{folder} is not a model package: {error}") from error
     except BadPackage as error:
         raise BadPackage(f"{folder}: {error}") from error
+
+
+def faults(folder: Path) -> list[str]:
+    """Return what of the package in ``folder`` is not as its manifest says; every file is read."""
+    try:
+        listed = manifest.read(folder).files
+    except (OSError, ValueError) as error:
+        return [str(error)]
+    found = manifest.differences(folder, listed)
+    words = {"is missing": found.missing, "has changed since it was written": found.changed}
+    words["is not in the manifest"] = found.unlisted
+    return [f"{name} {what}" for what, names in words.items() for name in names]
 
 
 def contract_hash(folder: Path) -> str:

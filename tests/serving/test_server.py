@@ -24,7 +24,7 @@ from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 from ..conftest import ROOT
 from .processes import gone, line_with, processes_of, started, workers_of
-from .requests import poem, slow_poems
+from .requests import KEY, poem, slow_poems
 
 
 def contents(repository: Path) -> dict[str, bytes]:
@@ -127,8 +127,9 @@ def test_a_missing_file_is_named_before_the_server_starts(copy: Path) -> None:
 
 def test_a_model_that_does_not_load_is_named_and_leaves_no_process(copy: Path) -> None:
     (copy / "decoder_init" / "1" / "model.onnx").write_bytes(b"garbage")
-    with pytest.raises(ServerError, match="decoder_init"):
-        TritonServer(copy, Ports.free(), ServerSettings(verify=False)).start()
+    with pytest.raises(ServerError, match="decoder_init") as caught:
+        TritonServer(copy, Ports.free(), ServerSettings(verify=False, api_key=KEY)).start()
+    assert KEY not in str(caught.value), "what is told of the server's log holds no secret"
     assert gone(copy, seconds=1)
 
 
