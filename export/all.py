@@ -25,6 +25,7 @@ from img2poem import manifest
 from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.package import load_config
 from img2poem.replacing import replacing
+from img2poem.vocabulary import word_list
 
 from .repository import fingerprint, is_current, write_manifest
 from .settings import FORMATS, OLDEST_TARGET, OPSETS, Settings
@@ -120,6 +121,10 @@ def main(
         Path | None,
         typer.Option(help="Training data: photographs that fp16 and int8 are calibrated and measured on."),
     ] = None,
+    forbidden_words: Annotated[
+        Path | None,
+        typer.Option(help="File of words that no poem holds, one a line.", show_default="the package's list"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Export everything, even what has not changed.")] = False,
 ) -> None:
     """Write the Triton model repository of a model package, each file proven equal to torch."""
@@ -133,6 +138,7 @@ def main(
             max_batch=max_batch,
             target=target,
             data=data,
+            forbidden_words=None if forbidden_words is None else word_list(forbidden_words),
         )
         written = export(weights, out, settings, force)
     except Img2PoemError as error:

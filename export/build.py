@@ -61,6 +61,9 @@ def build(
     """
     model, tokenizer = load_package(weights)
     contract = contract_hash(weights)
+    if settings.forbidden_words is not None:
+        decoder = replace(model.config.decoder, forbidden_words=[*settings.forbidden_words])
+        model.config, model.poem_decoder.config = replace(model.config, decoder=decoder), decoder
 
     def stamps(name: str) -> dict[str, str]:
         return onnx.stamps_of(model.config, tokenizer.pieces, contract, name, settings.precision)

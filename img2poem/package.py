@@ -15,6 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from . import manifest
 from .errors import BadPackage
+from .vocabulary import default_forbidden
 
 #: Raised when a change makes older packages unreadable.
 ARCHITECTURE_VERSION = 1
@@ -63,7 +64,7 @@ class DecoderConfig:
     """Sizes of the GRU decoder; ids below ``vocabulary_size`` are its vocabulary.
 
     ``guidance`` is how far decoding leans to what the photograph makes likelier (0: not at all); see
-    :class:`img2poem.nn.poem_decoder.PoemDecoder`.
+    :class:`img2poem.nn.poem_decoder.PoemDecoder`. ``forbidden_words`` stand in no poem.
     """
 
     vocabulary_size: int
@@ -74,6 +75,7 @@ class DecoderConfig:
     dropout: float
     max_tokens: int
     guidance: float
+    forbidden_words: list[str] = field(default_factory=lambda: [*default_forbidden()])
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ def test_every_named_format_decodes_to_the_same_picture(format: str) -> None:
     assert corners_are_right(pixels)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation: int) -> None:
+def test_exif_orientation_is_applied(orientation: int, format: str) -> None:
     turns = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -51,7 +52,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
         stored = stored.transpose(turns[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert corners_are_right(decode(encoded(stored, "JPEG", exif=exif, quality=95)))
+    assert corners_are_right(decode(encoded(stored, format, exif=exif, quality=95)))
 
 
 def test_transparency_lies_on_white() -> None:
