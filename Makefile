@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint audit oldest train clean
+.PHONY: help install demo test lint audit matrix train clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,14 +36,13 @@ audit: install  ## list known holes of what is installed (pip-audit), and write 
 		--output-file sbom.json $(BIN)/python
 	$(BIN)/python .ci/audit.py $(VENV)-audit/bin/pip-audit $(VENV)/lib/python3*/site-packages
 
-oldest: install  ## load what export writes in the oldest onnxruntime that is supported
+matrix: install  ## compare poems over all supported versions of Python and libraries (nox)
 	$(BIN)/python -m export.all
-	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check onnxruntime==1.19.2 'numpy<2'
-	$(VENV)-oldest/bin/python export/loads.py triton_repo
+	$(BIN)/python -m benchmarks.versions --write build/expected.json
+	$(BIN)/nox
 
 train: install  ## train weights/lite anew from DATA=folder (about an hour)
 	$(BIN)/python -m training.all --data "$(or $(DATA),../shared/data)" --out weights/lite
 
 clean:  ## remove the environment and everything generated
-	rm -rf $(VENV) $(VENV)-* triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build sbom.json

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 import typer
@@ -175,7 +175,7 @@ def served(names: list[str], seed: int, repository: Path) -> Iterator[str]:
             except InferenceServerException as error:
                 there = "BadImage" if "BadImage: " in str(error) else str(error)
             try:
-                here: object = decode(data)
+                here: Any = decode(data)
             except BadImage:
                 here = "BadImage"
             alive = "" if server.pid == pid else "the server ended"

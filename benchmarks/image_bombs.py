@@ -125,7 +125,11 @@ def _noisy(format: str, mode: str, side: int) -> Callable[[], bytes]:
         tile = np.random.default_rng(0).integers(0, 256, (500, 500, len(mode)), np.uint8)
         times = -(-side // 500)
         pixels = np.tile(tile, (times, times, 1))[:side, :side]
-        options = {"PNG": {"compress_level": 1}, "TIFF": {"compression": "tiff_lzw"}, "JPEG": {"progressive": True}}
+        options: dict[str, dict[str, Any]] = {
+            "PNG": {"compress_level": 1},
+            "TIFF": {"compression": "tiff_lzw"},
+            "JPEG": {"progressive": True},
+        }
         return _saved(Image.fromarray(pixels), format, **options.get(format, {}))
 
     return make

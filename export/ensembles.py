@@ -38,7 +38,8 @@ class Ensemble:
 
     def steps(self, options: list[str]) -> list[Maps]:
         """Return each step's model with the names of its inputs and outputs in the ensemble."""
-        source = [] if self.from_pixels else [("decode_image", {"image": "image"}, {"pixels": "pixels"})]
+        looked_at = {name: name for name in ("image", *options, *self.seeds)}
+        source = [] if self.from_pixels else [("decode_image", looked_at, {"pixels": "pixels"})]
         given = {"embedding": "encoded", **{option: option for option in options}}
         drawing: list[Maps] = []
         if self.noise:

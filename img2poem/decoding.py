@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,6 +186,24 @@ def _tensor_name(field_name: str) -> str:
 RULE_OPTIONS = tuple(_tensor_name(f.name) for f in fields(Strategy))
 BEAM_OPTIONS = (*RULE_OPTIONS, "beam_width", "length_penalty")
 SAMPLE_OPTIONS = (*RULE_OPTIONS, "temperature", "top_k", "top_p")
+
+
+def check_tensors(tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse option tensors, by name, any value of which is out of its range; others are not looked at.
+
+    Raises:
+        InvalidOption: names the first.
+    """
+    for name, option in OPTIONS.items():
+        if (values := tensors.get(name)) is None:
+            continue
+        # Numbers of forbidden tokens have no end: two that do not come together are one.
+        highest = option.dtype(option.highest if name != "forbidden_tokens" else np.iinfo(np.int64).max)
+        outside = ~((values >= option.dtype(option.lowest)) & (values <= highest))  # NaN too
+        if outside.any():
+            raise InvalidOption(f"{name} must be from {option.lowest:g} to {highest:g}, not {values[outside][0]:g}")
+    if "min_lines" in tensors and "max_lines" in tensors and (tensors["max_lines"] < tensors["min_lines"]).any():
+        raise InvalidOption("max_lines is less than min_lines")
 
 
 def _check(name: str, value: float, option: Option) -> None:

@@ -17,13 +17,14 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from benchmarks.processes import workers_of
 from benchmarks.streams import client_of
 from img2poem import BeamSearch, Img2Poem
 from img2poem.errors import BadRepository, ServerError
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 from ..conftest import ROOT
-from .processes import gone, line_with, processes_of, started, workers_of
+from .processes import gone, line_with, processes_of, started
 from .requests import KEY, poem, slow_poems
 
 
