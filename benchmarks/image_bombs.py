@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,12 +66,11 @@ def _largest() -> dict[str, Callable[[], bytes]]:
 
 
 def _metadata() -> dict[str, Callable[[], bytes]]:
-    zeros = zlib.compress(bytes(2**28), 9)
     body = _png_body()
     return {
-        "PNG with a text of 256 MiB in 256 KiB": lambda: _png(("zTXt", b"a\0\0" + zeros), *body),
-        "PNG with four such, international": lambda: _png(*[("iTXt", b"a\0\1\0\0\0" + zeros)] * 4, *body),
-        "PNG with such a profile": lambda: _png(body[0], ("iCCP", b"a\0\0" + zeros), *body[1:]),
+        "PNG with a text of 256 MiB in 256 KiB": lambda: _png(("zTXt", b"a\0\0" + _zeros()), *body),
+        "PNG with four such, international": lambda: _png(*[("iTXt", b"a\0\1\0\0\0" + _zeros())] * 4, *body),
+        "PNG with such a profile": lambda: _png(body[0], ("iCCP", b"a\0\0" + _zeros()), *body[1:]),
         "PNG with EXIF of 16 MiB": lambda: _png(body[0], ("eXIf", _exif_that_points(2**24)), *body[1:]),
         "PNG with 100,000 texts": lambda: _png(body[0], *[("tEXt", b"a\0b")] * 100_000, *body[1:]),
         "JPEG with EXIF that points at itself 5,000 times": lambda: _jpeg_with(b"Exif\0\0" + _exif_that_points(65_000)),
@@ -83,6 +83,11 @@ def _metadata() -> dict[str, Callable[[], bytes]]:
         "TIFF whose next picture is itself": lambda: _looping_tiff(),
         "TIFF of strips that are all the same": lambda: _same_strips(20_000),
     }
+
+
+@cache
+def _zeros() -> bytes:
+    return zlib.compress(bytes(2**28), 9)
 
 
 def _endless() -> dict[str, Callable[[], bytes]]:

@@ -19,8 +19,15 @@ from img2poem.metadata import orientation, without_metadata
 
 from .conftest import encoded, gradient
 
-#: The others, of many megapixels, take seconds to make.
-QUICK = [name for name in bombs() if "²" not in name]
+#: The others take a second and more to make.
+QUICK = [name for name in bombs() if "declares" in name or name.endswith(("in 900 segments", "at itself 5,000 times"))]
+QUICK += [
+    "JPEG of fill bytes",
+    "JPEG of junk",
+    "PNG of empty chunks",
+    "GIF of one comment",
+    "TIFF of strips that are all the same",
+]
 
 
 @settings(max_examples=300)
@@ -41,7 +48,7 @@ def test_whole_files_of_every_kind_decode() -> None:
 def test_bombs_go_off_nowhere() -> None:
     """In a process of its own, as the worst of them would take all memory, or never end."""
     found = list(outcomes(QUICK, 0, 1))
-    assert len(found) == len(QUICK) > 50
+    assert len(found) == len(QUICK) > 30
     assert not [outcome for outcome in found if outcome.verdict not in ("pixels", "BadImage") or outcome.mib > MIB]
 
 
@@ -84,7 +91,7 @@ def test_a_jpeg_keeps_its_pixels_without_its_metadata() -> None:
         with Image.open(io.BytesIO(data)) as whole, Image.open(io.BytesIO(bare)) as image:
             assert np.array_equal(np.asarray(whole), np.asarray(image)) and whole.mode == image.mode
             assert "exif" not in image.info and bool(exif) == ("exif" in whole.info)
-    padded = data[:2] + b"\xff" * 1000 + b"junk" + data[2:]
+    padded = data[:2] + b"junk" + b"\xff" * 1000 + data[2:]
     assert without_metadata(padded)[0] == bare
 
 
