@@ -94,7 +94,8 @@ def ensemble_config(
     config.version_policy.latest.num_versions = 1
     # The same photograph, options and seed always give the same poem.
     config.response_cache.enable = True
-    first = configs["image_encoder" if ensemble.from_pixels else "decode_image"].input
+    source = configs["image_encoder" if ensemble.from_pixels else "decode_image"].input
+    first = [tensor for tensor in source if not tensor.optional]
     config.input.extend([*first, *options, *seeds])
     outputs: dict[str, tuple[str, str]] = {}
     inside = {name for _, inputs, _ in ensemble.steps([]) for name in inputs.values()}
