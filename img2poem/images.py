@@ -155,7 +155,7 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
     twice the target's resolution (``Image.draft``), which is several times faster.
 
     Raises:
-        BadImage: not one of ``FORMATS``, too large, truncated or damaged.
+        BadImage: not one of ``FORMATS``, too many bytes or pixels, truncated or damaged.
     """
     with _opened(data) as image:
         image.draft("RGB", (2 * size, 2 * size))
@@ -175,6 +175,8 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # We hold our own limit on pixels; Pillow's warning about its lower one would only confuse.
             warnings.simplefilter("ignore")
+            if len(data) > MAX_BYTES:
+                raise BadImage(_too_many_bytes(len(data)))
             content, exif = without_metadata(data) if data.startswith(_JPEG) else (data, b"")
             file = Metered(content)
             with Image.open(file, formats=FORMATS) as image:

@@ -117,6 +117,12 @@ def png_that_declares(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def test_too_many_bytes_are_refused_wherever_they_come_from() -> None:
+    for refuse in (check, decode, read_photo):
+        with pytest.raises(BadImage, match="65 MiB is more than the 64 MiB"):
+            refuse(encoded(gradient(), "JPEG") + bytes(65 * 2**20 - 2000))
+
+
 @pytest.mark.parametrize("size", [(50_000, 50_000), (11_000, 11_000), (100_000_001, 1)])
 def test_a_bomb_is_refused_from_its_header(size: tuple[int, int]) -> None:
     for refuse in (check, decode):

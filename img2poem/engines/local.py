@@ -161,7 +161,7 @@ def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) 
     Args:
         path: of the file.
         device: ``cpu`` or ``cuda``.
-        sha256: in hex, what the file must have; what is opened are the very bytes that were looked at.
+        sha256: in hex, what the file must have.
 
     Raises:
         BadRepository: the file is missing, damaged, or not the one that is wanted.
