@@ -10,11 +10,11 @@ faults are over, every poem must be written again. Exit status 1 when something 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -38,6 +38,8 @@ KEY = "endurance-key-0123456789"
 #: What memory may gain after the first fifth of the time, in MiB.
 _MAY_GAIN = 32.0
 _TIMEOUT = 60.0
+#: Seconds that a caller waits after an error.
+_AFTER_ERROR = 0.5
 
 
 class Work(NamedTuple):
@@ -82,8 +84,8 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def call(self, work: Work, expected: str, poet: Img2Poem) -> None:
-        """Make one call and note how it ended."""
+    def call(self, work: Work, expected: str, poet: Img2Poem) -> bool:
+        """Make one call and note how it ended; return whether with the right poem."""
         with self.lock:
             self.begun += 1
         how, wrong = "poem", ""
@@ -99,6 +101,7 @@ class Tally:
         with self.lock:
             self.ended[how] += 1
             self.wrong += [wrong] if wrong else []
+        return how == "poem"
 
 
 class Memory(NamedTuple):
@@ -116,7 +119,7 @@ class Memory(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(repository: Path, ports: Ports, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def serving(img2poem: list[str], repository: Path, ports: Ports, log: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `img2poem serve`, which starts what was killed again."""
     options = [f"--{kind}-port={port}" for kind, port in asdict(ports).items()]
     secret = repository.parent / "secret"
@@ -125,8 +128,7 @@ def serving(repository: Path, ports: Ports, log: Path, environment: dict[str, st
     # Faults come faster than any crashes would: their count begins anew after 6 s.
     options += ["--restarts=1000", "--restart-window=0.1", "--drain-timeout=5"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "img2poem", "serve", str(repository), *options],
-        env={**os.environ, **environment},
+        [*img2poem, "serve", str(repository), *options],
         stderr=subprocess.DEVNULL,
         text=True,
     )
@@ -145,6 +147,7 @@ def main(
     pause: Annotated[float, typer.Option(min=1, help="Longest pause between faults, in seconds.")] = 30.0,
 ) -> None:
     """Run it and print what came of it."""
+    logging.getLogger("img2poem").setLevel(logging.ERROR)  # each attempt that failed would be a line
     todo = works()
     with Img2Poem(repository) as poet:
         expected = [work.done(poet) for work in todo]
@@ -155,7 +158,7 @@ def main(
         faults = Faults(copy, f"127.0.0.1:{ports.grpc}", KEY, folder, seed)
         for told in faults.left_out:
             typer.echo(f"left out: {told}")
-        served = serving(copy, ports, faults.log, faults.environment)
+        served = serving(faults.img2poem, copy, ports, faults.log)
         with contextlib.closing(faults), served as server, contextlib.ExitStack() as stack:
             urls = f"grpc://127.0.0.1:{ports.grpc}", f"http://127.0.0.1:{ports.http}"
             poets = [stack.enter_context(Img2Poem(url)) for url in urls]
@@ -207,7 +210,8 @@ def _caller(
         chance = random.Random(f"{seed}:{number}")
         while not over.is_set():
             place = chance.randrange(len(todo))
-            tally.call(todo[place], expected[place], poets[number % len(poets)])
+            if not tally.call(todo[place], expected[place], poets[number % len(poets)]):
+                over.wait(_AFTER_ERROR)
 
     return threading.Thread(target=ask, daemon=True)
 

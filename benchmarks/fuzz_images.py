@@ -140,8 +140,7 @@ class _Worker:
 
 
 def _work(connection: Connection, seed: int) -> None:
-    # libtiff complains of every damaged file on standard error.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    _silence()
     limit = _AT_MOST * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     while True:
@@ -150,6 +149,11 @@ def _work(connection: Connection, seed: int) -> None:
         except EOFError:
             return
         connection.send(tried(name, *content(name, seed)))
+
+
+def _silence() -> None:
+    """Libtiff complains of every damaged file on standard error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _highest() -> float:
@@ -165,6 +169,7 @@ def served(names: list[str], seed: int, repository: Path) -> Iterator[str]:
 
     from .streams import client_of, inputs_of
 
+    _silence()
     with TritonServer(repository, Ports.free()) as server:
         client, pid = client_of(server), server.pid
         for name in names:
