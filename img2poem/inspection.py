@@ -65,7 +65,7 @@ def inspect(repository: Path) -> Report:
         ) from None
     except ValueError as error:
         raise BadRepository(f"{repository}: {error}; make it anew with: python -m export.all --force") from None
-    problems = _file_problems(repository, found.files)
+    problems = manifest.differences(repository, found.files).told()
     models = []
     for config in sorted(repository.glob("*/config.pbtxt")):
         model = _read(config)
@@ -90,15 +90,6 @@ def inspect_package(folder: Path) -> PackageReport:
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     contract = contract_hash(folder) if {*FILES} <= sizes.keys() else ""
     return PackageReport(config.name, config.architecture_version, contract, sizes, faults(folder))
-
-
-def _file_problems(repository: Path, files: dict[str, str]) -> list[str]:
-    missing, changed, unlisted = manifest.differences(repository, files)
-    return [
-        *(f"{name} is missing" for name in missing),
-        *(f"{name} is not as it was written: its hash differs from the manifest's" for name in changed),
-        *(f"{name} is not in the manifest" for name in unlisted),
-    ]
 
 
 def _read(config: Path) -> ModelReport:

@@ -32,6 +32,11 @@ class Differences(NamedTuple):
     changed: list[str]
     unlisted: list[str]
 
+    def told(self) -> list[str]:
+        """Return a line about each."""
+        words = ("is missing", "is not as it was written", "is not in the manifest")
+        return [f"{name} {what}" for names, what in zip(self, words, strict=True) for name in names]
+
 
 def write(folder: Path, about: Mapping[str, Any]) -> None:
     """Write the manifest of ``folder`` as it is now; ``about`` are JSON values to keep in it."""

@@ -172,10 +172,7 @@ def faults(folder: Path) -> list[str]:
         listed = manifest.read(folder).files
     except (OSError, ValueError) as error:
         return [str(error)]
-    found = manifest.differences(folder, listed)
-    words = {"is missing": found.missing, "has changed since it was written": found.changed}
-    words["is not in the manifest"] = found.unlisted
-    return [f"{name} {what}" for what, names in words.items() for name in names]
+    return manifest.differences(folder, listed).told()
 
 
 def contract_hash(folder: Path) -> str:

@@ -99,4 +99,4 @@ def test_a_package_is_inspected_too(tmp_path: Path) -> None:
     assert done.returncode == 0 and told["contract"] == contract_hash(WEIGHTS) and not told["problems"]
     (copy / "MODEL_CARD.md").write_text("")
     done = command(copy)
-    assert done.returncode == 1 and "MODEL_CARD.md has changed" in done.stderr
+    assert done.returncode == 1 and "MODEL_CARD.md is not as it was written" in done.stderr
