@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo web test lint oldest train clean
+.PHONY: help install demo web test lint audit matrix train clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,16 +30,23 @@ test: install  ## run all tests, the real server included
 lint: install  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive --tests B301,B307,B602,B614 img2poem export training benchmarks
 	$(BIN)/mypy
 
-oldest: install  ## load what export writes in the oldest onnxruntime that is supported
+audit: install  ## list known holes of what is installed (pip-audit), and write its bill of materials, sbom.json
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
+	$(VENV)-audit/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file sbom.json $(BIN)/python
+	$(BIN)/python .ci/audit.py $(VENV)-audit/bin/pip-audit $(VENV)/lib/python3*/site-packages
+
+matrix: install  ## compare poems over all supported versions of Python and libraries (nox)
 	$(BIN)/python -m export.all
-	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check onnxruntime==1.19.2 'numpy<2'
-	$(VENV)-oldest/bin/python export/loads.py triton_repo
+	$(BIN)/python -m benchmarks.versions --write build/expected.json
+	$(BIN)/nox
 
 train: install  ## train weights/lite anew from DATA=folder (about an hour)
 	$(BIN)/python -m training.all --data "$(or $(DATA),../shared/data)" --out weights/lite
 
 clean:  ## remove the environment and everything generated
-	rm -rf $(VENV) $(VENV)-oldest triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build sbom.json

@@ -21,10 +21,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from img2poem.errors import Img2PoemError
+from img2poem import manifest
+from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.package import load_config
+from img2poem.replacing import replacing
+from img2poem.vocabulary import word_list
 
-from .repository import fingerprint, is_current, replacing, write_manifest
+from .repository import fingerprint, is_current, write_manifest
 from .settings import FORMATS, OLDEST_TARGET, OPSETS, Settings
 
 if TYPE_CHECKING:
@@ -66,7 +69,8 @@ def export(weights: Path, out: Path, settings: Settings = Settings(), force: boo
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows: list[Row] = []
-    with replacing(out) as staging, Progress(*columns, console=console, transient=True) as bar:
+    whole = replacing(out, manifest.NAME, BadRepository)
+    with whole as staging, Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("loading the package", total=None)
         earlier = reuse.Earlier(None if force else out)
 
@@ -117,6 +121,10 @@ def main(
         Path | None,
         typer.Option(help="Training data: photographs that fp16 and int8 are calibrated and measured on."),
     ] = None,
+    forbidden_words: Annotated[
+        Path | None,
+        typer.Option(help="File of words that no poem holds, one a line.", show_default="the package's list"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Export everything, even what has not changed.")] = False,
 ) -> None:
     """Write the Triton model repository of a model package, each file proven equal to torch."""
@@ -130,6 +138,7 @@ def main(
             max_batch=max_batch,
             target=target,
             data=data,
+            forbidden_words=None if forbidden_words is None else word_list(forbidden_words),
         )
         written = export(weights, out, settings, force)
     except Img2PoemError as error:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx as onnx_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from img2poem.decoding import OPTIONS
 from img2poem.errors import InvalidOption
 from img2poem.nn.model import load_package
 from img2poem.package import PackageConfig, contract_hash
@@ -61,6 +62,9 @@ def build(
     """
     model, tokenizer = load_package(weights)
     contract = contract_hash(weights)
+    if settings.forbidden_words is not None:
+        decoder = replace(model.config.decoder, forbidden_words=[*settings.forbidden_words])
+        model.config, model.poem_decoder.config = replace(model.config, decoder=decoder), decoder
 
     def stamps(name: str) -> dict[str, str]:
         return onnx.stamps_of(model.config, tokenizer.pieces, contract, name, settings.precision)
@@ -128,8 +132,10 @@ def model_configs(
             )
         largest, size = min(MAX_BATCH, settings.max_batch), package.preprocessing.size
         pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
+        # It looks at the options too: one that is out of range fails its own request, and not a batch of the decoder.
+        options = [TensorSpec(name, option.dtype, (option.width,)) for name, option in OPTIONS.items()]
         configs["decode_image"] = triton.python_config(
-            "decode_image", [triton.IMAGE], [pixels], stamps("decode_image"), largest
+            "decode_image", [triton.IMAGE], [pixels], stamps("decode_image"), largest, options
         )
         for ensemble in ENSEMBLES:
             configs[ensemble.name] = ensemble_config(ensemble, configs, stamps(ensemble.name))

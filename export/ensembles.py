@@ -38,7 +38,8 @@ class Ensemble:
 
     def steps(self, options: list[str]) -> list[Maps]:
         """Return each step's model with the names of its inputs and outputs in the ensemble."""
-        source = [] if self.from_pixels else [("decode_image", {"image": "image"}, {"pixels": "pixels"})]
+        looked_at = {name: name for name in ("image", *options, *self.seeds)}
+        source = [] if self.from_pixels else [("decode_image", looked_at, {"pixels": "pixels"})]
         given = {"embedding": "encoded", **{option: option for option in options}}
         drawing: list[Maps] = []
         if self.noise:
@@ -93,7 +94,8 @@ def ensemble_config(
     config.version_policy.latest.num_versions = 1
     # The same photograph, options and seed always give the same poem.
     config.response_cache.enable = True
-    first = configs["image_encoder" if ensemble.from_pixels else "decode_image"].input
+    source = configs["image_encoder" if ensemble.from_pixels else "decode_image"].input
+    first = [tensor for tensor in source if not tensor.optional]
     config.input.extend([*first, *options, *seeds])
     outputs: dict[str, tuple[str, str]] = {}
     inside = {name for _, inputs, _ in ensemble.steps([]) for name in inputs.values()}

@@ -1,6 +1,6 @@
 """Load every ONNX file of a repository with the onnxruntime at hand: ``python export/loads.py REPOSITORY``.
 
-For environments with another onnxruntime and nothing else of ours: ``make oldest`` runs it with the oldest one.
+For environments with another onnxruntime: ``nox -s oldest`` runs it with the oldest one.
 """
 
 from __future__ import annotations

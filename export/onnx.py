@@ -77,6 +77,7 @@ def stamps_of(
     vocabulary = pieces[: config.decoder.vocabulary_size]
     return {
         **(_class_names(config) if model == "image_encoder" else {}),
+        **({"img2poem.forbidden_words": json.dumps(config.decoder.forbidden_words)} if model == "poem_text" else {}),
         "img2poem.contract": contract,
         "img2poem.package": config.name,
         "img2poem.model": model,

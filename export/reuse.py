@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from .repository import MANIFEST, hash_of
+from img2poem import manifest
+
 from .served import ServedModel
 
 
@@ -38,9 +39,9 @@ class Earlier:
 
     def _read(self, repository: Path) -> None:
         try:
-            manifest = json.loads((repository / MANIFEST).read_text(encoding="utf-8"))
-            self._files = dict(manifest["files"])
-            self._made = {name: Made(**made) for name, made in manifest["models"].items()}
+            found = manifest.read(repository)
+            self._files = found.files
+            self._made = {name: Made(**made) for name, made in found.about["models"].items()}
         except (OSError, ValueError, KeyError, TypeError):
             self._files, self._made = {}, {}
 
@@ -48,7 +49,7 @@ class Earlier:
         """Return ``<model>/1/<file>`` and its record when it was made from ``key``."""
         path, made = self._repository / model / "1" / file, self._made.get(model)
         wanted = self._files.get(f"{model}/1/{file}")
-        if made is None or made.key != key or not path.is_file() or hash_of(path) != wanted:
+        if made is None or made.key != key or not path.is_file() or manifest.hash_of(path) != wanted:
             return None
         return path, made
 

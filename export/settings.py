@@ -32,6 +32,7 @@ class Settings:
         max_batch: largest batch that a served model takes.
         target: Triton release that is to read the repository, as ``24.10``; newer ones read it too.
         data: folder of the training data, for photographs that calibrate and measure.
+        forbidden_words: that no poem holds, in the letters a to z; None for those of the package.
 
     Raises:
         InvalidOption: a value is unknown or does not go with another.
@@ -45,6 +46,7 @@ class Settings:
     max_batch: int = 32
     target: str = OLDEST_TARGET
     data: Path | None = None
+    forbidden_words: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.formats or set(self.formats) - {*FORMATS}:
@@ -59,9 +61,13 @@ class Settings:
             raise InvalidOption("fp16 is for --device gpu: CPUs compute in float32")
         if self.precision == "int8" and self.device == "gpu":
             raise InvalidOption("int8 is for --device cpu: on GPUs use fp16")
+        if wrong := [word for word in self.forbidden_words or () if not re.fullmatch("[a-z]+", word)]:
+            raise InvalidOption(f"forbidden words have the letters a to z, unlike {', '.join(wrong[:3])}")
         if self.precision != "fp32" and "torchscript" in self.formats:
             raise InvalidOption("torchscript is written in fp32 only")
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON values."""
-        return {**asdict(self), "formats": [*self.formats], "models": [*self.models], "data": str(self.data)}
+        words = None if self.forbidden_words is None else [*self.forbidden_words]
+        lists = {"formats": [*self.formats], "models": [*self.models], "forbidden_words": words}
+        return {**asdict(self), **lists, "data": str(self.data)}

@@ -34,9 +34,7 @@ def stream_config(stamps: Mapping[str, str]) -> pb.ModelConfig:
     options = [TensorSpec(name, OPTIONS[name].dtype, (OPTIONS[name].width,)) for name in names]
     # JSON has no room for bytes.
     photographs = [IMAGE, TensorSpec("image_base64", np.object_, (1,))]
-    config = python_config(NAME, [*photographs, *options], _OUTPUTS, dict(stamps), max_batch=1)
-    for tensor in config.input:
-        tensor.optional = True
+    config = python_config(NAME, [], _OUTPUTS, dict(stamps), 1, [*photographs, *options])
     config.model_transaction_policy.decoupled = True
     config.parameters["streams"].string_value = str(STREAMS // INSTANCES)
     return config

@@ -92,10 +92,20 @@ def torchscript_config(
 
 
 def python_config(
-    name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], stamps: dict[str, str], max_batch: int
+    name: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    stamps: dict[str, str],
+    max_batch: int,
+    optional: Sequence[TensorSpec] = (),
 ) -> pb.ModelConfig:
-    """Return the config of a model on the Python backend; these always run on the CPU."""
-    config = _config(name, inputs, outputs, stamps, max_batch)
+    """Return the config of a model on the Python backend; these always run on the CPU.
+
+    ``optional`` are further inputs, which a request may leave out.
+    """
+    config = _config(name, [*inputs, *optional], outputs, stamps, max_batch)
+    for tensor in config.input[len(inputs) :]:
+        tensor.optional = True
     config.backend, config.default_model_filename = "python", PYTHON_FILE
     _place(config, "cpu", INSTANCES)
     _batching(config)

@@ -27,7 +27,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Poems": (poems.write, poems.stream, poems.batch, cards.card, views.describe, views.embed, views.score),
-    "Models": (serve, web, checks.inspect, checks.doctor),
+    "Models": (serve, web, checks.inspect, checks.seal, checks.doctor),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

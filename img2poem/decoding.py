@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ MAX_BEAM_WIDTH = 10
 MAX_TOKENS = 96
 #: How many of a step's likeliest tokens sampling draws from, and ``decoder_step`` returns.
 TOP_TOKENS = 64
-#: How many words a poem may be kept from using.
+#: How many words a poem may be kept from using, and how many numbers say so (:func:`forbidden_tokens`).
 MAX_FORBIDDEN = 32
 
 
@@ -47,7 +47,7 @@ OPTIONS = {
     "max_line_tokens": Option(np.int64, 2, 32),
     "no_repeat_ngram": Option(np.int64, 0, 4),
     "repetition_penalty": Option(np.float32, 1.0, 4.0),
-    # Ids of tokens, 0 for none; those above are rare in any vocabulary, and allowed.
+    # Tokens, or two that do not come together, 0 for none; those above are rare in any vocabulary, and allowed.
     "forbidden_tokens": Option(np.int64, 0, 999, MAX_FORBIDDEN),
     "beam_width": Option(np.int64, 1, MAX_BEAM_WIDTH),
     "length_penalty": Option(np.float32, 0.0, 4.0),
@@ -67,8 +67,8 @@ class Strategy:
     lines), ``max_line_tokens`` a line. ``no_repeat_ngram`` n bans every n-gram of tokens from coming
     twice, but for those that end a line (0: off, else 2 to 4). ``repetition_penalty`` divides the
     probability of a word of three letters or more for each time it was used, and keeps it from following
-    itself (1: off). ``forbidden`` words do not come in the poem; where one is spelt with several pieces of
-    the vocabulary, words that share its rarest piece do not come either.
+    itself (1: off). ``forbidden`` words do not come in the poem, nor those that begin with one and are spelt with
+    the same pieces; the words that the package forbids do not come anyway.
 
     Raises:
         InvalidOption: a value is outside its range.
@@ -106,7 +106,8 @@ class Strategy:
         tensors = {name: np.array([[value]], OPTIONS[name].dtype) for name, value in named.items()}
         forbidden = np.zeros((1, MAX_FORBIDDEN), np.int64)
         if self.forbidden:
-            forbidden[0, : len(self.forbidden)] = forbidden_tokens(self.forbidden, pieces)
+            numbers = forbidden_tokens(self.forbidden, pieces, MAX_FORBIDDEN)
+            forbidden[0, : len(numbers)] = numbers
         return {name: forbidden if name == "forbidden_tokens" else tensors[name] for name in self._tensor_names()}
 
     def _numbers(self) -> dict[str, float]:
@@ -185,6 +186,24 @@ def _tensor_name(field_name: str) -> str:
 RULE_OPTIONS = tuple(_tensor_name(f.name) for f in fields(Strategy))
 BEAM_OPTIONS = (*RULE_OPTIONS, "beam_width", "length_penalty")
 SAMPLE_OPTIONS = (*RULE_OPTIONS, "temperature", "top_k", "top_p")
+
+
+def check_tensors(tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse option tensors, by name, any value of which is out of its range; others are not looked at.
+
+    Raises:
+        InvalidOption: names the first.
+    """
+    for name, option in OPTIONS.items():
+        if (values := tensors.get(name)) is None:
+            continue
+        # Numbers of forbidden tokens have no end: two that do not come together are one.
+        highest = option.dtype(option.highest if name != "forbidden_tokens" else np.iinfo(np.int64).max)
+        outside = ~((values >= option.dtype(option.lowest)) & (values <= highest))  # NaN too
+        if outside.any():
+            raise InvalidOption(f"{name} must be from {option.lowest:g} to {highest:g}, not {values[outside][0]:g}")
+    if "min_lines" in tensors and "max_lines" in tensors and (tensors["max_lines"] < tensors["min_lines"]).any():
+        raise InvalidOption("max_lines is less than min_lines")
 
 
 def _check(name: str, value: float, option: Option) -> None:

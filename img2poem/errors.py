@@ -35,6 +35,10 @@ class ContractMismatch(BadRepository):
     """Models of different model packages are mixed in one repository, server, or group of servers."""
 
 
+class NoPoem(Img2PoemError):
+    """The options leave no poem: no word could come, or a forbidden one came all the same."""
+
+
 class ConnectionFailed(Img2PoemError):
     """No inference server answers at the given address, or the connection broke."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -85,12 +85,12 @@ class Form:
             return replace(strategy, sampling=self.limit(strategy.sampling))
         return replace(strategy, min_lines=self.count, max_lines=self.count) if self.count else strategy
 
-    def check(self, strategy: AnyStrategy, pieces: Sequence[str]) -> None:
-        """Refuse what no poem in this vocabulary (``pieces`` by id) can have.
+    def check(self, strategy: AnyStrategy, pieces: Sequence[str], forbidden: Collection[str] = ()) -> None:
+        """Refuse what no poem in this vocabulary (``pieces`` by id), without the ``forbidden`` words, can have.
 
         Raises:
-            InvalidOption: an acrostic letter that begins no word, a word that the vocabulary lacks or the strategy
-                forbids, or more lines than the strategy's ``max_tokens`` have room for.
+            InvalidOption: an acrostic letter that begins no word, a word that the vocabulary lacks or that is
+                forbidden, or more lines than the strategy's ``max_tokens`` have room for.
         """
         ids = {piece: i for i, piece in enumerate(pieces)}
         for letter in self.acrostic:
@@ -99,7 +99,7 @@ class Form:
         words = (*self.include, *self.first_words.split())
         for word in words:
             spelling(word, ids)
-        if both := set(words) & set(strategy.forbidden):
+        if both := set(words) & {*forbidden, *strategy.forbidden}:
             raise InvalidOption(f"{', '.join(sorted(both))} cannot be both demanded and forbidden")
         rules = strategy.sampling if isinstance(strategy, BestOf) else strategy
         least = (self.count or rules.min_lines) * (SHORTEST_LINE + 1) + len(words)

@@ -9,7 +9,7 @@ likely than the last of them, which is also what it counts in the score.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from .errors import InvalidOption
 from .form import SHORTEST_LINE, Form
 from .partials import Partial, best_of_each, right_aligned
 from .searches import NEVER, Floats, Hypotheses, Ints, Searches, advance, init
-from .vocabulary import BOS, EOS, NEWLINE, PAD
+from .vocabulary import BOS, EOS, NEWLINE, PAD, bans
 
 #: Log-probability that a demanded token has below the least likely candidate of a step, and a further one for each
 #: more frequent word that would do.
@@ -42,14 +42,16 @@ class FormedSearch:
         searches: whose vocabulary and rules hold.
         form: what the poem must look like.
         strategy: how it is searched for, already limited to the form's lines.
+        forbidden: words that do not come.
     """
 
-    def __init__(self, searches: Searches, form: Form, strategy: AnyStrategy) -> None:
+    def __init__(self, searches: Searches, form: Form, strategy: AnyStrategy, forbidden: Collection[str] = ()) -> None:
         self._rules_of: Strategy = strategy.sampling if isinstance(strategy, BestOf) else strategy
         self._count = form.count or self._rules_of.min_lines
         self._rules_of = replace(self._rules_of, min_lines=self._count, max_lines=self._count)
         self._demands = Demands(form, self._count, searches.pieces)
         self._searches = searches
+        self._bans = bans(forbidden, searches.pieces)
         self._options = self._rules_of.tensors(searches.pieces)
         self._drawing = self._rules_of if isinstance(self._rules_of, Sampling) else None
         self._poems = strategy.n if isinstance(strategy, BestOf) else 1
@@ -142,11 +144,13 @@ class FormedSearch:
                 wanted_too = [t for t in self._demands.insertions(line, place, partial) if t not in known]
             else:
                 wanted_too = wanted or []
-            for rank, token in enumerate(wanted_too):
+            last = partial.tokens[-1] if partial.tokens else BOS
+            for rank, token in enumerate(token for token in wanted_too if self._bans.allow(last, token)):
                 chance, key = self._chance(token, rank, known, allowed[i], drawn[i], least)
                 on.append(partial.grown(token, chance, key, after[i]))
             if place + 1 >= SHORTEST_LINE and not partial.pending and wanted is None:
-                tried = enumerate(self._demands.endings(line, partial, known))
+                ends = self._demands.endings(line, partial, known)
+                tried = enumerate(token for token in ends if self._bans.allow(last, token))
                 rated = [(self._chance(t, rank, known, allowed[i], drawn[i], least)[0], t) for rank, t in tried]
                 for chance, token in heapq.nlargest(_ENDINGS, rated):
                     endings.append(replace(partial.grown(token, chance, 0.0, after[i]), ending=True))

@@ -20,11 +20,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import BadImage
+from .metadata import Metered, orientation, without_metadata
 
 #: The only formats that are ever opened; Pillow's other decoders are never reached.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-#: Largest accepted picture, in pixels as its header declares them (an 8000 x 6000 one has 48 M).
+#: Largest accepted picture, in pixels as its header declares them (an 8000 x 6000 one has 48 M); of formats that
+#: take longer to decode, less: each keeps below 2 s and 512 MiB (docs/reliability.md).
 MAX_PIXELS = 100_000_000
+_MAX_PIXELS_OF = {"JPEG": MAX_PIXELS, "WEBP": 20_000_000}
+_MAX_PIXELS_ELSE = 50_000_000
+#: Largest product of pixels and scans of a JPEG, each of which goes over all pixels.
+_MAX_SCANNED = 500_000_000
+_JPEG = b"\xff\xd8\xff"
+_SCAN = b"\xff\xda"
 #: Largest accepted file, in bytes.
 MAX_BYTES = 64 * 2**20
 
@@ -32,6 +40,20 @@ SIZE = 224
 #: Modes of Pillow's that a PNG file keeps as they are.
 _LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _WHITE = (255, 255, 255, 255)
+#: How many times the target's resolution a picture keeps until the last, bicubic, step.
+_GAP = 3
+#: Pixels that are converted at once.
+_BAND = 2**20
+#: What the orientation of EXIF asks for.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Readable(Protocol):
@@ -133,16 +155,17 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
     twice the target's resolution (``Image.draft``), which is several times faster.
 
     Raises:
-        BadImage: not one of ``FORMATS``, too large, truncated or damaged.
+        BadImage: not one of ``FORMATS``, too many bytes or pixels, truncated or damaged.
     """
     with _opened(data) as image:
         image.draft("RGB", (2 * size, 2 * size))
-        orientation = image.getexif().get(0x0112, 1)
-        rgb = _to_rgb(image)
-        square = rgb.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        # Turning the small square instead of the whole picture gives the same result for less work.
-        square.getexif()[0x0112] = orientation
-        return np.asarray(ImageOps.exif_transpose(square), dtype=np.uint8)
+        image.load()
+        reduced, box = _reduced(image, size)
+        square = reduced.resize((size, size), Image.Resampling.BICUBIC, box)
+        # Turning the small square instead of the whole picture gives the same result for less work. Pillow turns a
+        # TIFF by itself.
+        turn = None if image.format == "TIFF" else _TURNS.get(orientation(image.info.get("exif", b"")))
+        return np.asarray(square if turn is None else square.transpose(turn), dtype=np.uint8)
 
 
 def picture(data: bytes, longest: int) -> Image.Image:
@@ -169,13 +192,15 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # We hold our own limit on pixels; Pillow's warning about its lower one would only confuse.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise BadImage(
-                        f"{width} x {height} is more than the {MAX_PIXELS / 1e6:.0f} megapixels allowed; "
-                        "make the picture smaller"
-                    )
+            if len(data) > MAX_BYTES:
+                raise BadImage(_too_many_bytes(len(data)))
+            content, exif = without_metadata(data) if data.startswith(_JPEG) else (data, b"")
+            file = Metered(content)
+            with Image.open(file, formats=FORMATS) as image:
+                _check_size(image, content)
+                file.left = None
+                if exif:
+                    image.info["exif"] = exif
                 yield image
     except BadImage:
         raise
@@ -187,6 +212,34 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise BadImage("too large to decode in the memory at hand") from None
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
         raise BadImage(f"truncated or damaged: {error}") from error
+
+
+def _check_size(image: Image.Image, data: bytes) -> None:
+    width, height = image.size
+    most = _MAX_PIXELS_OF.get(image.format or "", _MAX_PIXELS_ELSE)
+    if width * height > most:
+        raise BadImage(
+            f"{width} x {height} is more than the {most / 1e6:.0f} megapixels allowed for {image.format}; "
+            "make the picture smaller"
+        )
+    if image.format == "JPEG" and width * height * data.count(_SCAN) > _MAX_SCANNED:
+        raise BadImage(f"{width} x {height} in {data.count(_SCAN)} scans takes too long; save it without progression")
+
+
+def _reduced(image: Image.Image, size: int) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """Return the picture in RGB with at least three times ``size`` left of each side, and which part of that it is.
+
+    As ``Image.resize`` does it with ``reducing_gap=3``, but in bands: a copy of the whole in another mode would take
+    four bytes a pixel, and sixteen for 16-bit greyscale.
+    """
+    width, height = image.size
+    across, down = (max(1, int(side / size / _GAP)) for side in (width, height))
+    reduced = Image.new("RGB", (-(-width // across), -(-height // down)))
+    band = down * max(1, _BAND // (down * width))
+    for top in range(0, height, band):
+        part = _to_rgb(image.crop((0, top, width, min(top + band, height))))
+        reduced.paste(part.reduce((across, down)), (0, top // down))
+    return reduced, (0, 0, width / across, height / down)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,15 +1,16 @@
-"""What a model repository says of itself, and whether it is true: stamps, files, hashes."""
+"""What a model repository or package says of itself, and whether it is true: stamps, files, hashes."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import manifest
 from .errors import BadRepository
+from .package import FILES, config_of, contract_hash, faults
 
 PREFIX = "img2poem."
 _PARAMETER = re.compile(
@@ -38,6 +39,17 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class PackageReport:
+    """A model package: name, architecture, contract, its files in bytes, and everything that is wrong with it."""
+
+    name: str
+    architecture_version: int
+    contract: str
+    files: dict[str, int]
+    problems: list[str] = field(default_factory=list)
+
+
 def inspect(repository: Path) -> Report:
     """Read every file of ``repository`` and compare it with the manifest and the stamps with each other.
 
@@ -45,13 +57,15 @@ def inspect(repository: Path) -> Report:
         BadRepository: the folder is no exported repository at all.
     """
     try:
-        manifest = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))
-        contract, files, made_from = str(manifest["contract"]), dict(manifest["files"]), dict(manifest["made_from"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found = manifest.read(repository)
+        contract, made_from = str(found.about["contract"]), dict(found.about["made_from"])
+    except (OSError, KeyError, TypeError):
         raise BadRepository(
             f"{repository} holds no exported model repository; make one with: python -m export.all --out {repository}"
         ) from None
-    problems = _file_problems(repository, files)
+    except ValueError as error:
+        raise BadRepository(f"{repository}: {error}; make it anew with: python -m export.all --force") from None
+    problems = manifest.differences(repository, found.files).told()
     models = []
     for config in sorted(repository.glob("*/config.pbtxt")):
         model = _read(config)
@@ -61,17 +75,21 @@ def inspect(repository: Path) -> Report:
     return Report(contract, made_from, models, problems)
 
 
-def _file_problems(repository: Path, files: dict[str, str]) -> list[str]:
-    problems = []
-    for name, wanted in files.items():
-        path = repository / name
-        if not path.is_file():
-            problems.append(f"{name} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
-            problems.append(f"{name} is not as it was written: its hash differs from the manifest's")
-    found = {p.relative_to(repository).as_posix() for p in repository.rglob("*") if p.is_file()}
-    unknown = sorted(name for name in found - files.keys() - {"manifest.json"} if "__pycache__" not in name)
-    return problems + [f"{name} is not in the manifest" for name in unknown]
+def is_package(folder: Path) -> bool:
+    """Whether ``folder`` is to be looked at as a model package."""
+    return (folder / "config.json").is_file()
+
+
+def inspect_package(folder: Path) -> PackageReport:
+    """Read every file of the model package in ``folder`` and compare it with the manifest.
+
+    Raises:
+        BadPackage: it is no package, or one of another architecture.
+    """
+    config = config_of(folder)
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    contract = contract_hash(folder) if {*FILES} <= sizes.keys() else ""
+    return PackageReport(config.name, config.architecture_version, contract, sizes, faults(folder))
 
 
 def _read(config: Path) -> ModelReport:

@@ -1,6 +1,7 @@
 """The model package ``weights/<name>/``: typed configuration, files, and the contract hash over them.
 
-Files: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``MODEL_CARD.md``. Nothing is pickled.
+Files: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``MODEL_CARD.md``, and ``manifest.json`` with their
+SHA-256. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from . import manifest
 from .errors import BadPackage
+from .vocabulary import default_forbidden
 
 #: Raised when a change makes older packages unreadable.
 ARCHITECTURE_VERSION = 1
@@ -61,7 +64,7 @@ class DecoderConfig:
     """Sizes of the GRU decoder; ids below ``vocabulary_size`` are its vocabulary.
 
     ``guidance`` is how far decoding leans to what the photograph makes likelier (0: not at all); see
-    :class:`img2poem.nn.poem_decoder.PoemDecoder`.
+    :class:`img2poem.nn.poem_decoder.PoemDecoder`. ``forbidden_words`` stand in no poem.
     """
 
     vocabulary_size: int
@@ -72,6 +75,7 @@ class DecoderConfig:
     dropout: float
     max_tokens: int
     guidance: float
+    forbidden_words: list[str] = field(default_factory=lambda: [*default_forbidden()])
 
 
 @dataclass(frozen=True)
@@ -114,20 +118,61 @@ class PackageConfig:
 
 
 def load_config(folder: Path) -> PackageConfig:
-    """Read the configuration of the package in ``folder``.
+    """Read the configuration of the package in ``folder``, once every file has been found as it was written.
 
     Raises:
-        BadPackage: the folder or one of its ``FILES`` is missing, or the configuration is wrong.
+        BadPackage: the folder or one of its ``FILES`` is missing, a byte of it was changed, the configuration is
+            wrong, or the package is of another architecture.
     """
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise BadPackage(
             f"{folder} is not a model package: no {', '.join(missing)}; train one with python -m training.all"
         )
+    sealed = (folder / manifest.NAME).is_file()
+    if sealed and (problems := faults(folder)):
+        raise BadPackage(f"{folder}: {'; '.join(problems)}; get it anew, or img2poem seal {folder} if it was you")
+    config = config_of(folder)
+    if not sealed:  # written by an earlier release
+        raise BadPackage(f"{folder} has no {manifest.NAME}; if you trust its files: img2poem seal {folder}")
+    return config
+
+
+def seal(folder: Path) -> None:
+    """Write ``manifest.json``: name, architecture and contract of the package in ``folder``, and the files as they are.
+
+    Raises:
+        BadPackage: it is not a package.
+    """
+    config = config_of(folder)
+    about = {"name": config.name, "architecture_version": config.architecture_version}
     try:
-        return PackageConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
+        manifest.write(folder, {**about, "contract": contract_hash(folder)})
+    except OSError as error:
+        raise BadPackage(f"{folder} cannot be sealed: {error}") from error
+
+
+def config_of(folder: Path) -> PackageConfig:
+    """Read ``config.json`` alone.
+
+    Raises:
+        BadPackage: it is not there, wrong, or of another architecture.
+    """
+    try:
+        return PackageConfig.from_json((folder / "config.json").read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise BadPackage(f"{folder} is not a model package: {error}") from error
     except BadPackage as error:
         raise BadPackage(f"{folder}: {error}") from error
+
+
+def faults(folder: Path) -> list[str]:
+    """Return what of the package in ``folder`` is not as its manifest says; every file is read."""
+    try:
+        listed = manifest.read(folder).files
+    except (OSError, ValueError) as error:
+        return [str(error)]
+    return manifest.differences(folder, listed).told()
 
 
 def contract_hash(folder: Path) -> str:

@@ -196,7 +196,9 @@ class Rules:
         newline, end = candidates == NEWLINE, candidates == EOS
         words_end = (line_tokens >= limits["max_line_tokens"]) | final
         out_of_place = ~started & self._not_first[candidates]
-        forbidden = (candidates[:, :, None] == self._forbidden[:, None]).any(2)
+        previous = tokens[:, step - 1 : step] if step else np.int64(PAD)
+        both, bans = previous * len(self._not_first) + candidates, self._forbidden[:, None]
+        forbidden = ((candidates[:, :, None] == bans) | (both[:, :, None] == bans)).any(2)
         may_break = started & (lines < limits["max_lines"]) & ~final
         may_end = started & (lines >= limits["min_lines"]) | final
         word = ~(newline | end | out_of_place | forbidden | words_end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,11 @@ class Tls:
 
 @dataclass(frozen=True)
 class Access:
-    """How servers are reached: headers of every request (not shown in logs), TLS, and whether others go first."""
+    """How servers are reached: headers of every request (not shown in logs), TLS, and whether others go first.
+
+    Raises:
+        InvalidOption: a header cannot be sent; its value, which may be a secret, is not told.
+    """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: Tls = field(default_factory=Tls)
@@ -55,6 +60,16 @@ class Access:
     def priority(self) -> int:
         """The priority level of the requests in the server's queues, 1 the highest."""
         return 2 if self.background else 1
+
+    def __post_init__(self) -> None:
+        # The libraries below would put the value into their errors. A key from a file may end with a newline.
+        for name, value in self.headers.items():
+            if (
+                not re.fullmatch(r"[\w.-]+", name, re.ASCII)
+                or not re.fullmatch(r"[ -~]*", value)
+                or value.strip() != value
+            ):
+                raise InvalidOption(f"header {name!r} must be of printable ASCII, without spaces around it")
 
 
 def parse(target: Target) -> list[SplitResult] | Path:
@@ -79,7 +94,8 @@ def _address(url: str) -> SplitResult:
         parts, port = SplitResult("", "", "", "", ""), None
     whole = parts.hostname and parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
     if parts.scheme not in ("grpc", "grpcs", "http", "https") or not whole:
-        raise InvalidOption(f"{url!r} is not of the form {FORMS}")
+        shown = re.sub(r"(?<=//)[^/]*@", "...@", url)  # without a password
+        raise InvalidOption(f"{shown!r} is not of the form {FORMS}")
     if parts.scheme.startswith("grpc") and not port:
         raise InvalidOption(f"{url!r} lacks a port: {parts.scheme}://HOST:PORT")
     return parts

@@ -40,7 +40,8 @@ class PoemTokenizer:
     @classmethod
     def from_pieces(cls, pieces: Sequence[str]) -> PoemTokenizer:
         """Return the tokenizer of a vocabulary alone, given by id: BERT's (lower case), with a newline token."""
-        tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+        vocabulary = {piece: i for i, piece in enumerate(pieces)}
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS[UNK]))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         _add_special_tokens(tokenizer)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import InvalidOption
 
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "\n")
 PAD, BOS, EOS, UNK, NEWLINE = range(5)
@@ -12,6 +18,7 @@ PAD, BOS, EOS, UNK, NEWLINE = range(5)
 MAX_NGRAM = 4
 
 _MARK = "##"
+_HYPHENS = ("'", "-")
 
 
 def is_word(piece: str) -> bool:
@@ -69,12 +76,83 @@ def spell(word: str, ids: dict[str, int]) -> list[int]:
     return spelt
 
 
-def forbidden_tokens(words: Sequence[str], pieces: Sequence[str]) -> list[int]:
-    """Return the token that keeps each of ``words`` out of a poem.
+class Bans(NamedTuple):
+    """What keeps words out of a poem: pieces that do not come, and pieces that do not come one after the other."""
 
-    A word that is one piece is kept out by that piece. One of several pieces is kept out by the rarest
-    of them, the one with the largest id, since pieces are ordered by falling frequency; other words that
-    are spelt with it are then kept out too.
+    pieces: frozenset[int]
+    pairs: frozenset[tuple[int, int]]
+
+    def allow(self, previous: int, token: int) -> bool:
+        """Whether ``token`` may follow ``previous``."""
+        return token not in self.pieces and (previous, token) not in self.pairs
+
+
+def bans(words: Iterable[str], pieces: Sequence[str]) -> Bans:
+    """Return what keeps ``words`` (letters a to z) out of a poem in the vocabulary ``pieces``, however they are spelt.
+
+    A word is what stands between spaces, apostrophes and hyphens. It can be spelt with one piece, or in all the ways
+    that it can be cut into several; of these the last two do not come together. So a word that goes on behind it
+    (``seas`` behind ``sea``) is kept out too, if it is spelt with the same pieces.
     """
     ids = {piece: i for i, piece in enumerate(pieces)}
-    return [max(spell(word, ids)) for word in words]
+    whole = [ids[word] for word in words if word in ids]
+    pairs = {pair for word in words for pair in _last_pairs(word, ids)}
+    return Bans(frozenset(whole), frozenset(pairs))
+
+
+def _last_pairs(word: str, ids: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    """Yield the last two pieces of each way to spell ``word`` with several; behind an apostrophe, its first ones."""
+    length = len(word)
+    spelt = {0}  # places up to which the word can be spelt
+    for end in range(1, length + 1):
+        ways = [(i, ids[piece]) for i in sorted(spelt) if (piece := _part(word, i, end)) in ids]
+        if ways:
+            spelt.add(end)
+        if (last := ids.get(_MARK + word[end:])) is not None and end < length:
+            yield from ((piece, last) for _, piece in ways)
+        if (joined_on := ids.get(_MARK + word[:end])) is not None:
+            yield from ((ids[hyphen], joined_on) for hyphen in _HYPHENS if hyphen in ids)
+
+
+def _part(word: str, start: int, end: int) -> str:
+    return (_MARK if start else "") + word[start:end]
+
+
+def forbidden_tokens(words: Sequence[str], pieces: Sequence[str], width: int) -> list[int]:
+    """Return at most ``width`` numbers that keep ``words`` out of a poem, those that do most first.
+
+    A number below the size of the vocabulary is a piece; ``previous * size + token`` are two that do not come together.
+    First comes what keeps out each word as the tokenizer spells it, then, as far as there is room, its other spellings.
+    """
+    ids, size = {piece: i for i, piece in enumerate(pieces)}, len(pieces)
+    usual, others = [], []
+    for word in words:
+        spelt = spell(word, ids)
+        usual.append(spelt[0] if len(spelt) == 1 else spelt[-2] * size + spelt[-1])
+        others.append([previous * size + token for previous, token in _last_pairs(word, ids)])
+    rounds = (number for turn in zip_longest(*others) for number in turn if number is not None)
+    return list(dict.fromkeys([*usual, *rounds]))[:width]
+
+
+def forbidden_in(text: str, words: Collection[str]) -> set[str]:
+    """Return which of ``words`` stand in ``text``."""
+    return {*words} & {*re.findall("[a-z]+", text)}
+
+
+@cache
+def default_forbidden() -> tuple[str, ...]:
+    """Return the words of ``forbidden_words.txt``."""
+    return word_list(Path(__file__).with_name("forbidden_words.txt"))
+
+
+def word_list(path: Path) -> tuple[str, ...]:
+    """Read a file of words, one a line; lines that begin with ``#`` are remarks.
+
+    Raises:
+        InvalidOption: it cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise InvalidOption(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))

@@ -21,12 +21,12 @@ from img2poem import (
     Img2Poem,
     InvalidOption,
     Timeout,
+    manifest,
 )
 from img2poem.errors import BadRepository
-from img2poem.package import contract_hash
 from img2poem.serving.server import Ports, TritonServer
 
-from .conftest import WEIGHTS, encoded, gradient
+from .conftest import encoded, gradient
 
 
 def test_nobody_at_the_address() -> None:
@@ -109,8 +109,7 @@ def test_a_folder_without_a_repository_says_what_makes_one(tmp_path: Path) -> No
 
 def test_a_file_of_another_package_is_refused(repository: Path, tmp_path: Path, photos: list[bytes]) -> None:
     copy = Path(shutil.copytree(repository, tmp_path / "repository"))
-    manifest = copy / "manifest.json"
-    manifest.write_text(manifest.read_text().replace(contract_hash(WEIGHTS), "0" * 64))
+    manifest.write(copy, {**manifest.read(copy).about, "contract": "0" * 64})
     with Img2Poem(copy) as poet, pytest.raises(ContractMismatch, match="another model package"):
         poet.write(photos[0])
 

@@ -35,8 +35,9 @@ def test_every_named_format_decodes_to_the_same_picture(format: str) -> None:
     assert corners_are_right(pixels)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation: int) -> None:
+def test_exif_orientation_is_applied(orientation: int, format: str) -> None:
     turns = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -51,7 +52,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
         stored = stored.transpose(turns[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert corners_are_right(decode(encoded(stored, "JPEG", exif=exif, quality=95)))
+    assert corners_are_right(decode(encoded(stored, format, exif=exif, quality=95)))
 
 
 def test_transparency_lies_on_white() -> None:
@@ -114,6 +115,12 @@ def png_that_declares(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_too_many_bytes_are_refused_wherever_they_come_from() -> None:
+    for refuse in (check, decode, read_photo):
+        with pytest.raises(BadImage, match="65 MiB is more than the 64 MiB"):
+            refuse(encoded(gradient(), "JPEG") + bytes(65 * 2**20 - 2000))
 
 
 @pytest.mark.parametrize("size", [(50_000, 50_000), (11_000, 11_000), (100_000_001, 1)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from img2poem import manifest
 from img2poem.errors import BadRepository
 from img2poem.inspection import inspect
 from img2poem.package import contract_hash
@@ -80,7 +81,7 @@ def test_what_is_wrong_is_named(copy: Path, damage: Callable[[Path], object], sa
 def test_the_command_checks_and_tells(copy: Path) -> None:
     done = command(copy)
     assert done.returncode == 0 and contract_hash(WEIGHTS) in done.stdout and "poem_decoder_beam" in done.stdout
-    (copy / "manifest.json").write_text((copy / "manifest.json").read_text().replace(contract_hash(WEIGHTS), "1" * 64))
+    manifest.write(copy, {**manifest.read(copy).about, "contract": "1" * 64})
     done = command(copy, "--json")
     assert done.returncode == 1 and len(json.loads(done.stdout)["problems"]) == len(models_of(copy))
     assert command(copy / "rerank").returncode == 1
@@ -89,3 +90,13 @@ def test_the_command_checks_and_tells(copy: Path) -> None:
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(BadRepository, match=r"export\.all"):
         inspect(tmp_path)
+
+
+def test_a_package_is_inspected_too(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(WEIGHTS, tmp_path / "package"))
+    done = command(copy, "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 0 and told["contract"] == contract_hash(WEIGHTS) and not told["problems"]
+    (copy / "MODEL_CARD.md").write_text("")
+    done = command(copy)
+    assert done.returncode == 1 and "MODEL_CARD.md is not as it was written" in done.stderr

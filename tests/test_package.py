@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from img2poem.errors import BadPackage
 from img2poem.nn.model import load_package, save_package
-from img2poem.package import FILES, PackageConfig, contract_hash, load_config
+from img2poem.package import FILES, PackageConfig, contract_hash, load_config, seal
 
 from .conftest import WEIGHTS
 
@@ -24,7 +24,7 @@ def test_the_shipped_package_survives_saving(tmp_path: Path) -> None:
     model, tokenizer = load_package(WEIGHTS)
     save_package(tmp_path / "copy", model, tokenizer, model.config, "card")
     assert contract_hash(tmp_path / "copy") == contract_hash(WEIGHTS)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy"], "no staging folder stays"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "copy.lock"], "no staging folder stays"
     assert PackageConfig.from_json(model.config.to_json()) == model.config
 
 
@@ -60,6 +60,7 @@ def test_wrong_configurations_are_named(package: Path) -> None:
     }
     for says, text in wrong.items():
         (package / "config.json").write_text(text)
+        (package / "manifest.json").unlink(missing_ok=True)
         with pytest.raises(BadPackage, match=says):
             load_config(package)
 
@@ -68,6 +69,7 @@ def test_damaged_weights_are_refused(package: Path) -> None:
     path = package / "model.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
+    seal(package)
     with pytest.raises(BadPackage, match="cannot be loaded"):
         load_package(package)
 
@@ -77,5 +79,6 @@ def test_weights_of_another_shape_are_refused(package: Path) -> None:
     state = load_file(path)
     state["poem_decoder.output_bias"] = torch.zeros(3)
     save_file(state, path)
+    seal(package)
     with pytest.raises(BadPackage, match="output_bias"):
         load_package(package)

@@ -1,16 +1,20 @@
-"""Triton Python model: the encoded photograph to pixels, by the function that every engine uses."""
+"""Triton Python model: the encoded photograph to pixels, by the function that every engine uses.
+
+The options of the ensemble that it begins may come with it, to be looked at.
+"""
 
 import json
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from img2poem.errors import BadImage
+from img2poem.decoding import OPTIONS, check_tensors
+from img2poem.errors import BadImage, InvalidOption
 from img2poem.images import decode
 
 
 class TritonPythonModel:
-    """``image`` BYTES [1] to ``pixels`` uint8 [size, size, 3]; a bad picture fails its own request only."""
+    """``image`` BYTES [1] to ``pixels`` uint8 [size, size, 3]; a bad picture or option fails its own request only."""
 
     def initialize(self, args):
         [pixels] = json.loads(args["model_config"])["output"]
@@ -32,9 +36,18 @@ class TritonPythonModel:
 
     def _respond(self, request):
         images = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
+        tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in OPTIONS}
         try:
+            check_tensors({name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None})
             pixels = np.stack([decode(image, self.size) for image in images.reshape(-1)])
         except BadImage as error:
             self.bad.increment(1)
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"BadImage: {error}"))
+            return failure(error)
+        except InvalidOption as error:
+            return failure(error)
         return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", pixels)])
+
+
+def failure(error):
+    """The answer of a request that cannot be served."""
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{type(error).__name__}: {error}"))

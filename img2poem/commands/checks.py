@@ -1,4 +1,4 @@
-"""``inspect`` and ``doctor``: whether a repository is whole, and whether poems can be written from here."""
+"""``inspect``, ``seal`` and ``doctor``: whether files are whole, and whether poems can be written from here."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from .. import inspection
+from .. import inspection, manifest
 from ..client import Img2Poem
 from ..console import reporting
 from ..decoding import Greedy
 from ..errors import Img2PoemError
+from ..package import seal as seal_package
 from . import options
 
 #: What each extra brings, by the name of its distribution.
@@ -39,18 +40,28 @@ class Finding:
 
 
 def inspect(
-    repository: Annotated[Path, typer.Argument(help="Model repository to look at.")] = Path("triton_repo"),
+    folder: Annotated[Path, typer.Argument(help="Model repository or model package to look at.")] = Path("triton_repo"),
     as_json: options.AsJson = False,
 ) -> None:
-    """Print what a model repository was made from, and check files and stamps. Exit status 1 when one is wrong."""
+    """Print what a repository or package was made from, and check files and stamps. Exit status 1 when one is wrong."""
     with reporting():
-        report = inspection.inspect(repository)
+        package = inspection.is_package(folder)
+        report = inspection.inspect_package(folder) if package else inspection.inspect(folder)
     if as_json:
         typer.echo(json.dumps(asdict(report)))
+    elif isinstance(report, inspection.PackageReport):
+        _print_package(report)
     else:
         _print_report(report)
     if report.problems:
         raise typer.Exit(1)
+
+
+def seal(package: Annotated[Path, typer.Argument(help="Model package.")]) -> None:
+    """Write a package's manifest anew, after you changed its model card, say. Trust its files before."""
+    with reporting():
+        seal_package(package)
+    typer.echo(f"{package / manifest.NAME}: written")
 
 
 def doctor(
@@ -117,7 +128,19 @@ def _print_report(report: inspection.Report) -> None:
         typer.echo(f"{key} {value}")
     for model in report.models:
         typer.echo(f"{model.name:30} {model.platform:18} {model.size / 1e6:8.1f} MB")
-    for problem in report.problems:
+    _print_problems(report.problems)
+
+
+def _print_package(report: inspection.PackageReport) -> None:
+    typer.echo(f"package {report.name}, architecture {report.architecture_version}")
+    typer.echo(f"contract {report.contract}")
+    for name, size in report.files.items():
+        typer.echo(f"{name:30} {size / 1e6:8.1f} MB")
+    _print_problems(report.problems)
+
+
+def _print_problems(problems: list[str]) -> None:
+    for problem in problems:
         typer.echo(f"wrong: {problem}", err=True)
-    if not report.problems:
+    if not problems:
         typer.echo("all files and stamps are as they were written")

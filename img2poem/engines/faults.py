@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import BadImage, Img2PoemError, NotReady, Overloaded, ServerError
+from ..errors import BadImage, Img2PoemError, InvalidOption, NotReady, Overloaded, ServerError
 
-_BAD_IMAGE = "BadImage: "
+_BAD_IMAGE, _INVALID_OPTION = "BadImage: ", "InvalidOption: "
 _OVERLOADED = ("exceeds maximum queue size", "request timeout expired", "timed out in queue")
 _NOT_READY = (
     "has no available versions",
@@ -24,6 +24,8 @@ def from_message(message: str, name: str) -> Img2PoemError:
     said = message.lower()
     if _BAD_IMAGE in message:
         return BadImage(message.split(_BAD_IMAGE, 1)[1])
+    if _INVALID_OPTION in message:
+        return InvalidOption(message.split(_INVALID_OPTION, 1)[1])
     if any(words in said for words in _OVERLOADED):
         return Overloaded(f"{name} has too many requests waiting: {message}")
     if any(words in said for words in _NOT_READY):

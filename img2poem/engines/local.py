@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import images
+from .. import images, manifest
 from ..calls import Answer, Call, Infer, ModelInfo, Tensors
 from ..errors import BadRepository, ContractMismatch, InvalidOption, MissingDependency, ServerError
 from ..inspection import PREFIX
+from ..manifest import Manifest
 from ..noise import drawn
 from ..targets import Device
 from .forks import PerProcess
@@ -37,12 +37,12 @@ _VERSION = "1"
 
 
 class LocalEndpoint:
-    """Runs the models of a repository, each loaded when first used, and what the ensembles are made of.
+    """Runs the models of a repository, each verified and loaded when first used, and what the ensembles are made of.
 
     A run under way cannot be broken off: the deadline is looked at before each model.
 
     Raises:
-        BadRepository: the folder is not an exported repository, or a file of it is damaged.
+        BadRepository: the folder is not an exported repository, or a file of it was changed since.
         ContractMismatch: its files come from different model packages.
         MissingDependency: onnxruntime, or its CUDA provider, is not installed.
     """
@@ -52,7 +52,7 @@ class LocalEndpoint:
         if device not in _PROVIDERS:
             raise InvalidOption(f"device must be cpu or cuda, not {device!r}")
         self.name = str(repository)
-        self._contract = _contract_of_manifest(self._repository)
+        self._manifest = _manifest_of(self._repository)
         self._sessions: PerProcess[dict[str, InferenceSession]] = PerProcess(dict)
         self._loading = PerProcess(threading.Lock)
 
@@ -78,7 +78,7 @@ class LocalEndpoint:
 
     def ready(self, call: Call) -> bool:
         """Whether the repository is still there."""
-        return _contract_of_manifest(self._repository) == self._contract
+        return _manifest_of(self._repository) == self._manifest
 
     def close(self) -> None:
         """Drop the sessions and their memory."""
@@ -117,9 +117,10 @@ class LocalEndpoint:
             return sessions[model]
 
     def _opened(self, model: str) -> InferenceSession:
-        session = open_session(self._repository / model / _VERSION / "model.onnx", self._device)
+        name = f"{model}/{_VERSION}/model.onnx"
+        session = open_session(self._repository / name, self._device, self._manifest.files.get(name, "none"))
         stamped = session.get_modelmeta().custom_metadata_map.get(PREFIX + "contract")
-        if stamped != self._contract:
+        if stamped != self._manifest.about.get("contract"):
             raise ContractMismatch(
                 f"{self._repository / model} was exported from another model package than the rest; "
                 f"{_advice(self._repository)}"
@@ -154,11 +155,16 @@ class AsyncLocalEndpoint:
         self._endpoint.close()
 
 
-def open_session(path: Path, device: Device = "cpu") -> InferenceSession:
+def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) -> InferenceSession:
     """Open an ONNX file with one thread pool that does not spin.
 
+    Args:
+        path: of the file.
+        device: ``cpu`` or ``cuda``.
+        sha256: in hex, what the file must have.
+
     Raises:
-        BadRepository: the file is missing or damaged.
+        BadRepository: the file is missing, damaged, or not the one that is wanted.
         MissingDependency: onnxruntime, or its CUDA provider, is not installed.
     """
     try:
@@ -170,6 +176,9 @@ def open_session(path: Path, device: Device = "cpu") -> InferenceSession:
         raise MissingDependency("this onnxruntime has no CUDA; pip install 'img2poem[gpu]' in its place")
     if not path.is_file():
         raise BadRepository(f"{path} is missing; {_advice(path.parents[2])}")
+    # Not a session from the bytes that were hashed: it takes twice the memory, and a second for all models.
+    if sha256 not in (None, manifest.hash_of(path)):
+        raise BadRepository(f"{path} has changed since it was exported; {_advice(path.parents[2])}")
     try:
         return onnxruntime.InferenceSession(str(path), session_options(), providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common base
@@ -192,11 +201,13 @@ def _readable(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(value)
 
 
-def _contract_of_manifest(repository: Path) -> str:
+def _manifest_of(repository: Path) -> Manifest:
     try:
-        return str(json.loads((repository / "manifest.json").read_text(encoding="utf-8"))["contract"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return manifest.read(repository)
+    except OSError:
         raise BadRepository(f"{repository} holds no exported model repository; {_advice(repository)}") from None
+    except ValueError as error:
+        raise BadRepository(f"{repository}: {error}; {_advice(repository)}") from None
 
 
 def _advice(repository: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -12,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..errors import BadPackage
-from ..package import PackageConfig, load_config
+from ..package import PackageConfig, load_config, seal
+from ..replacing import replacing
 from ..text import PoemTokenizer
 from .image_encoder import ImageEncoder
 from .poem_decoder import PoemDecoder
@@ -34,7 +33,7 @@ def load_package(folder: Path) -> tuple[PhotoToPoem, PoemTokenizer]:
     """Load a model package in float32, in evaluation mode.
 
     Raises:
-        BadPackage: a file is missing or damaged, or weights and configuration do not fit.
+        BadPackage: a file is missing, changed or damaged, or weights and configuration do not fit.
     """
     config = load_config(folder)
     model = PhotoToPoem(config)
@@ -50,14 +49,14 @@ def load_package(folder: Path) -> tuple[PhotoToPoem, PoemTokenizer]:
 
 
 def save_package(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, config: PackageConfig, card: str) -> None:
-    """Write a model package whole: into a staging folder beside ``folder``, then renamed.
+    """Write a model package whole or not at all.
 
     Weights are stored as float16, half the size; metrics should be measured after rounding to it.
+
+    Raises:
+        BadPackage: ``folder`` holds something else, or another process is writing it.
     """
-    staging = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
+    with replacing(folder, "config.json", BadPackage) as staging:
         save_file(
             {name: _narrowed(tensor) for name, tensor in model.state_dict().items()}, staging / "model.safetensors"
         )
@@ -65,10 +64,7 @@ def save_package(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, con
         tokenizer.save(staging / "tokenizer.json")
         (staging / "config.json").write_text(config.to_json(), encoding="utf-8")
         (staging / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        seal(staging)
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

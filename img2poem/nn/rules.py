@@ -32,7 +32,7 @@ class RowOptions(NamedTuple):
     max_line_tokens: Tensor
     no_repeat_ngram: Tensor
     repetition_penalty: Tensor
-    forbidden_tokens: Tensor  # int64 [B, FORBIDDEN], padded
+    forbidden_tokens: Tensor  # int64 [B, FORBIDDEN], padded; see img2poem.vocabulary.forbidden_tokens
 
     @classmethod
     def of(cls, strategy: Strategy, rows: int) -> RowOptions:
@@ -69,6 +69,7 @@ class Limits(NamedTuple):
     weights: Tensor  # float32 [1, 1, P]: what a use of the token at a place counts
     places: Tensor  # int64 [1, 1, P]: 0, 1, 2, ...
     breaks: Tensor  # int64 [N, 2]: newline and end
+    bans: Tensor  # int64 [N, 1, F]: the forbidden tokens, of which two that do not come together are one number
 
     @classmethod
     def of(cls, options: RowOptions, steps: int) -> Limits:
@@ -86,6 +87,7 @@ class Limits(NamedTuple):
             torch.where(places < steps, 1.0, BANNED),
             places,
             torch.tensor([NEWLINE, EOS], device=places.device).repeat(options.min_lines.shape[0], 1),
+            options.forbidden_tokens.unsqueeze(1),
         )
 
     def tokens_of(self, candidates: Candidates) -> Tensor:
@@ -173,6 +175,7 @@ class Rules(nn.Module):
 
     def __init__(self, pieces: Sequence[str]) -> None:
         super().__init__()
+        self._size = len(pieces)
         self.register_buffer("not_first", torch.tensor([not begins_line(p) for p in pieces]), persistent=False)
         self.register_buffer("penalised", torch.tensor([float(is_penalised(p)) for p in pieces]), persistent=False)
 
@@ -189,6 +192,8 @@ class Rules(nn.Module):
         # The probability of a word is divided by the penalty for each use.
         penalty = self.penalised[words] * limits.log_penalty
         word_logprobs = candidates.word_logprobs - uses * penalty
+        both = (history.previous * self._size + words).unsqueeze(2)
+        uses = uses + torch.where(both == limits.bans, BANNED, 0.0).sum(2)
         # No word follows itself, over a line break either: a guided decoder stutters the photograph's first noun.
         stutter = (words == history.word) & (penalty > 0)
         starting = history.line_tokens == 0

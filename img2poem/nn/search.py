@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..decoding import TOP_TOKENS
 from ..text import EOS, NEWLINE, PAD
-from ..vocabulary import is_word
+from ..vocabulary import bans, is_word
 from .poem_decoder import Condition, PoemDecoder
 from .rules import NEVER, Candidates, History, Limits, RowOptions, Rules
 
@@ -172,12 +172,26 @@ class DecoderStep(nn.Module):
 
     no_word: Tensor
     breaks: Tensor
+    before: Tensor
+    behind: Tensor
+    apart: Tensor
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
         self.decoder = decoder
         size = decoder.config.vocabulary_size
-        self.register_buffer("no_word", torch.tensor([not is_word(piece) for piece in pieces[:size]]), persistent=False)
+        banned = bans(decoder.config.forbidden_words, pieces[:size])
+        no_word = [i in banned.pieces or not is_word(piece) for i, piece in enumerate(pieces[:size])]
+        self.register_buffer("no_word", torch.tensor(no_word), persistent=False)
+        # Pieces that do not come one behind the other: few are in any pair. Of two, the numbers add up to a place.
+        second = {token: place for place, token in enumerate(sorted({pair[1] for pair in banned.pairs}), 1)}
+        width = len(second) + 1
+        first = {token: place * width for place, token in enumerate(sorted({pair[0] for pair in banned.pairs}), 1)}
+        apart = torch.zeros((len(first) + 1) * width, dtype=torch.bool)
+        apart[[first[one] + second[other] for one, other in banned.pairs]] = True
+        self.register_buffer("before", torch.tensor([first.get(i, 0) for i in range(size)]), persistent=False)
+        self.register_buffer("behind", torch.tensor([second.get(i, 0) for i in range(size)]), persistent=False)
+        self.register_buffer("apart", apart, persistent=False)
         # No tensor is made in a loop's body: it would not export.
         self.register_buffer("breaks", torch.tensor([NEWLINE, EOS]), persistent=False)
         #: How many candidates there are, ``TOP_TOKENS`` unless the vocabulary is smaller.
@@ -187,12 +201,14 @@ class DecoderStep(nn.Module):
         """``int64 [B]``, ``float32 [2 * B, S]`` to the candidates and the next state.
 
         Newline and end are always among them, since rules may force them where they are unlikely. Tokens that
-        no poem may hold never are.
+        no poem may hold never are; those that would complete a forbidden word have no probability.
         """
         logits, state = self.decoder.guided(token, state, condition)
         log_probs = logits.log_softmax(-1)
         words = torch.where(self.no_word, NEVER, log_probs).topk(self.width - 2, dim=-1)
-        return Candidates(words.indices, words.values, log_probs.index_select(1, self.breaks)), state
+        pairs = self.before[token].unsqueeze(1) + self.behind[words.indices]
+        word_logprobs = torch.where(self.apart[pairs], NEVER, words.values)
+        return Candidates(words.indices, word_logprobs, log_probs.index_select(1, self.breaks)), state
 
 
 def _one_path(

@@ -156,7 +156,7 @@ def _available() -> float:
 
 
 def _shared_memory() -> Iterator[Finding]:
-    free = shutil.disk_usage("/dev/shm").free / _MIB
+    free = shutil.disk_usage("/dev/shm").free / _MIB  # noqa: S108
     if free >= _SHARED_MIB:
         yield Finding("shared memory", Verdict.ok, f"{free:,.0f} MiB free in /dev/shm")
     else:

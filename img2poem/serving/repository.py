@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from .. import manifest
 from ..errors import BadRepository, ContractMismatch
+from ..manifest import named
 
 _CONTRACT = "img2poem.contract"
-_MANIFEST = "manifest.json"
 
 
 def verify(repository: Path) -> None:
@@ -29,51 +28,32 @@ def verify(repository: Path) -> None:
 
 def faults(repository: Path) -> Iterator[BadRepository]:
     """Yield what is wrong with a repository, each as an error that says what to do."""
+    advice = f"make it anew with: python -m export.all --force --out {repository}"
     try:
-        manifest = json.loads((repository / _MANIFEST).read_text(encoding="utf-8"))
-        contract, listed = str(manifest["contract"]), dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found = manifest.read(repository)
+        contract = str(found.about["contract"])
+    except (OSError, KeyError):
         yield BadRepository(
             f"{repository} holds no exported model repository; make one with: python -m export.all --out {repository}"
         )
         return
-    advice = f"make it anew with: python -m export.all --force --out {repository}"
-    missing = [name for name in listed if not (repository / name).is_file()]
+    except ValueError as error:
+        yield BadRepository(f"{repository} has changed since it was exported: {error}; {advice}")
+        return
+    missing, changed, unlisted = manifest.differences(repository, found.files)
     if missing:
-        yield BadRepository(f"{repository} lacks {_named(missing)}; {advice}")
-    present = [name for name in listed if name not in missing]
-    changed = [name for name in present if _sha256(repository / name) != listed[name]]
+        yield BadRepository(f"{repository} lacks {named(missing)}; {advice}")
     if changed:
-        yield BadRepository(f"{repository} has changed since it was exported: {_named(changed)}; {advice}")
+        yield BadRepository(f"{repository} has changed since it was exported: {named(changed)}; {advice}")
     # Triton runs any model.py that it finds.
-    unlisted = sorted(_files(repository) - set(listed) - {_MANIFEST})
     if unlisted:
-        yield BadRepository(f"{repository} holds what no export wrote: {_named(unlisted)}; remove it, or {advice}")
-    foreign = [name for name in present if name not in changed and _stamp(repository / name) not in (None, contract)]
+        yield BadRepository(f"{repository} holds what no export wrote: {named(unlisted)}; remove it, or {advice}")
+    whole = [name for name in found.files if name not in {*missing, *changed}]
+    foreign = [name for name in whole if _stamp(repository / name) not in (None, contract)]
     if foreign:
         yield ContractMismatch(
-            f"{repository} was exported from another model package than its manifest says: {_named(foreign)}; {advice}"
+            f"{repository} was exported from another model package than its manifest says: {named(foreign)}; {advice}"
         )
-
-
-def _files(repository: Path) -> set[str]:
-    return {
-        path.relative_to(repository).as_posix()
-        for path in repository.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _stamp(path: Path) -> str | None:

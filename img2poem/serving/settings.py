@@ -191,7 +191,7 @@ def is_loopback(host: str) -> bool:
 
 def reachable(host: str) -> str:
     """Return the address by which a caller on this machine reaches a server that listens on ``host``."""
-    return "127.0.0.1" if host == "0.0.0.0" else host
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
 
 
 def _check_address(host: str) -> None:

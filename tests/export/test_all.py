@@ -16,10 +16,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from export import build, parity
 from export.all import export
-from export.repository import replacing
 from export.settings import Settings
 from img2poem.errors import BadPackage, BadRepository
 from img2poem.inspection import inspect
+from img2poem.replacing import replacing
 
 from ..conftest import ROOT, WEIGHTS
 
@@ -78,7 +78,7 @@ def test_a_missing_package_says_how_to_train_one(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(BadRepository, match="not a model repository"):
+    with pytest.raises(BadRepository, match="holds something else"):
         export(WEIGHTS, tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
@@ -90,7 +90,7 @@ def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) ->
     copy.with_name("repository.new").mkdir()
 
     def broken() -> Iterator[None]:
-        with replacing(copy):
+        with replacing(copy, "manifest.json", BadRepository):
             yield
             raise ValueError
 
@@ -144,7 +144,7 @@ def test_two_exports_at_once_do_not_mix(small: Path, tmp_path: Path) -> None:
         time.sleep(0.02)
     second = started(out, "--max-batch", "8")
     _, errors = second.communicate()
-    assert second.returncode == 1 and "another export is writing" in errors
+    assert second.returncode == 1 and "another process is writing" in errors
     assert first.wait() == 0 and not inspect(out).problems
     assert "max_batch_size: 16" in (out / "decoder_init" / "config.pbtxt").read_text()
 

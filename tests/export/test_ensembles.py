@@ -44,13 +44,20 @@ def test_any_choice_of_outputs_is_answered(server: TritonServer, photos: list[by
 
 @pytest.mark.parametrize(
     ("n", "says"),
-    [([0, 0], "n_must_be_from_1_to_32"), ([33, 33], "n_must_be_from_1_to_32"), ([2, 3], "must_have_the_same_n")],
+    [([0, 0], "n must be from 1 to 32"), ([33, 33], "n must be from 1 to 32"), ([2, 3], "must_have_the_same_n")],
 )
 def test_an_n_that_cannot_be_says_why(server: TritonServer, photos: list[bytes], n: list[int], says: str) -> None:
     tensors = {name: np.repeat(value, 2, axis=0) for name, value in BestOf(2).tensors().items()}
     tensors |= {"image": np.array([photos[:1]] * 2, np.object_), "n": np.array(n)[:, None]}
     with pytest.raises(InferenceServerException, match=says):
         infer(server, "img2poem_best", ["text"], **tensors)
+
+
+@pytest.mark.parametrize("n", [0, 33])
+def test_an_n_that_cannot_be_says_why_without_the_ensemble_too(server: TritonServer, n: int) -> None:
+    tensors = {"seed": np.array([[1]]), "n": np.array([[n]]), "embedding": np.zeros((1, 512), np.float32)}
+    with pytest.raises(InferenceServerException, match="n_must_be_from_1_to_32"):
+        infer(server, "candidate_noise", ["noise"], **tensors)
 
 
 def test_rows_of_one_request_have_their_own_seeds(server: TritonServer, photos: list[bytes]) -> None:

@@ -1,8 +1,7 @@
-"""The processes that serve a repository, found by the path in their command lines."""
+"""``img2poem serve`` in processes of its own, and what became of them."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,37 +9,22 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.processes import commands_with, servers_of
 from img2poem.serving.server import Ports
 
 from ..conftest import ROOT
 from ..waiting import eventually
 
 
-def _commands(repository: Path) -> Iterator[tuple[int, list[str]]]:
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (folder / "cmdline").read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if str(repository) in " ".join(arguments) and folder.name != str(os.getpid()):
-            yield int(folder.name), arguments
-
-
 def processes_of(repository: Path) -> list[str]:
     """Command lines of running processes that name the repository, this one left out."""
-    return [" ".join(arguments) for _, arguments in _commands(repository)]
+    return [" ".join(arguments) for _, arguments in commands_with(repository)]
 
 
 def server_of(repository: Path) -> int:
     """Process of ``tritonserver``."""
-    [server] = [pid for pid, arguments in _commands(repository) if arguments[0].endswith("/tritonserver")]
+    [server] = servers_of(repository)
     return server
-
-
-def workers_of(repository: Path) -> dict[str, int]:
-    """Process of each model that the Python backend runs."""
-    found = _commands(repository)
-    return {Path(arguments[1]).parts[-3]: pid for pid, arguments in found if arguments[0].endswith("_backend_stub")}
 
 
 @contextmanager

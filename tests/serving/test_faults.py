@@ -14,13 +14,13 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.processes import workers_of
 from benchmarks.streams import client_of
 from img2poem import BestOf
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 from img2poem.serving.settings import ModelControl
 
 from ..waiting import eventually
-from .processes import workers_of
 from .requests import KEY, OVER_GRPC, poem, poem_inputs
 
 

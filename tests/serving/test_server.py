@@ -17,14 +17,15 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from benchmarks.processes import workers_of
 from benchmarks.streams import client_of
 from img2poem import BeamSearch, Img2Poem
 from img2poem.errors import BadRepository, ServerError
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 from ..conftest import ROOT
-from .processes import gone, line_with, processes_of, started, workers_of
-from .requests import poem, slow_poems
+from .processes import gone, line_with, processes_of, started
+from .requests import KEY, poem, slow_poems
 
 
 def contents(repository: Path) -> dict[str, bytes]:
@@ -127,8 +128,9 @@ def test_a_missing_file_is_named_before_the_server_starts(copy: Path) -> None:
 
 def test_a_model_that_does_not_load_is_named_and_leaves_no_process(copy: Path) -> None:
     (copy / "decoder_init" / "1" / "model.onnx").write_bytes(b"garbage")
-    with pytest.raises(ServerError, match="decoder_init"):
-        TritonServer(copy, Ports.free(), ServerSettings(verify=False)).start()
+    with pytest.raises(ServerError, match="decoder_init") as caught:
+        TritonServer(copy, Ports.free(), ServerSettings(verify=False, api_key=KEY)).start()
+    assert KEY not in str(caught.value), "what is told of the server's log holds no secret"
     assert gone(copy, seconds=1)
 
 

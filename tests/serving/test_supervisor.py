@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.processes import workers_of
 from img2poem import Img2Poem
 from img2poem.errors import InvalidOption
 from img2poem.serving.server import Ports
 from img2poem.serving.supervisor import RestartPolicy
 
-from .processes import gone, line_with, server_of, serving, workers_of
+from .processes import gone, line_with, server_of, serving
 
 
 def test_a_crashed_server_starts_again_until_it_crashes_too_often(

@@ -1,0 +1,90 @@
+"""What stands in a photograph's file beside its pixels: kept from Pillow where it can be abused, read where needed.
+
+Pillow parses all of it in Python before our limits see a pixel: junk byte by byte, and an EXIF block whose thousands of
+entries each point at the same megabytes. So a JPEG goes to it without its metadata, and nothing but the orientation is
+read of EXIF.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+from .errors import BadImage
+
+#: More segments than that are no header.
+_MAX_SEGMENTS = 10_000
+#: Reads of a file that opening and decoding it may take: those of a PNG of 64 MiB in chunks of 4 KiB.
+_MAX_READS = 50_000
+_LEFT_OUT = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # APP1 (EXIF, XMP) to APP15 but for APP14 (Adobe), comments
+_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
+_SCAN, _END = 0xDA, 0xD9  # of the first scan, of the picture
+_MARKER = re.compile(rb"\xff[^\x00\xff]", re.S)
+_EXIF = b"Exif\0\0"
+_ORIENTATION, _SHORT = 0x0112, 3
+_MAX_ENTRIES = 1000
+
+
+class Metered(io.BytesIO):
+    """A file that ends with :class:`BadImage` when it is read too often, or its bytes many times over."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._reads, self._bytes = _MAX_READS, 0
+        #: Bytes that may still be read; none when there is no limit.
+        self.left: int | None = 2 * len(data) + 2**20
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as ``io.BytesIO`` does.
+
+        Raises:
+            BadImage: enough was read.
+        """
+        found = super().read(size)
+        self._reads -= 1
+        if self.left is not None:
+            self.left -= len(found)
+        if self._reads < 0 or (self.left is not None and self.left < 0):
+            raise BadImage("truncated or damaged: its header does not end")
+        return found
+
+
+def without_metadata(jpeg: bytes) -> tuple[bytes, bytes]:
+    """Return a JPEG file without what is not needed for its pixels, and its EXIF block, if any.
+
+    Raises:
+        BadImage: its header does not end.
+    """
+    kept, exif, place = [jpeg[:2]], b"", 2
+    for _ in range(_MAX_SEGMENTS):
+        # Junk and fill bytes between segments are skipped, as every decoder does.
+        found = _MARKER.search(jpeg, place)
+        place, marker = (found.start(), found[0][1]) if found else (len(jpeg), _END)
+        if marker in (_SCAN, _END):
+            return b"".join([*kept, jpeg[place:]]), exif
+        length = 0 if marker in _ALONE else max(2, int.from_bytes(jpeg[place + 2 : place + 4], "big"))
+        segment = jpeg[place : place + 2 + length]
+        if marker not in _LEFT_OUT:
+            kept.append(segment)
+        elif segment[4:10] == _EXIF and not exif:
+            exif = segment[10:]
+        place += 2 + length
+    raise BadImage("truncated or damaged: its header does not end")
+
+
+def orientation(exif: bytes) -> int:
+    """Return the orientation, from 1 to 8, that an EXIF block says; 1 where it says none."""
+    block = exif.removeprefix(_EXIF)
+    order = {b"II*\0": "little", b"MM\0*": "big"}.get(block[:4])
+    if order is None:
+        return 1
+
+    def number(place: int, size: int) -> int:
+        return int.from_bytes(block[place : place + size], order)  # type: ignore[arg-type]
+
+    first = number(4, 4)
+    for entry in range(first + 2, first + 2 + 12 * min(number(first, 2), _MAX_ENTRIES), 12):
+        if number(entry, 2) == _ORIENTATION and number(entry + 2, 2) == _SHORT:
+            found = number(entry + 8, 2)
+            return found if 1 <= found <= 8 else 1
+    return 1
