@@ -12,12 +12,12 @@ from rich.console import Console
 
 from img2poem.console import reporting
 
-from . import growth, one_process, packages, served
+from . import gpu, growth, one_process, packages, served
 from .photographs import photographs
 from .report import Report, Section
 
 #: Names of the sections, for ``--only``.
-SECTIONS = ("reference", "parts", "whole", "floor", "cold", "overhead", "load", "start", "growth", "sizes")
+SECTIONS = ("reference", "parts", "whole", "floor", "cold", "overhead", "load", "start", "growth", "sizes", "gpu")
 
 
 def main(
@@ -36,14 +36,18 @@ def main(
         for name, measure in _sections(work, data, quick).items():
             if name in names:
                 with console.status(name):
-                    report.sections.append(measure())
-                console.print(report.sections[-1].markdown(), markup=False, soft_wrap=True)
+                    section = measure()
+                if section is None:
+                    console.print(f"{name}: there is nothing to measure it on", markup=False)
+                    continue
+                report.sections.append(section)
+                console.print(section.markdown(), markup=False, soft_wrap=True)
                 report.write(out)
     missed = [str(claim) for section in report.sections for claim in section.claims if not claim.met]
     console.print(f"{out / 'report.md'} written; {len(missed)} aims missed", *missed, sep="\n", markup=False)
 
 
-def _sections(work: Path, data: Path | None, quick: bool) -> dict[str, Callable[[], Section]]:
+def _sections(work: Path, data: Path | None, quick: bool) -> dict[str, Callable[[], Section | None]]:
     turns, photos = 7 if quick else 31, photographs(16, data)
     lite = packages.repository(work, "fp32", data)
     lite_int8 = packages.repository(work, "int8", data)
@@ -69,6 +73,7 @@ def _sections(work: Path, data: Path | None, quick: bool) -> dict[str, Callable[
         "start": lambda: served.start(lite, few),
         "growth": lambda: growth.time_and_memory(lite, larger("fp32"), few),
         "sizes": lambda: growth.sizes(Path("weights/lite"), {"fp32": lite, "int8": lite_int8}),
+        "gpu": lambda: gpu.encoders_and_loops(Path("weights/lite"), lite, turns),
     }
 
 

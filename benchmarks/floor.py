@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
+from export.quantise import FUSED
 from export.settings import IR_VERSION
 from img2poem.engines.local import session_options
 
 #: These change no shape: their first input takes their place.
 _LEFT_OUT = {"Add", "Clip", "Div", "Gelu", "Identity", "LayerNormalization", "Mul", "Relu", "Sigmoid", "Sub"}
-_PRODUCTS = {"Gemm", "MatMul", "MatMulInteger"}
+_INT8 = "MatMulIntegerToFloat"
+_PRODUCTS = {"Gemm", "MatMul", _INT8}
 
 
 class Floor:
@@ -69,11 +71,11 @@ def of_loop(path: Path, rows: int, steps: int) -> Floor:
         weight = weights[node.input[1]]
         transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         name, width = f"product_{len(body)}", weight.shape[1 if transposed else 0]
-        # Of int8 weights the other side has the same type.
-        inputs[f"{name}_x"] = (rng.normal(size=(rows, width)) * 20 + 100).astype(weight.dtype)
-        inputs_of_node = [f"{name}_x", node.input[1], *(node.input[2:] if node.op_type == "MatMulInteger" else ())]
-        body.append(helper.make_node(node.op_type, inputs_of_node, [name], **_attributes(node)))
-        for constant in inputs_of_node[1:]:
+        dtype = np.uint8 if node.op_type == _INT8 else np.float32
+        inputs[f"{name}_x"] = (rng.normal(size=(rows, width)) * 20 + 100).astype(dtype)
+        read = [f"{name}_x", *node.input[1 : None if node.op_type == _INT8 else 2]]
+        body.append(helper.make_node(node.op_type, read, [name], domain=node.domain, **_attributes(node)))
+        for constant in read[1:]:
             used[constant] = numpy_helper.from_array(weights[constant], constant)
         state.append(name)
     return Floor(_looped(body, state, inputs, list(used.values()), steps), inputs)
@@ -120,12 +122,9 @@ def _looped(
     steps: int,
 ) -> onnx.ModelProto:
     """Return a graph that runs ``body`` so many times; each product is what the loop carries from step to step."""
-    integer, types = [node.op_type == "MatMulInteger" for node in body], dict[str, int]()
-    for name, whole in zip(state, integer, strict=True):
-        types[name] = TensorProto.INT32 if whole else TensorProto.FLOAT
 
-    def value(name: str, of: str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, types[of], None)
+    def value(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
 
     going = helper.make_node("Identity", ["going"], ["goes_on"])
     inner = helper.make_graph(
@@ -134,12 +133,14 @@ def _looped(
         [
             helper.make_tensor_value_info("step", TensorProto.INT64, []),
             helper.make_tensor_value_info("going", TensorProto.BOOL, []),
-            *(value(f"{name}_before", name) for name in state),
+            *(value(f"{name}_before") for name in state),
         ],
-        [helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []), *(value(name, name) for name in state)],
+        [helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []), *map(value, state)],
     )
     first = [
-        helper.make_node("Constant", [], [f"{name}_first"], value=helper.make_tensor(name, types[name], [1, 1], [0]))
+        helper.make_node(
+            "Constant", [], [f"{name}_first"], value=helper.make_tensor(name, TensorProto.FLOAT, [1, 1], [0])
+        )
         for name in state
     ]
     counts = numpy_helper.from_array(np.array(steps), "count"), numpy_helper.from_array(np.array(True), "begins")
@@ -156,7 +157,7 @@ def _looped(
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
             for name, array in inputs.items()
         ],
-        [value(f"{name}_last", name) for name in state],
+        [value(f"{name}_last") for name in state],
         [*constants, *counts],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid(FUSED, 1)])
