@@ -169,6 +169,7 @@ def test_configs_are_complete_and_agree_with_the_files(repository: Path) -> None
     for name in ensembles:
         for step in configs[name].ensemble_scheduling.step:
             served = configs[step.model_name]
-            assert set(step.input_map) == {t.name for t in served.input}
+            needed = {t.name for t in served.input if not t.optional}
+            assert needed <= set(step.input_map) <= {t.name for t in served.input}
             assert set(step.output_map) <= {t.name for t in served.output}
             assert served.max_batch_size >= configs[name].max_batch_size

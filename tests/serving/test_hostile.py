@@ -185,7 +185,7 @@ def test_a_hundred_megabytes(server: TritonServer, client: triton.InferenceServe
             connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=120)
             connection.request("POST", "/v2/models/img2poem_greedy/infer", body)
             answer = connection.getresponse()
-            assert answer.status == 400 and json.loads(answer.read())["error"]
+            assert answer.status in (400, 500) and json.loads(answer.read())["error"]
             connection.close()
 
 
