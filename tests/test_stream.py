@@ -105,7 +105,8 @@ def test_over_grpc_the_server_writes_line_by_line(server: TritonServer, photos: 
     with Img2Poem(server.grpc_url, hooks=[lambda event: asked.append(event.model)]) as poet:
         poet.health()
         lines = list(poet.stream(photos[0], form=Form(lines=5)))
-        assert len(lines) == 5 and asked == ["img2poem_stream"]
+        # The second is what it remembers of the model's stamps, for the poem that the lines are of.
+        assert len(lines) == 5 and asked == ["img2poem_stream"] * 2
         assert list(poet.stream(photos[0], form=Form(lines=5), where="client")) == lines
         assert "decoder_step" in asked
     with Img2Poem([server.grpc_url, server.http_url]) as poet:
