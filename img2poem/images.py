@@ -162,10 +162,8 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
         image.load()
         reduced, box = _reduced(image, size)
         square = reduced.resize((size, size), Image.Resampling.BICUBIC, box)
-        # Turning the small square instead of the whole picture gives the same result for less work. Pillow turns a
-        # TIFF by itself.
-        turn = None if image.format == "TIFF" else _TURNS.get(orientation(image.info.get("exif", b"")))
-        return np.asarray(square if turn is None else square.transpose(turn), dtype=np.uint8)
+        # Turning the small square instead of the whole picture gives the same result for less work.
+        return np.asarray(_turned(square, image), dtype=np.uint8)
 
 
 def picture(data: bytes, longest: int) -> Image.Image:
@@ -178,11 +176,17 @@ def picture(data: bytes, longest: int) -> Image.Image:
     """
     with _opened(data) as image:
         image.draft("RGB", (longest, longest))
-        orientation = image.getexif().get(0x0112, 1)
-        rgb = _to_rgb(image)
-        rgb.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=3.0)
-        rgb.getexif()[0x0112] = orientation
-        return ImageOps.exif_transpose(rgb)
+        image.load()
+        reduced, box = _reduced(image, longest)
+        scale = min(1.0, longest / max(image.size))
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        return _turned(reduced.resize((width, height), Image.Resampling.LANCZOS, box), image)
+
+
+def _turned(small: Image.Image, image: Image.Image) -> Image.Image:
+    """Turn a smaller copy of ``image`` upright; a TIFF is turned by Pillow itself."""
+    turn = None if image.format == "TIFF" else _TURNS.get(orientation(image.info.get("exif", b"")))
+    return small if turn is None else small.transpose(turn)
 
 
 @contextmanager

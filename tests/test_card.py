@@ -13,6 +13,7 @@ from PIL import Image
 
 from img2poem import BadImage, InvalidOption
 from img2poem.card import Layout, card
+from img2poem.images import picture
 
 from .conftest import encoded, gradient
 from .test_cli import run
@@ -55,13 +56,28 @@ def test_white_type_reads_on_white() -> None:
     assert pixels[50, -50].mean() > 0.98  # the rest of the photograph stays as it was
 
 
-def test_it_stands_upright() -> None:
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
+def test_it_stands_upright(format: str) -> None:
     photo = gradient(600, 300)
     photo.getexif()[0x0112] = 6
-    turned = encoded(photo, "JPEG", exif=photo.getexif(), quality=95)
-    found = opened(card(turned, POEM))
+    found = opened(card(encoded(photo, format, exif=photo.getexif()), POEM))
     assert found.height > 1200  # a portrait now, with the poem beside it
     assert found.getpixel((120, 120))[0] < 40 and found.getpixel((120, 1250))[0] > 200  # type: ignore[index]
+
+
+def test_a_picture_keeps_its_proportions_and_is_never_enlarged() -> None:
+    for size, longest, expected in (
+        ((600, 300), 4000, (600, 300)),
+        ((600, 300), 100, (100, 50)),
+        ((5000, 20), 250, (250, 1)),
+        ((30, 900), 90, (3, 90)),
+    ):
+        for format in ("JPEG", "PNG"):
+            found = picture(encoded(gradient(*size), format), longest)
+            assert found.size == expected and found.mode == "RGB"
+    grown = np.asarray(picture(encoded(gradient(900, 300), "PNG"), 90), int)
+    expected_pixels = np.asarray(gradient(900, 300).resize((90, 30), Image.Resampling.LANCZOS), int)
+    assert np.abs(grown - expected_pixels).max() <= 4
 
 
 @settings(max_examples=25)

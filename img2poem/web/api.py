@@ -17,7 +17,7 @@ from ..calls import Line
 from ..card import Layout, card
 from ..decoding import AnyStrategy
 from ..form import Form
-from ..images import FORMATS, MAX_PIXELS
+from ..images import FORMATS
 from ..results import Description, FinishReason, Model, Poem
 from .asking import (
     Asked,
@@ -59,7 +59,6 @@ class About(BaseModel):
     contract: str
     formats: list[str]
     max_bytes: int
-    max_pixels: int
 
 
 def _poet(request: Request) -> AsyncImg2Poem:
@@ -154,7 +153,6 @@ async def about(request: Request, poet: Poet) -> About:
         contract=info.contract,
         formats=list(FORMATS),
         max_bytes=request.app.state.settings.max_bytes,
-        max_pixels=MAX_PIXELS,
     )
 
 
