@@ -31,6 +31,8 @@ class Floor:
 
     def __init__(self, model: onnx.ModelProto, inputs: dict[str, NDArray[np.generic]]) -> None:
         model.ir_version = IR_VERSION
+        #: What it computes.
+        self.operators = {node.op_type for node in model.graph.node}
         self._session = InferenceSession(model.SerializeToString(), session_options())
         self._inputs = inputs
 
