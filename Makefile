@@ -43,7 +43,7 @@ audit: install  ## list known holes of what is installed (pip-audit), and write 
 matrix: install  ## compare poems over all supported versions of Python and libraries (nox)
 	$(BIN)/python -m export.all
 	$(BIN)/python -m benchmarks.versions --write build/expected.json
-	$(BIN)/nox
+	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[0-3]\.' | paste -sd: -) $(BIN)/nox
 
 train: install  ## train weights/lite anew from DATA=folder (about an hour)
 	$(BIN)/python -m training.all --data "$(or $(DATA),../shared/data)" --out weights/lite

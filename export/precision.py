@@ -31,8 +31,7 @@ class Converter:
             return half.convolutions(model) if images else rewrite.products(model, half.product)
         if self._settings.precision == "int8":
             model = quantise.convolutions(model, self._calibration) if images else model
-            model.opset_import.append(onnx.helper.make_opsetid(quantise.FUSED, 1))
-            return rewrite.products(model, quantise.product)
+            return quantise.products(model)
         return model
 
     def sample(self, sample: Sample) -> Sample:

@@ -62,6 +62,12 @@ def convolutions(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.Mode
     return quantised
 
 
+def products(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Quantise the matrix products of a model with constant weights."""
+    model.opset_import.append(helper.make_opsetid(FUSED, 1))
+    return rewrite.products(model, product)
+
+
 def product(
     node: onnx.NodeProto, weight: str, values: NDArray[np.float32], made: rewrite.Constants
 ) -> list[onnx.NodeProto]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from img2poem import manifest
 from img2poem.errors import BadRepository, ContractMismatch
 from img2poem.serving.checkup import Verdict, check_up
 from img2poem.serving.repository import faults, verify
@@ -66,11 +66,10 @@ def test_a_folder_without_a_repository(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["image_encoder/1/model.onnx", "poem_text/config.pbtxt"])
 def test_a_stamp_of_another_package_is_found_behind_a_fresh_manifest(copy: Path, name: str) -> None:
-    manifest = json.loads((copy / "manifest.json").read_text())
-    contract, path = manifest["contract"].encode(), copy / name
+    about = manifest.read(copy).about
+    contract, path = about["contract"].encode(), copy / name
     path.write_bytes(path.read_bytes().replace(contract, contract[::-1]))
-    manifest["files"][name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    manifest.write(copy, about)
     [fault] = faults(copy)
     assert isinstance(fault, ContractMismatch) and name in str(fault)
 
