@@ -45,8 +45,12 @@ class _Connected:
     _client: PerProcess[Any]
 
     def _renew_after(self, error: Img2PoemError, client: Any) -> None:
-        """Leave a connection where answers do not come: one that lost its place in the stream waits for ever."""
-        if isinstance(error, Timeout):
+        """Leave a connection where answers do not come.
+
+        One that lost its place in the stream waits for ever, and one that could not be made refuses all calls until
+        gRPC tries again, at its own pace, though the server may long be back.
+        """
+        if isinstance(error, Timeout | ConnectionFailed):
             self._client.renew(client)
 
 

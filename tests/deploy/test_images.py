@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.processes import workers_of
 from img2poem.serving import wheel
 from img2poem.serving.server import Ports, TritonServer
 from img2poem.serving.settings import KEY_HEADER, RESTRICTED
 
 from ..conftest import ROOT
-from ..serving.processes import workers_of
 from ..serving.requests import KEY
 
 DEPLOY = ROOT / "deploy"
