@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from img2poem import (
 from img2poem.errors import BadRepository
 from img2poem.serving.server import Ports, TritonServer
 
-from .conftest import encoded, gradient
+from .conftest import ROOT, encoded, gradient
 
 
 def test_nobody_at_the_address() -> None:
@@ -128,19 +129,30 @@ def test_a_missing_or_damaged_file_is_named(repository: Path, tmp_path: Path) ->
             poet.write(photo, BeamSearch())
 
 
-def _write_in_child(poet: Img2Poem, photo: bytes, results: multiprocessing.SimpleQueue[str]) -> None:
-    results.put(poet.write(photo, Greedy()).text)
+_FORKING = """
+import multiprocessing, sys
+from img2poem import Greedy, Img2Poem
+
+def write(poet, results):
+    results.put(poet.write(sys.argv[2], Greedy()).text)
+
+context = multiprocessing.get_context("fork")
+with Img2Poem(sys.argv[1]) as poet:
+    expected, results = poet.write(sys.argv[2], Greedy()).text, context.SimpleQueue()
+    child = context.Process(target=write, args=(poet, results))
+    child.start()
+    child.join(60)
+    hung = child.is_alive()
+    child.kill()
+    assert not hung and child.exitcode == 0 and results.get() == expected
+    assert poet.write(sys.argv[2], Greedy()).text == expected, "the parent's connection is whole"
+"""
 
 
-def test_a_forked_child_goes_on_with_its_own_connection(target: str, photos: list[bytes]) -> None:
-    context = multiprocessing.get_context("fork")
-    results: multiprocessing.SimpleQueue[str] = context.SimpleQueue()
-    with Img2Poem(target) as poet:
-        expected = poet.write(photos[0], Greedy()).text
-        child = context.Process(target=_write_in_child, args=(poet, photos[0], results))
-        child.start()
-        child.join(60)
-        hung = child.is_alive()
-        child.kill()
-        assert not hung and child.exitcode == 0 and results.get() == expected
-        assert poet.write(photos[0], Greedy()).text == expected, "the parent's connection is whole"
+def test_a_forked_child_goes_on_with_its_own_connection(target: str, photos: list[bytes], tmp_path: Path) -> None:
+    """From a process of its own: what other tests have running is not to be forked with it."""
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(photos[0])
+    command = [sys.executable, "-c", _FORKING, target, str(photo)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
