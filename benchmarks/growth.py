@@ -13,11 +13,10 @@ import numpy as np
 from img2poem import BeamSearch, Greedy
 from img2poem.decoding import AnyStrategy
 from img2poem.engines.local import open_session
-from img2poem.noise import drawn
 from img2poem.serving.server import Ports, TritonServer
 from img2poem.serving.workers import processes_of_models
 
-from .measure import side_by_side
+from .measure import decoder_inputs, side_by_side
 from .report import Section
 
 #: No poem ends before its longest.
@@ -36,8 +35,7 @@ def decoding(repository: str | Path, model: str, batch: int, strategy: AnyStrate
     session = open_session(Path(repository) / model / "1" / "model.onnx")
     embedding = np.random.default_rng(0).normal(size=(batch, 512)).astype(np.float32)
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
-    options = {name: np.repeat(value, batch, axis=0) for name, value in strategy.tensors().items()}
-    inputs: dict[str, Any] = {"embedding": embedding, **drawn(options)}
+    inputs = decoder_inputs(strategy, embedding)
     return lambda: session.run(["tokens"], inputs)
 
 

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import gc
 import io
+import os
 import sys
 import threading
 import time
@@ -25,6 +26,8 @@ from PIL import Image
 
 from img2poem import AsyncImg2Poem, Greedy, Img2Poem
 from img2poem.serving.server import Ports, TritonServer
+
+from .processes import resident_mib
 
 #: Calls at once.
 WORKERS = 16
@@ -44,9 +47,7 @@ class Usage(NamedTuple):
     def now(cls) -> Usage:
         """Look, once what can be freed is freed."""
         gc.collect()
-        status = Path("/proc/self/status").read_text()
-        kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-        return cls(kib / 1024, len(list(Path("/proc/self/fd").iterdir())), threading.active_count())
+        return cls(resident_mib(os.getpid()), len(list(Path("/proc/self/fd").iterdir())), threading.active_count())
 
 
 def with_threads(url: str, photos: list[bytes], calls: int) -> list[Usage]:

@@ -6,6 +6,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2poem.decoding import AnyStrategy
+from img2poem.noise import drawn
 
 
 @dataclass
@@ -31,6 +38,12 @@ class Times:
 
     def __str__(self) -> str:
         return f"{self.median:.3g} ({self.percentile(10):.3g} to {self.percentile(90):.3g})"
+
+
+def decoder_inputs(strategy: AnyStrategy, embedding: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Return the inputs of a decoder of ``strategy`` for ``embedding [B, embedding_dim]``."""
+    options = {name: np.repeat(value, len(embedding), axis=0) for name, value in strategy.tensors().items()}
+    return {"embedding": embedding, **drawn(options)}
 
 
 def milliseconds(job: Callable[[], object]) -> float:

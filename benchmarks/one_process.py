@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
 from img2poem.decoding import AnyStrategy
 from img2poem.engines.local import open_session
 from img2poem.images import decode
-from img2poem.noise import drawn
 
 from . import floor
-from .measure import Times, side_by_side
+from .measure import Times, decoder_inputs, side_by_side
 from .reference import STEPS, ReferencePoet
 from .report import Claim, Section
 
@@ -163,7 +161,7 @@ def _models(folder: Path, photo: bytes, batch: int) -> dict[str, Callable[[], ob
     jobs: dict[str, Callable[[], object]] = {"encoders": lambda: encoder.run(["embedding"], {"pixels": pixels})}
     models = {"greedy": "poem_decoder_greedy", "beam 10": "poem_decoder_beam", "best of 16": "poem_decoder_candidates"}
     for name, model in models.items():
-        session, inputs = _session(folder, model), _inputs(STRATEGIES[name], embedding)
+        session, inputs = _session(folder, model), decoder_inputs(STRATEGIES[name], embedding)
         jobs[name] = partial(session.run, None, inputs)
     return jobs
 
@@ -171,13 +169,8 @@ def _models(folder: Path, photo: bytes, batch: int) -> dict[str, Callable[[], ob
 def _steps(path: Path, folder: Path, photo: bytes, strategy: AnyStrategy) -> int:
     [embedding] = _session(folder, "image_encoder").run(["embedding"], {"pixels": decode(photo)[None]})
     session = open_session(path)
-    trace = session.run(None, _inputs(strategy, embedding))
+    trace = session.run(None, decoder_inputs(strategy, embedding))
     return int(trace[[output.name for output in session.get_outputs()].index("lengths")].max())
-
-
-def _inputs(strategy: AnyStrategy, embedding: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    options = {name: np.repeat(value, len(embedding), axis=0) for name, value in strategy.tensors().items()}
-    return {"embedding": embedding, **drawn(options)}
 
 
 def _session(folder: Path, model: str) -> Any:

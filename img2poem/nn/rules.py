@@ -124,17 +124,17 @@ class History(NamedTuple):
         newline = tokens == NEWLINE
         begin = torch.where(newline, position + 1, 0).amax(1, keepdim=True)
         word = torch.where(newline | (tokens == PAD), 0, position).amax(1, keepdim=True)
-        history = cls.begin(options, tokens.shape[1])
+        steps = tokens.shape[1]
+        history = cls.begin(options, steps)
         equal, same = torch.zeros_like(tokens), torch.ones_like(tokens)
         for k in range(1, MAX_NGRAM):
             before = tokens.gather(1, (position - k).clamp(min=0).expand(tokens.shape[0], -1))
             end = tokens.gather(1, (length - k).clamp(min=0))
             same = same * ((before == end) & (position >= k) & (length >= k))
             equal = equal + same
-        rest = tokens.shape[1]
         return history._replace(
-            tokens=torch.cat([tokens.unsqueeze(1), history.tokens[:, :, rest:]], dim=2),
-            equal=torch.cat([equal.unsqueeze(1), history.equal[:, :, rest:]], dim=2),
+            tokens=torch.cat([tokens.unsqueeze(1), history.tokens[:, :, steps:]], dim=2),
+            equal=torch.cat([equal.unsqueeze(1), history.equal[:, :, steps:]], dim=2),
             length=length,
             lines=newline.sum(1, keepdim=True) + 1,
             line_tokens=length - begin,
