@@ -31,7 +31,10 @@ from .repository import fingerprint, is_current, write_manifest
 from .settings import FORMATS, OLDEST_TARGET, OPSETS, Settings
 
 if TYPE_CHECKING:
-    from .build import Row
+    from .writing import Row
+
+#: Each has a copy of the package and of torch's: over a gigabyte.
+_MOST_PROCESSES = 4
 
 
 class DeviceOption(str, Enum):
@@ -49,8 +52,17 @@ class PrecisionOption(str, Enum):
     int8 = "int8"
 
 
-def export(weights: Path, out: Path, settings: Settings = Settings(), force: bool = False) -> bool:
+def export(
+    weights: Path, out: Path, settings: Settings = Settings(), force: bool = False, processes: int | None = None
+) -> bool:
     """Write the repository of the package ``weights`` to ``out``; False when it was up to date.
+
+    Args:
+        weights: the model package.
+        out: the repository; replaced as a whole.
+        settings: what to write.
+        force: export everything, even what has not changed.
+        processes: how many models are written at a time; one a processor, four at the most, when None.
 
     Raises:
         BadPackage: ``weights`` is not a model package.
@@ -63,7 +75,7 @@ def export(weights: Path, out: Path, settings: Settings = Settings(), force: boo
     if not force and is_current(out, mark):
         return False
     # Imported late: an export with nothing to do needs no torch and ends at once.
-    from . import build, reuse
+    from . import build, reuse, writing
 
     # The exporter's own output is silenced by replacing sys.stdout; ours is not.
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
@@ -77,11 +89,12 @@ def export(weights: Path, out: Path, settings: Settings = Settings(), force: boo
         def progress(model: str, total: int) -> None:
             bar.update(task, description=model, total=total)
 
-        for row in build.build(weights, staging, settings, earlier, progress):
+        at_a_time = min(writing.cores(), _MOST_PROCESSES) if processes is None else processes
+        for row in build.build(weights, staging, settings, earlier, progress, at_a_time):
             rows.append(row)
             bar.advance(task)
         write_manifest(staging, mark, {row.model: asdict(row.made) for row in rows if row.made})
-    console.print(_table(rows))
+    console.print(_table(sorted(rows, key=lambda row: row.model)))
     return True
 
 
@@ -126,6 +139,12 @@ def main(
         typer.Option(help="File of words that no poem holds, one a line.", show_default="the package's list"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Export everything, even what has not changed.")] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Models written at a time, over 1 GB of memory each.", show_default="one a processor, at most 4"
+        ),
+    ] = None,
 ) -> None:
     """Write the Triton model repository of a model package, each file proven equal to torch."""
     try:
@@ -140,7 +159,7 @@ def main(
             data=data,
             forbidden_words=None if forbidden_words is None else word_list(forbidden_words),
         )
-        written = export(weights, out, settings, force)
+        written = export(weights, out, settings, force, processes)
     except Img2PoemError as error:
         typer.echo(f"export: {error}", err=True)
         raise typer.Exit(1) from error

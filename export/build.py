@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-import onnx as onnx_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from img2poem.decoding import OPTIONS
 from img2poem.errors import InvalidOption
-from img2poem.nn.model import load_package
-from img2poem.package import PackageConfig, contract_hash
+from img2poem.package import PackageConfig
 
-from . import onnx, parity, quality, stream, torchscript, triton
+from . import onnx, quality, stream, torchscript, triton
 from .ensembles import ENSEMBLES, ensemble_config
 from .graphs import GraphModel, graph_models
-from .precision import Converter
-from .repository import sources
-from .reuse import Earlier, Made, key_of
-from .served import MAX_BATCH, ServedModel, TensorSpec, served_models
+from .reuse import Earlier, Made
+from .served import MAX_BATCH, ServedModel, TensorSpec
 from .settings import Settings
+from .writing import Row, Writer, written
 
 #: What a lower precision was measured to cost.
 QUALITY = "quality.json"
@@ -34,18 +30,13 @@ _PYTHON_MODELS = Path(__file__).parent / "python_models"
 Stamps = Callable[[str], dict[str, str]]
 
 
-class Row(NamedTuple):
-    """A line of the closing table, and what the manifest keeps of a file that was checked."""
-
-    model: str
-    format: str
-    size: int = 0
-    made: Made | None = None
-    kept: bool = False
-
-
 def build(
-    weights: Path, folder: Path, settings: Settings, earlier: Earlier, progress: Callable[[str, int], None]
+    weights: Path,
+    folder: Path,
+    settings: Settings,
+    earlier: Earlier,
+    progress: Callable[[str, int], None],
+    processes: int = 1,
 ) -> Iterator[Row]:
     """Write every model that ``settings`` ask for, or keep the earlier one; yields a row for each.
 
@@ -55,37 +46,29 @@ def build(
         settings: what to write.
         earlier: the repository that this one replaces.
         progress: is told what is going on, and how many rows there will be.
+        processes: how many models are written at a time.
 
     Raises:
         ParityError: an exported file differs from torch.
         InvalidOption: a model is asked for that there is none of.
     """
-    model, tokenizer = load_package(weights)
-    contract = contract_hash(weights)
-    if settings.forbidden_words is not None:
-        decoder = replace(model.config.decoder, forbidden_words=[*settings.forbidden_words])
-        model.config, model.poem_decoder.config = replace(model.config, decoder=decoder), decoder
-
-    def stamps(name: str) -> dict[str, str]:
-        return onnx.stamps_of(model.config, tokenizer.pieces, contract, name, settings.precision)
-
-    served = [replace(s, max_batch=min(s.max_batch, settings.max_batch)) for s in served_models(model, tokenizer)]
+    writer = Writer(weights, folder, settings)
+    model, tokenizer = writer.model, writer.tokenizer
     graphs = {graph.name: graph for graph in graph_models(model.config, tokenizer)}
-    configs = model_configs(served, [*graphs.values()], model.config, settings, stamps)
-    converter = Converter(settings, model.config.preprocessing.size)
-    writer = _Writer(folder, settings, earlier, stamps, converter)
-    for one in served:
-        for name, write in ((one.name, writer.onnx), (one.name + torchscript.SUFFIX, writer.torchscript)):
-            if name in configs:
-                progress(name, len(configs))
-                yield write(one, name)
+    configs = model_configs([*writer.served.values()], [*graphs.values()], model.config, settings, writer.stamps)
+    progress("tracing and comparing", len(configs))
+    jobs = {job: writer.keep(job, earlier) for job in writer.jobs([*configs])}
+    yield from (row for row in jobs.values() if row)
+    for row in written(writer, [job for job, kept in jobs.items() if not kept], processes):
+        progress(row.model, len(configs))
+        yield row
     if settings.precision != "fp32" and configs.keys() >= quality.MODELS:
         progress("quality", len(configs))
-        measures = quality.check(folder, model, tokenizer, settings.precision, converter.held_out, settings.data)
+        measures = quality.check(folder, model, tokenizer, settings.precision, writer.converter.held_out, settings.data)
         (folder / QUALITY).write_text(json.dumps(measures, indent=2) + "\n", encoding="utf-8")
     for name, config in configs.items():
         if name in graphs:
-            yield _write_graph(graphs[name], folder, settings.opset, stamps(name))
+            yield _write_graph(graphs[name], folder, settings.opset, writer.stamps(name))
         elif config.backend == "python":
             (folder / name / "1").mkdir(parents=True)
             shutil.copyfile(_PYTHON_MODELS / f"{name}.py", folder / name / "1" / triton.PYTHON_FILE)
@@ -151,42 +134,6 @@ def _chosen(configs: dict[str, pb.ModelConfig], models: tuple[str, ...]) -> dict
         wanted |= {step.model_name for step in configs[name].ensemble_scheduling.step}
         wanted |= {*stream.CALLS} if name == stream.NAME else set()
     return {name: config for name, config in configs.items() if name in wanted}
-
-
-class _Writer:
-    """Writes one model, or keeps the earlier file under new stamps."""
-
-    def __init__(
-        self, folder: Path, settings: Settings, earlier: Earlier, stamps: Stamps, converter: Converter
-    ) -> None:
-        self._folder, self._settings, self._earlier, self._stamps = folder, settings, earlier, stamps
-        self._converter = converter
-        options = {"precision": settings.precision, "data": str(settings.data)}
-        self._made_from: Mapping[str, Any] = {**sources(), **options}
-
-    def onnx(self, served: ServedModel, name: str) -> Row:
-        path, opset = self._folder / name / "1" / triton.ONNX_FILE, self._settings.opset
-        key = key_of(served, {**self._made_from, "format": "onnx", "opset": opset})
-        if found := self._earlier.find(name, key, triton.ONNX_FILE):
-            source, made = found
-            onnx.write(onnx_format.load(source), path, self._stamps(name))
-            return Row(name, "onnx", path.stat().st_size, made, kept=True)
-        exported = self._converter.convert(name, onnx.export_module(served, opset))
-        onnx.write(exported, path, self._stamps(name))
-        tried = replace(served, sample=self._converter.sample(served.sample))
-        checked = parity.check_model(tried, path, opset, self._settings.precision)
-        return Row(name, "onnx", path.stat().st_size, Made(key, "onnx", opset, **asdict(checked)))
-
-    def torchscript(self, served: ServedModel, name: str) -> Row:
-        path = self._folder / name / "1" / triton.TORCHSCRIPT_FILE
-        key = key_of(served, {**self._made_from, "format": "torchscript"})
-        if found := self._earlier.find(name, key, triton.TORCHSCRIPT_FILE):
-            source, made = found
-            torchscript.restamp(source, path, self._stamps(name))
-            return Row(name, "torchscript", path.stat().st_size, made, kept=True)
-        torchscript.write(served, path, self._stamps(name))
-        checked = parity.check_torchscript(served, path)
-        return Row(name, "torchscript", path.stat().st_size, Made(key, "torchscript", 0, **asdict(checked)))
 
 
 def _write_graph(graph: GraphModel, folder: Path, opset: int, stamps: dict[str, str]) -> Row:

@@ -14,7 +14,7 @@ from torch import Tensor
 from export import noise, parity, poem_text, torchscript
 from export import onnx as export_onnx
 from export.parity import ParityError
-from export.served import ServedModel, served_models
+from export.served import ServedModel, TensorSpec, served_models
 from export.settings import OPSETS
 from img2poem.errors import BadRepository
 from img2poem.nn.model import PhotoToPoem, load_package
@@ -233,3 +233,37 @@ def test_every_file_is_one_that_triton_reads_and_is_stamped(repository: Path) ->
         contracts.add(stamps["img2poem.contract"])
         assert str(Path(__file__).resolve().parents[2]).encode() not in path.read_bytes(), "no path of this machine"
     assert len(contracts) == 1
+
+
+class Largest(torch.nn.Module):
+    """Stands for a search: the place of the largest number, with a preference for the second."""
+
+    def __init__(self, preference: float, sign: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("preference", torch.tensor([0.0, preference]))
+        self.sign = sign
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return (self.sign * embedding + self.preference).argmax(-1, keepdim=True)
+
+
+def largest(module: Largest, tied_rows: int) -> ServedModel:
+    """Serve it on rows of which the last of each batch, so many, have two numbers that are all but equal."""
+
+    def sample(batch: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+        rows = random.permuted(np.tile(np.array([1.0, 3.0], np.float32), (batch, 1)), axis=1)
+        rows[max(0, batch - tied_rows) :] = 1.0
+        return {"embedding": rows}
+
+    tensors = (TensorSpec("embedding", np.float32, (2,)),), (TensorSpec("tokens", np.int64, (1,)),)
+    return ServedModel("largest", module, *tensors, sample)
+
+
+def test_tokens_that_hang_on_a_tie_may_differ_in_a_few_rows(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx.write(export_onnx.export_module(largest(Largest(1e-5), 1), OPSETS[0]), path, {})
+    assert parity.check_model(largest(Largest(0.0), 1), path).difference == 0
+    with pytest.raises(ParityError, match=r"largest\.tokens, batch 3: 3 of 3 values differ"):
+        parity.check_model(largest(Largest(0.0), 8), path)
+    with pytest.raises(ParityError, match=r"largest\.tokens, batch 1"):
+        parity.check_model(largest(Largest(0.0, sign=-1.0), 0), path)

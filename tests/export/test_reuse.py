@@ -68,6 +68,15 @@ def test_torchscript_beside_onnx_and_kept_the_next_time(tmp_path: Path) -> None:
     assert torchscript.stamps_of(path, ["img2poem.contract"]) == {"img2poem.contract": contract_hash(WEIGHTS)}
 
 
+def test_several_at_a_time_write_what_one_does(tmp_path: Path) -> None:
+    settings = Settings(models=("decoder_init", "decoder_step", "scene_encoder", "sentiment_encoder"))
+    for processes in (1, 2):
+        assert export(WEIGHTS, tmp_path / str(processes), settings, processes=processes)
+    for name in settings.models:
+        one, two = (onnx.load(tmp_path / folder / name / "1" / "model.onnx") for folder in "12")
+        assert one == two
+
+
 def test_only_the_models_that_are_asked_for(repository: Path, tmp_path: Path) -> None:
     found = rows(WEIGHTS, tmp_path / "out", Settings(models=("img2poem_pixels",)), repository)
     assert set(found) == {"img2poem_pixels", "image_encoder", "poem_decoder_beam", "poem_text"}

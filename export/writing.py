@@ -1,0 +1,185 @@
+"""Models written and checked, several at a time, each by a process of its own: tracing is Python on one core."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx as onnx_format
+import torch
+
+from img2poem.nn.model import PhotoToPoem, load_package
+from img2poem.package import contract_hash
+from img2poem.text import PoemTokenizer
+
+from . import onnx, parity, torchscript, triton
+from .precision import Converter
+from .repository import sources
+from .reuse import Earlier, Made, key_of
+from .served import ServedModel, served_models
+from .settings import Settings
+
+
+class Row(NamedTuple):
+    """A line of the closing table, and what the manifest keeps of a file that was checked."""
+
+    model: str
+    format: str
+    size: int = 0
+    made: Made | None = None
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to write: of which model, in which format, under which name, and what it depends on."""
+
+    model: str
+    format: str
+    name: str
+    key: str
+
+
+class Writer:
+    """Writes the models of a package into a folder and checks them, or keeps earlier files under new stamps.
+
+    Args:
+        weights: the model package.
+        folder: of the repository.
+        settings: what to write.
+    """
+
+    def __init__(self, weights: Path, folder: Path, settings: Settings) -> None:
+        self.made_of = (weights, folder, settings)
+        self.model, self.tokenizer = _load(weights, settings)
+        largest = settings.max_batch
+        self.served = {
+            one.name: replace(one, max_batch=min(one.max_batch, largest))
+            for one in served_models(self.model, self.tokenizer)
+        }
+        self.converter = Converter(settings, self.model.config.preprocessing.size)
+        self._contract, self._folder, self._settings = contract_hash(weights), folder, settings
+        self._made_from = {**sources(), "precision": settings.precision, "data": str(settings.data)}
+
+    def stamps(self, name: str) -> dict[str, str]:
+        """Return what is stamped into the file ``name``."""
+        config, pieces = self.model.config, self.tokenizer.pieces
+        return onnx.stamps_of(config, pieces, self._contract, name, self._settings.precision)
+
+    def jobs(self, names: Sequence[str]) -> list[Job]:
+        """Return the files that have a torch module behind them among ``names``."""
+        found = []
+        for one in self.served.values():
+            if one.name in names:
+                key = key_of(one, {**self._made_from, "format": "onnx", "opset": self._settings.opset})
+                found.append(Job(one.name, "onnx", one.name, key))
+            if (name := one.name + torchscript.SUFFIX) in names:
+                key = key_of(one, {**self._made_from, "format": "torchscript"})
+                found.append(Job(one.name, "torchscript", name, key))
+        return found
+
+    def keep(self, job: Job, earlier: Earlier) -> Row | None:
+        """Take over the earlier file of a job under new stamps; None where there is none that would do."""
+        path = self._path(job)
+        found = earlier.find(job.name, job.key, path.name)
+        if found is None:
+            return None
+        source, made = found
+        if job.format == "onnx":
+            onnx.write(onnx_format.load(source), path, self.stamps(job.name))
+        else:
+            torchscript.restamp(source, path, self.stamps(job.name))
+        return Row(job.name, job.format, path.stat().st_size, made, kept=True)
+
+    def write(self, job: Job) -> Row:
+        """Write and check one file.
+
+        Raises:
+            ParityError: it differs from torch.
+        """
+        served, path = self.served[job.model], self._path(job)
+        if job.format == "onnx":
+            opset, checked = self._settings.opset, self._onnx(served, path)
+        else:
+            torchscript.write(served, path, self.stamps(job.name))
+            opset, checked = 0, parity.check_torchscript(served, path)
+        return Row(job.name, job.format, path.stat().st_size, Made(job.key, job.format, opset, **asdict(checked)))
+
+    def _onnx(self, served: ServedModel, path: Path) -> parity.Parity:
+        opset, precision = self._settings.opset, self._settings.precision
+        exported = self.converter.convert(served.name, onnx.export_module(served, opset))
+        onnx.write(exported, path, self.stamps(served.name))
+        tried = replace(served, sample=self.converter.sample(served.sample))
+        return parity.check_model(tried, path, opset, precision)
+
+    def _path(self, job: Job) -> Path:
+        file = triton.ONNX_FILE if job.format == "onnx" else triton.TORCHSCRIPT_FILE
+        return self._folder / job.name / "1" / file
+
+
+def written(writer: Writer, jobs: Sequence[Job], processes: int) -> Iterator[Row]:
+    """Do ``jobs`` with up to so many processes; yields each row when it is done.
+
+    Raises:
+        ParityError: a file differs from torch.
+        BrokenProcessPool: a process was killed, as for want of memory.
+    """
+    processes = min(processes, len(jobs) // 2)
+    if processes < 2:
+        yield from map(writer.write, jobs)
+        return
+    before = {*multiprocessing.active_children()}
+    threads = max(1, cores() // processes)
+    # Not forked: torch has threads, whose locks a forked process would never see opened.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _begin, (threads, *writer.made_of)) as pool:
+        futures = [pool.submit(_write, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            for process in {*multiprocessing.active_children()} - before:
+                process.terminate()
+            raise
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_writer: Writer | None = None
+
+
+def _begin(threads: int, weights: Path, folder: Path, settings: Settings) -> None:
+    global _writer
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _writer = Writer(weights, folder, settings)
+
+
+def _end_with_parent() -> None:
+    """End at once when the export was killed: nobody would read the files."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _write(job: Job) -> Row:
+    assert _writer is not None
+    return _writer.write(job)
+
+
+def _load(weights: Path, settings: Settings) -> tuple[PhotoToPoem, PoemTokenizer]:
+    model, tokenizer = load_package(weights)
+    if settings.forbidden_words is not None:
+        decoder = replace(model.config.decoder, forbidden_words=[*settings.forbidden_words])
+        model.config, model.poem_decoder.config = replace(model.config, decoder=decoder), decoder
+    return model, tokenizer
