@@ -1,73 +1,145 @@
-"""Encoders and decoding on a GPU: latency of one, best throughput; by torch, and ONNX Runtime where it has CUDA."""
+"""Encoders and decoding on a GPU beside what they need of it; by torch, and ONNX Runtime where it has CUDA."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from img2poem import Greedy
-from img2poem.decoding import MAX_TOKENS
+from img2poem import BeamSearch, Greedy
+from img2poem.decoding import Strategy
+from img2poem.nn import search
 from img2poem.nn.model import load_package
 from img2poem.nn.rules import RowOptions
-from img2poem.nn.search import GreedySearch
 
-from .measure import side_by_side
+from .measure import Times, decoder_inputs, milliseconds, side_by_side
 from .report import Section
 
-_BATCHES = (1, 32, 256)
+_BATCHES = (1, 8, 32)
+#: What most models are served with at the most; torch, which has no such limit, is tried beyond.
+_LARGEST = 256
+_STRATEGIES: dict[str, Strategy] = {"greedy": Greedy(), "beam": BeamSearch(width=10)}
+
+
+class Job(NamedTuple):
+    """What is timed, and what it needs: floating-point operations, and bytes of weights that it reads."""
+
+    run: Callable[[], object]
+    operations: float
+    bytes: float
 
 
 def encoders_and_loops(package: Path, repository: Path, turns: int) -> Section | None:
     """Measure on the first CUDA device; None where there is none."""
     if not torch.cuda.is_available():
         return None
-    model, tokenizer = load_package(package)
-    model, device = model.cuda(), torch.cuda.get_device_name()
-    search = GreedySearch(model.poem_decoder, tokenizer.pieces).cuda()
-    section = Section(f"On {device}", ["", "batch", "ms", "a second"])
-    for batch in _BATCHES:
-        pixels = torch.zeros(batch, 224, 224, 3, dtype=torch.uint8, device="cuda")
-        embedding = torch.nn.functional.normalize(torch.randn(batch, 512, device="cuda"), dim=-1)
-        options = RowOptions(*(option.cuda() for option in RowOptions.of(Greedy(max_tokens=MAX_TOKENS), batch)))
-        jobs: dict[str, Callable[[], object]] = {
-            "encoders, torch": _finished(lambda p=pixels: model.image_encoder(p)),  # type: ignore[misc]
-            "greedy, torch": _finished(lambda e=embedding, o=options: search(e, o)),  # type: ignore[misc]
-            **_onnx(repository, batch),
-        }
-        for name, times in side_by_side(jobs, turns).items():
-            section.rows.append([name, batch, times, f"{1000 * batch / times.median:.0f}"])
-            section.numbers[f"{name}, batch {batch}: ms"] = times.median
+    rate, bandwidth = _product_rate(), _bandwidth()
+    columns = ["", "batch", "ms", "a second", "needs, ms", "times what it needs"]
+    section = Section(f"On {torch.cuda.get_device_name()}", columns)
+    section.notes.append(
+        f"What it needs: operations over {rate / 1e12:.3g} TFLOP/s (a float32 product without TF32), or bytes of "
+        f"weights over {bandwidth / 1e12:.3g} TB/s (a copy), whichever takes longer; both measured here."
+    )
+    for batch in (*_BATCHES, _LARGEST):
+        jobs = {**dict(_torch(package, batch)), **(dict(_onnx(repository, batch)) if batch < _LARGEST else {})}
+        needs = {name: 1000 * max(job.operations / rate, job.bytes / bandwidth) for name, job in jobs.items()}
+        for name, times in side_by_side({name: job.run for name, job in jobs.items()}, turns).items():
+            # The graphs of ONNX Runtime compute what torch's modules do.
+            need = needs[name] or needs[name.replace("ONNX Runtime", "torch")]
+            _add(section, name, batch, times, need)
     return section
 
 
-def _finished(job: Callable[[], object]) -> Callable[[], object]:
-    def run() -> None:
+def _add(section: Section, name: str, batch: int, times: Times, need: float) -> None:
+    second = 1000 * batch / times.median
+    section.rows.append([name, batch, times, f"{second:.0f}", f"{need:.3g}", f"{times.median / need:.3g}"])
+    section.numbers[f"{name}, batch {batch}: ms"] = times.median
+    section.numbers[f"{name}, batch {batch}: times what it needs"] = times.median / need
+
+
+def _torch(package: Path, batch: int) -> Iterator[tuple[str, Job]]:
+    model, tokenizer = load_package(package)
+    model, decoder, pieces = model.cuda(), model.poem_decoder.cuda(), tokenizer.pieces
+    pixels = torch.randint(0, 256, (batch, 224, 224, 3), dtype=torch.uint8, device="cuda")
+    weights = _bytes(model.image_encoder)
+    yield "encoders, torch", _job(lambda: model.image_encoder(pixels), weights, steps=1)
+    embedding, length_penalty = _points(batch), torch.full((batch,), BeamSearch().length_penalty, device="cuda")
+    width = torch.full((batch,), 10, device="cuda")
+    greedy = search.GreedySearch(decoder, pieces).cuda()
+    beam = search.BeamSearch(decoder, pieces, 10).cuda()
+    on_gpu = {
+        name: RowOptions(*(option.cuda() for option in RowOptions.of(strategy, batch)))
+        for name, strategy in _STRATEGIES.items()
+    }
+    runs: dict[str, Callable[[], search.Hypotheses]] = {
+        "greedy": lambda: greedy(embedding, on_gpu["greedy"]),
+        "beam": lambda: beam(embedding, on_gpu["beam"], width, length_penalty),
+    }
+    for name, run in runs.items():
         with torch.inference_mode():
-            job()
+            steps = int(run().lengths.max())
+        # Rows of the tables that a step reads are a small part of its weights.
+        yield f"{name}, torch", _job(run, _bytes(decoder), steps)
+
+
+def _job(run: Callable[[], object], weights: int, steps: int) -> Job:
+    def finished() -> None:
+        with torch.inference_mode():
+            run()
         torch.cuda.synchronize()
 
-    return run
+    with FlopCounterMode(display=False) as counter:
+        finished()
+    return Job(finished, counter.get_total_flops(), weights * steps)
 
 
-def _onnx(repository: Path, batch: int) -> dict[str, Callable[[], object]]:
+def _onnx(repository: Path, batch: int) -> Iterator[tuple[str, Job]]:
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return {}
+        return
     from img2poem.engines.local import open_session
 
-    encoder, decoder = (
-        open_session(repository / name / "1" / "model.onnx", "cuda")
-        for name in ("image_encoder", "poem_decoder_greedy")
-    )
-    pixels = np.zeros((batch, 224, 224, 3), np.uint8)
-    embedding = np.random.default_rng(0).normal(size=(batch, 512)).astype(np.float32)
-    options: dict[str, Any] = {name: np.repeat(value, batch, axis=0) for name, value in Greedy().tensors().items()}
-    return {
-        "encoders, ONNX Runtime": lambda: encoder.run(["embedding"], {"pixels": pixels}),
-        "greedy, ONNX Runtime": lambda: decoder.run(["tokens"], {"embedding": embedding, **options}),
-    }
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), np.uint8)
+    encoder = open_session(repository / "image_encoder" / "1" / "model.onnx", "cuda")
+    yield "encoders, ONNX Runtime", Job(lambda: encoder.run(["embedding"], {"pixels": pixels}), 0, 0)
+    embedding = _points(batch).cpu().numpy()
+    for name, strategy in _STRATEGIES.items():
+        decoder = open_session(repository / f"poem_decoder_{name}" / "1" / "model.onnx", "cuda")
+        inputs = decoder_inputs(strategy, embedding)
+        yield f"{name}, ONNX Runtime", Job(lambda d=decoder, i=inputs: d.run(["tokens"], i), 0, 0)  # type: ignore[misc]
+
+
+def _points(batch: int) -> torch.Tensor:
+    generator = torch.Generator("cuda").manual_seed(0)
+    points = torch.randn(batch, 512, device="cuda", generator=generator)
+    return torch.nn.functional.normalize(points, dim=-1)
+
+
+def _bytes(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+
+
+def _product_rate(size: int = 8192) -> float:
+    """Return operations a second of a large float32 product."""
+    one, other = (torch.randn(size, size, device="cuda") for _ in range(2))
+    return 2 * size**3 / _seconds(lambda: one @ other)
+
+
+def _bandwidth(size: int = 2**30) -> float:
+    """Return bytes a second that a copy reads and writes."""
+    one, other = (torch.empty(size, dtype=torch.uint8, device="cuda") for _ in range(2))
+    return 2 * size / _seconds(lambda: other.copy_(one))
+
+
+def _seconds(job: Callable[[], object]) -> float:
+    def run() -> None:
+        job()
+        torch.cuda.synchronize()
+
+    run()
+    return min(milliseconds(run) for _ in range(5)) / 1000

@@ -10,7 +10,6 @@ after a change, what does not depend on it is kept.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from img2poem import manifest
 from img2poem.errors import BadRepository, Img2PoemError
@@ -29,6 +27,7 @@ from img2poem.vocabulary import word_list
 
 from .repository import fingerprint, is_current, write_manifest
 from .settings import FORMATS, OLDEST_TARGET, OPSETS, Settings
+from .table import table
 
 if TYPE_CHECKING:
     from .writing import Row
@@ -94,22 +93,8 @@ def export(
             rows.append(row)
             bar.advance(task)
         write_manifest(staging, mark, {row.model: asdict(row.made) for row in rows if row.made})
-    console.print(_table(sorted(rows, key=lambda row: row.model)))
+    console.print(table(rows))
     return True
-
-
-def _table(rows: Sequence[Row]) -> Table:
-    table = Table(box=None, header_style="bold")
-    for column in ("model", "format", "opset", "size", "largest difference", "ms a call", ""):
-        table.add_column(column, justify="left" if column in ("model", "format", "") else "right", no_wrap=True)
-    for row in rows:
-        cells = ["", "", "", ""]
-        if row.made:
-            made = row.made
-            size = f"{row.size / 1e6:.1f} MB"
-            cells = [str(made.opset or ""), size, f"{made.difference:.1e}", f"{made.milliseconds:.1f}"]
-        table.add_row(row.model, row.format, *cells, "kept" if row.kept else "")
-    return table
 
 
 def main(

@@ -20,6 +20,7 @@ from img2poem.decoding import OPTIONS
 from img2poem.engines.local import open_session
 from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.noise import noise as noise_of
+from img2poem.targets import Device
 from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
 
 from . import noise, poem_text, torchscript
@@ -52,7 +53,12 @@ Run = Callable[[Inputs], list[NDArray[Any]]]
 
 
 def check_model(
-    served: ServedModel, path: Path, opset: int | None = None, precision: str = "fp32", seed: int = 1
+    served: ServedModel,
+    path: Path,
+    opset: int | None = None,
+    precision: str = "fp32",
+    seed: int = 1,
+    device: Device = "cpu",
 ) -> Parity:
     """Compare the ONNX file at ``path`` with its torch module on random inputs of several batch sizes.
 
@@ -67,30 +73,30 @@ def check_model(
         BadRepository: the file cannot be loaded.
     """
     _check_versions(served.name, path, opset)
-    session = open_session(path)
+    session = open_session(path, device)
     _check_signature(served.name, session, served.inputs, served.outputs)
     return _check(served, lambda inputs: _run(session, served.name, inputs), seed, precision)
 
 
-def check_torchscript(served: ServedModel, path: Path, seed: int = 1) -> Parity:
-    """Compare the TorchScript file at ``path`` as :func:`check_model` does an ONNX file.
+def check_torchscript(served: ServedModel, path: Path, seed: int = 1, device: Device = "cpu") -> Parity:
+    """Compare the TorchScript file at ``path``, run on ``device``, as :func:`check_model` does an ONNX file.
 
     Raises:
         ParityError: with the model, the output and the difference.
     """
     try:
-        module = torchscript.load(path)
+        module = torchscript.load(path, device)
     except RuntimeError as error:
         raise BadRepository(f"{path} cannot be loaded ({error})") from error
 
     def run(inputs: Inputs) -> list[NDArray[Any]]:
         try:
             with torch.inference_mode():
-                result = module(*(torch.from_numpy(inputs[spec.name]) for spec in served.inputs))
+                result = module(*(torch.from_numpy(inputs[spec.name]).to(device) for spec in served.inputs))
         except RuntimeError as error:
             batch = len(next(iter(inputs.values())))
             raise ParityError(f"{served.name} fails as TorchScript at batch {batch}: {error}") from error
-        return [tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
+        return [tensor.cpu().numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
 
     return _check(served, run, seed)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_encoder import pad
 from img2poem.nn.rules import RowOptions
 from img2poem.nn.search import GreedySearch
+from img2poem.targets import Device
 from img2poem.text import BOS, EOS, PAD, PoemTokenizer
 
 from .modules import ServedDecoderStep
@@ -32,6 +34,7 @@ from .parity import ParityError
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Opened = Callable[[str], Any]
 
 #: The models that are measured.
 MODELS = {"image_encoder", "poem_encoder", "decoder_init", "decoder_step", "poem_decoder_greedy"}
@@ -68,16 +71,23 @@ class Encoded:
 
 
 def check(
-    folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, precision: str, pixels: Pixels, data: Path | None
+    folder: Path,
+    model: PhotoToPoem,
+    tokenizer: PoemTokenizer,
+    precision: str,
+    pixels: Pixels,
+    data: Path | None,
+    device: Device = "cpu",
 ) -> dict[str, float]:
-    """Measure the models in ``folder`` beside float32 torch.
+    """Measure the models in ``folder``, run on ``device``, beside float32 torch.
 
     Raises:
         ParityError: a measure is outside its limit.
     """
-    measures = _unlabelled(folder, model, tokenizer, pixels)
+    opened = partial(_opened, folder, device)
+    measures = _unlabelled(opened, model, tokenizer, pixels)
     if data is not None:
-        measures |= _labelled(folder, model, tokenizer, data)
+        measures |= _labelled(opened, model, tokenizer, data)
     for name, value in measures.items():
         limit = getattr(LIMITS[name], precision)
         wrong = value > limit if name.endswith("_lost") else value < limit
@@ -86,8 +96,12 @@ def check(
     return measures
 
 
-def _unlabelled(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, pixels: Pixels) -> dict[str, float]:
-    want, got = _torch(model, pixels), _exported(folder, pixels)
+def _opened(folder: Path, device: Device, name: str) -> Any:
+    return open_session(folder / name / "1" / "model.onnx", device)
+
+
+def _unlabelled(opened: Opened, model: PhotoToPoem, tokenizer: PoemTokenizer, pixels: Pixels) -> dict[str, float]:
+    want, got = _torch(model, pixels), _exported(opened, pixels)
     first = want.scene.argmax(1)
     five = np.argsort(-got.scene, axis=1)[:, :5]
     return {
@@ -95,24 +109,24 @@ def _unlabelled(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, pixe
         "retrieval_of_its_own": retrieval(got.embedding, want.embedding).recall_at_1,
         "scene_top5": float((five == first[:, None]).any(1).mean()),
         "valence_r": float(np.corrcoef(want.valence, got.valence)[0, 1]),
-        **_poems(folder, model, tokenizer, want.embedding),
+        **_poems(opened, model, tokenizer, want.embedding),
     }
 
 
 @torch.inference_mode()
-def _poems(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, embedding: Floats) -> dict[str, float]:
+def _poems(opened: Opened, model: PhotoToPoem, tokenizer: PoemTokenizer, embedding: Floats) -> dict[str, float]:
     """Compare poems: how near they are to the photographs, and the step's first choice after the same words."""
     points, strategy = torch.from_numpy(embedding), Greedy()
     poems = GreedySearch(model.poem_decoder, tokenizer.pieces)(points, RowOptions.of(strategy, len(points))).tokens
     options = {name: np.repeat(value, len(points), axis=0) for name, value in strategy.tensors().items()}
-    session = open_session(folder / "poem_decoder_greedy" / "1" / "model.onnx")
+    session = opened("poem_decoder_greedy")
     [written] = session.run(["tokens"], {"embedding": embedding, **options})
 
     def relevance(tokens: NDArray[np.int64]) -> float:
         rows = [[BOS, *(int(token) for token in row if token != PAD)] for row in tokens]
         return float((model.poem_encoder(*pad(rows, PAD)) * points).sum(1).mean())
 
-    init, step = (open_session(folder / name / "1" / "model.onnx") for name in ("decoder_init", "decoder_step"))
+    init, step = (opened(name) for name in ("decoder_init", "decoder_step"))
     [state] = init.run(None, {"embedding": embedding})
     hidden, reference = model.poem_decoder.init(points), ServedDecoderStep(model.poem_decoder, tokenizer.pieces)
     token, agreed, going = torch.full((len(points),), BOS), [], torch.ones(len(points), dtype=torch.bool)
@@ -125,7 +139,7 @@ def _poems(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, embedding
     return {"tokens_agreed": float(np.mean(agreed)), "relevance_lost": relevance(poems.numpy()) - relevance(written)}
 
 
-def _labelled(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, data: Path) -> dict[str, float]:
+def _labelled(opened: Opened, model: PhotoToPoem, tokenizer: PoemTokenizer, data: Path) -> dict[str, float]:
     size = model.config.preprocessing.size
     captioned = [p for p in photographs.flickr8k(data) if split_of(p[0]) != "train"][:_LABELLED]
     scenes = list(islice(photographs.miniplaces(data, "val"), _LABELLED))
@@ -136,7 +150,7 @@ def _labelled(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, data: 
     labels = np.repeat(np.arange(len(captioned)), len(captioned[0][2]))
     sources: tuple[tuple[Callable[[Pixels], Encoded], Floats], ...] = (
         (lambda pixels: _torch(model, pixels), _texts_torch(model, tokenizer, captions)),
-        (lambda pixels: _exported(folder, pixels), _texts_exported(folder, tokenizer, captions)),
+        (lambda pixels: _exported(opened, pixels), _texts_exported(opened, tokenizer, captions)),
     )
     found = []
     for encode, texts in sources:
@@ -163,8 +177,8 @@ def _torch(model: PhotoToPoem, pixels: Pixels) -> Encoded:
     return Encoded(embedding, scene, sentiment[:, 0])
 
 
-def _exported(folder: Path, pixels: Pixels) -> Encoded:
-    session = open_session(folder / "image_encoder" / "1" / "model.onnx")
+def _exported(opened: Opened, pixels: Pixels) -> Encoded:
+    session = opened("image_encoder")
     names = ["embedding", "scene_scores", "sentiment"]
     parts = [session.run(names, {"pixels": part}) for part in np.array_split(pixels, -(-len(pixels) // 16))]
     embedding, scene, sentiment = (np.concatenate(tensors) for tensors in zip(*parts, strict=True))
@@ -177,8 +191,8 @@ def _texts_torch(model: PhotoToPoem, tokenizer: PoemTokenizer, texts: list[str])
     return np.concatenate(parts)
 
 
-def _texts_exported(folder: Path, tokenizer: PoemTokenizer, texts: list[str]) -> Floats:
-    session = open_session(folder / "poem_encoder" / "1" / "model.onnx")
+def _texts_exported(opened: Opened, tokenizer: PoemTokenizer, texts: list[str]) -> Floats:
+    session = opened("poem_encoder")
     batches = _token_batches(tokenizer, texts)
     return np.concatenate(
         [session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0] for ids, mask in batches]

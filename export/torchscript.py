@@ -51,10 +51,10 @@ def stamps_of(path: Path, names: list[str]) -> dict[str, str]:
     return {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in extra.items()}
 
 
-def load(path: Path) -> torch.jit.ScriptModule:
-    """Load a file for the gate."""
+def load(path: Path, device: str = "cpu") -> torch.jit.ScriptModule:
+    """Load a file for the gate, onto a device."""
     with _quiet():
-        return torch.jit.load(str(path))
+        return torch.jit.load(str(path), map_location=device)
 
 
 def _save(module: torch.jit.ScriptModule, path: Path, stamps: dict[str, str]) -> None:

@@ -16,13 +16,14 @@ import torch
 
 from img2poem.nn.model import PhotoToPoem, load_package
 from img2poem.package import contract_hash
+from img2poem.targets import Device
 from img2poem.text import PoemTokenizer
 
 from . import onnx, parity, torchscript, triton
 from .precision import Converter
 from .repository import sources
 from .reuse import Earlier, Made, key_of
-from .served import ServedModel, served_models
+from .served import served_models
 from .settings import Settings
 
 
@@ -103,20 +104,28 @@ class Writer:
         Raises:
             ParityError: it differs from torch.
         """
-        served, path = self.served[job.model], self._path(job)
+        served, path, opset = self.served[job.model], self._path(job), self._settings.opset
         if job.format == "onnx":
-            opset, checked = self._settings.opset, self._onnx(served, path)
+            onnx.write(
+                self.converter.convert(job.model, onnx.export_module(served, opset)), path, self.stamps(job.name)
+            )
         else:
             torchscript.write(served, path, self.stamps(job.name))
-            opset, checked = 0, parity.check_torchscript(served, path)
-        return Row(job.name, job.format, path.stat().st_size, Made(job.key, job.format, opset, **asdict(checked)))
+        return self.check(job)
 
-    def _onnx(self, served: ServedModel, path: Path) -> parity.Parity:
-        opset, precision = self._settings.opset, self._settings.precision
-        exported = self.converter.convert(served.name, onnx.export_module(served, opset))
-        onnx.write(exported, path, self.stamps(served.name))
-        tried = replace(served, sample=self.converter.sample(served.sample))
-        return parity.check_model(tried, path, opset, precision)
+    def check(self, job: Job, device: Device = "cpu") -> Row:
+        """Compare a file that is there, run on ``device``, with torch on the CPU.
+
+        Raises:
+            ParityError: it differs.
+        """
+        served, path, opset = self.served[job.model], self._path(job), self._settings.opset
+        if job.format == "torchscript":
+            opset, found = 0, parity.check_torchscript(served, path, device=device)
+        else:
+            tried = replace(served, sample=self.converter.sample(served.sample))
+            found = parity.check_model(tried, path, opset, self._settings.precision, device=device)
+        return Row(job.name, job.format, path.stat().st_size, Made(job.key, job.format, opset, **asdict(found)))
 
     def _path(self, job: Job) -> Path:
         file = triton.ONNX_FILE if job.format == "onnx" else triton.TORCHSCRIPT_FILE

@@ -1,0 +1,106 @@
+"""Compare the files of a repository with torch once more, where they are to run: ``python -m export.check``.
+
+    python -m export.check triton_repo --device cuda
+
+An export compares on the CPU. This does the same on another machine or device, and changes nothing. The models that
+read and write text, and the noise, always run on the CPU and are not compared again.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from img2poem import manifest
+from img2poem.errors import BadRepository, ContractMismatch, Img2PoemError
+from img2poem.package import contract_hash, load_config
+
+from .settings import Settings
+from .table import table
+
+if TYPE_CHECKING:
+    from .writing import Row
+
+
+class On(str, Enum):
+    """What the files are run on."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def check(repository: Path, weights: Path, device: On) -> tuple[list[Row], dict[str, float], list[str]]:
+    """Compare all files; returns what was found, the measures of a lower precision, and what is wrong.
+
+    Raises:
+        BadRepository: ``repository`` was not exported, or a file of it was changed since.
+        BadPackage: ``weights`` is not a model package.
+        ContractMismatch: ``repository`` was exported from another package than ``weights``.
+        MissingDependency: this onnxruntime has no CUDA.
+    """
+    load_config(weights)
+    settings = _settings(repository, weights)
+    from . import quality, writing
+    from .parity import ParityError
+
+    writer = writing.Writer(weights, repository, settings)
+    models = [path.parent.parent.name for path in repository.glob("*/1/model.*")]
+    rows, wrong, measures = [], [], {}
+    for job in track(writer.jobs(models), description=f"comparing on {device.value}", transient=True):
+        try:
+            rows.append(writer.check(job, device.value))
+        except ParityError as error:
+            wrong.append(str(error))
+    if settings.precision != "fp32" and {*models} >= quality.MODELS:
+        of, photos = (repository, writer.model, writer.tokenizer, settings.precision), writer.converter.held_out
+        try:
+            measures = quality.check(*of, photos, settings.data, device.value)
+        except ParityError as error:
+            wrong.append(str(error))
+    return rows, measures, wrong
+
+
+def _settings(repository: Path, weights: Path) -> Settings:
+    try:
+        found = manifest.read(repository)
+        made_from: dict[str, Any] = found.about["made_from"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BadRepository(
+            f"{repository} is no exported repository ({error}); python -m export.all writes one"
+        ) from error
+    if changed := manifest.differences(repository, found.files).told():
+        raise BadRepository(f"{repository} was changed since its export: {'; '.join(changed[:3])}")
+    if found.about["contract"] != contract_hash(weights):
+        raise ContractMismatch(f"{repository} was not exported from {weights}; name its package with --weights")
+    lists = {name: tuple(value) for name, value in made_from["settings"].items() if isinstance(value, list)}
+    data = made_from["settings"]["data"]
+    return Settings(**{**made_from["settings"], **lists, "data": None if data == "None" else Path(data)})
+
+
+def main(
+    repository: Annotated[Path, typer.Argument(help="Exported model repository.")] = Path("triton_repo"),
+    weights: Annotated[Path, typer.Option(help="Model package that it was exported from.")] = Path("weights/lite"),
+    device: Annotated[On, typer.Option(help="Where the files are run; torch computes on the CPU.")] = On.cpu,
+) -> None:
+    """Compare the files of a repository with torch once more, where they are to run."""
+    console = Console()
+    try:
+        rows, measures, wrong = check(repository, weights, device)
+    except Img2PoemError as error:
+        typer.echo(f"check: {error}", err=True)
+        raise typer.Exit(2) from error
+    console.print(table(rows))
+    for name, value in measures.items():
+        console.print(f" {name}: {value:.3f}")
+    for line in wrong:
+        typer.echo(f"check: {line}", err=True)
+    raise typer.Exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
