@@ -31,7 +31,11 @@ _DECODERS = {
 }
 _CANDIDATES = ("candidates", "candidate_scores", "candidate_lengths")
 _DECODED = ("tokens", "scores", "lengths")
-_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+_PROVIDERS: dict[Device, list[tuple[str, dict[str, str]]]] = {
+    "cpu": [("CPUExecutionProvider", {})],
+    # Products in TF32, the default, give other poems than a CPU.
+    "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})],
+}
 #: There is one version of each model in a repository that was exported.
 _VERSION = "1"
 
@@ -172,7 +176,7 @@ def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) 
     except ImportError:
         raise MissingDependency("the in-process engine needs onnxruntime; pip install 'img2poem[local]'") from None
     providers = _PROVIDERS[device]
-    if providers[0] not in onnxruntime.get_available_providers():
+    if providers[0][0] not in onnxruntime.get_available_providers():
         raise MissingDependency("this onnxruntime has no CUDA; pip install 'img2poem[gpu]' in its place")
     if not path.is_file():
         raise BadRepository(f"{path} is missing; {_advice(path.parents[2])}")

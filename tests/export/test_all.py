@@ -57,7 +57,7 @@ def test_a_file_that_differs_from_torch_leaves_the_old_repository(copy: Path, mo
     before = contents(copy)
     monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     with pytest.raises(parity.ParityError, match=r"image_encoder\.embedding, batch 1: differs from torch"):
-        export(WEIGHTS, copy, force=True)
+        export(WEIGHTS, copy, force=True, processes=1)
     assert contents(copy) == before
     assert [p.name for p in copy.parent.iterdir() if not p.name.endswith(".lock")] == ["repository"]
 

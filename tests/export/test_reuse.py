@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,17 @@ def test_several_at_a_time_write_what_one_does(tmp_path: Path) -> None:
     for name in settings.models:
         one, two = (onnx.load(tmp_path / folder / name / "1" / "model.onnx") for folder in "12")
         assert one == two
+
+
+def test_a_fault_that_one_of_several_finds_stops_all(tmp_path: Path) -> None:
+    model, tokenizer = load_package(WEIGHTS)
+    with torch.no_grad():
+        model.poem_decoder.initial.weight[0, 0] = float("nan")
+    save_package(tmp_path / "faulty", model, tokenizer, model.config, "card")
+    settings = Settings(models=("decoder_init", "decoder_step", "scene_encoder", "sentiment_encoder"))
+    with pytest.raises(parity.ParityError, match=r"decoder_init\.hidden"):
+        export(tmp_path / "faulty", tmp_path / "out", settings, processes=2)
+    assert not (tmp_path / "out").exists() and not multiprocessing.active_children()
 
 
 def test_only_the_models_that_are_asked_for(repository: Path, tmp_path: Path) -> None:
