@@ -7,6 +7,7 @@ decodes with is ``decoder_init`` and ``decoder_step``, by :mod:`img2poem.searche
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,4 +68,8 @@ def _quiet() -> Iterator[None]:
     """Silence what we know: TorchScript is deprecated, and traces hold on to constants that are none to us."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        logging.disable(logging.CRITICAL)  # of transformers, whose properties a trace reads
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

@@ -22,7 +22,9 @@ class PoemEncoder(nn.Module):
 
     def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Mean of the last hidden states over real tokens, L2-normalised: ``float32 [B, hidden]``."""
-        hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        # Made here: transformers' own mask would be traced for the device that it is traced on.
+        hidden_from = (1.0 - attention_mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
+        hidden = self.bert(input_ids=input_ids, attention_mask=hidden_from).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
         return F.normalize((hidden * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
 

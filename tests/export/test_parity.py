@@ -187,6 +187,13 @@ def test_faults_of_torchscript_are_caught(tmp_path: Path, served: dict[str, Serv
         parity.check_torchscript(served["decoder_init"], path)
 
 
+@pytest.mark.parametrize("model", torchscript.MODELS)
+def test_torchscript_names_no_device(tmp_path: Path, served: dict[str, ServedModel], model: str) -> None:
+    """A constant made on the device of the trace failed on a GPU, where Triton's PyTorch backend puts the rest."""
+    torchscript.write(served[model], tmp_path / "model.pt", {})
+    assert "torch.device" not in torchscript.load(tmp_path / "model.pt").code
+
+
 def test_a_truncated_file_is_caught(repository: Path, served: dict[str, ServedModel], tmp_path: Path) -> None:
     path = tmp_path / "decoder_init" / "1" / "model.onnx"
     path.parent.mkdir(parents=True)
