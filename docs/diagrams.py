@@ -1,7 +1,7 @@
 """Draws ``chain.svg`` and ``ensemble.svg`` of how-it-works.md: ``python docs/diagrams.py``.
 
-Each drawing brings its own background, light or dark as the reader's system wants it, so that it can be read on any page.
-Text stays text.
+Each drawing brings its own background, light or dark as the reader's system wants it, so that it can be read on any
+page. Text stays text.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def ensemble() -> Drawing:
     d.arrow([(right, middle[4] + 12), (answer, middle[4] + 12)], "score, length,", (664, middle[4] + 6))
     d.text(664, middle[4] + 28, "embedding, relevance", "tensor")
     d.arrow([(right, middle[5]), (answer, middle[5])], "text, tokens", (636, middle[5] - 6))
-    d.text(440, 574, "options: min_lines, max_lines, …, temperature, top_k, top_p; decode_image refuses those out of range")
+    d.text(440, 574, "options: min_lines, max_lines, …, top_k, top_p; decode_image refuses those out of range")
     return d
 
 
