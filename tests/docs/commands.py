@@ -36,7 +36,7 @@ NOT_RUN = {
 NOT_RUN_LANGUAGES = {"nginx": "the configuration of a proxy, which is no part of img2poem"}
 
 
-def tested_by(page: str, command: str) -> str | None:
+def owner_of(page: str, command: str) -> str | None:
     """Return the test that runs ``command`` of ``page``, where it is another one."""
     for (owner, pattern), test in ELSEWHERE.items():
         if page == owner and re.match(pattern, command):

@@ -8,6 +8,7 @@ import io
 import re
 import runpy
 import sys
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from unittest import mock
@@ -79,11 +80,13 @@ def _options_of_module(name: str) -> frozenset[str]:
     """Ask a module for its ``--help``, in this process: what it imports, it imports once."""
     told = io.StringIO()
     with (
+        warnings.catch_warnings(),
         mock.patch.object(sys, "argv", [name, "--help"]),
         mock.patch.dict("os.environ", {"COLUMNS": "200", "TERM": "dumb"}),
         contextlib.redirect_stdout(told),
         contextlib.suppress(SystemExit),
     ):
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a module that has been imported before
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     assert "--help" in told.getvalue(), f"python -m {name} --help tells nothing: {told.getvalue()!r}"
     return frozenset(re.findall(r"--[a-z][\w.-]*", told.getvalue()))

@@ -14,7 +14,7 @@ import pytest
 from img2poem.serving.server import Ports, TritonServer
 
 from ..conftest import ROOT
-from .commands import ELSEWHERE, NOT_RUN, NOT_RUN_LANGUAGES, reason_not_to_run, tested_by
+from .commands import ELSEWHERE, NOT_RUN, NOT_RUN_LANGUAGES, reason_not_to_run, owner_of
 from .lookup import faults
 from .pages import PAGES, blocks_of, commands_of, inline_commands_of, name_of
 
@@ -30,7 +30,7 @@ RUNNABLE = [
     for page in PAGES
     if any(
         block.language == "python"
-        or any(not tested_by(name_of(page), c) and not reason_not_to_run(c) for c in commands_of(block))
+        or any(not owner_of(name_of(page), c) and not reason_not_to_run(c) for c in commands_of(block))
         for block in blocks_of(page)
         if block.language not in NOT_RUN_LANGUAGES
     )
@@ -101,7 +101,7 @@ def test_every_block_of_the_page_runs(page: Path, desk: Desk, monkeypatch: pytes
             exec(compile(desk.here(block.text), name_of(page), "exec"), {"__name__": "example"})
         elif block.language == "sh":
             for command in commands_of(block):
-                if not tested_by(name_of(page), command) and not reason_not_to_run(command):
+                if not owner_of(name_of(page), command) and not reason_not_to_run(command):
                     desk.run(command)
 
 
