@@ -14,7 +14,7 @@ import pytest
 from img2poem.serving.server import Ports, TritonServer
 
 from ..conftest import ROOT
-from .commands import ELSEWHERE, NOT_RUN, NOT_RUN_LANGUAGES, reason_not_to_run, owner_of
+from .commands import ELSEWHERE, NOT_RUN, NOT_RUN_LANGUAGES, owner_of, reason_not_to_run
 from .lookup import faults
 from .pages import PAGES, blocks_of, commands_of, inline_commands_of, name_of
 
