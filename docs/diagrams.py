@@ -45,7 +45,8 @@ class Drawing:
     def group(self, x: float, y: float, w: float, h: float, name: str) -> None:
         """Draw a dashed frame with a name above its upper edge."""
         self.shapes.append(f'<rect class="group" x="{x}" y="{y}" width="{w}" height="{h}" rx="8"/>')
-        self.text(x + w / 2, y - 7, name, "small")
+        if name:
+            self.text(x + w / 2, y - 7, name, "small")
 
     def text(self, x: float, y: float, text: str, kind: str = "small", anchor: str = "middle") -> None:
         """Write ``text`` with its baseline at ``y``."""
@@ -74,12 +75,12 @@ class Drawing:
 
 def chain() -> Drawing:
     """From a photograph to a poem, in two rows: what is seen, and what is written."""
-    d = Drawing(960, 400, "From a photograph to a poem")
+    d = Drawing(984, 392, "From a photograph to a poem")
     d.box(24, 82, 104, 56, "photograph", "JPEG, PNG, …", kind="end")
     d.arrow([(128, 110), (166, 110)])
     d.box(166, 82, 104, 56, "decode", "and resize")
-    d.arrow([(270, 110), (392, 110)], "pixels", (322, 102))
-    d.text(322, 128, "uint8 224 x 224 x 3")
+    d.arrow([(270, 110), (392, 110)], "pixels", (329, 102))
+    d.text(331, 128, "224 x 224 x 3")
     d.group(392, 40, 170, 142, "encoders")
     for row, (name, about) in enumerate(
         [("object", "ImageNet, 1,000"), ("scene", "MiniPlaces, 100"), ("sentiment", "valence, arousal")]
@@ -91,22 +92,23 @@ def chain() -> Drawing:
     d.box(818, 82, 118, 56, "embedding", "float32 [512]", kind="end")
 
     d.arrow([(877, 138), (877, 260)])
-    d.text(869, 196, "a point of the", anchor="end")
-    d.text(869, 212, "poetic space", anchor="end")
+    d.text(886, 196, "a point of the", anchor="start")
+    d.text(886, 212, "poetic space", anchor="start")
     d.box(806, 260, 142, 72, "GRU decoder", "greedy, beam,", "sampling")
     d.arrow([(806, 296), (640, 296)], "tokens", (722, 288))
     d.text(722, 314, "n poems, scores")
-    d.group(392, 238, 248, 116, "aligner: the poems in the same space")
+    d.group(392, 248, 248, 106, "")
+    d.text(516, 344, "aligner: the poems in the same space")
     d.box(404, 268, 104, 56, "cosine", "the nearest")
     d.box(544, 268, 84, 56, "BERT", "projection")
     d.arrow([(544, 296), (508, 296)])
-    d.arrow([(840, 138), (840, 160), (600, 160), (600, 206), (456, 206), (456, 268)])
-    d.text(528, 200, "the photograph's embedding")
+    d.arrow([(840, 138), (840, 218), (456, 218), (456, 268)])
+    d.text(648, 211, "the photograph's embedding")
     d.arrow([(392, 296), (300, 296)], "tokens", (346, 288))
     d.box(196, 268, 104, 56, "pieces", "to lines")
     d.arrow([(196, 296), (128, 296)], "text", (162, 288))
     d.box(24, 268, 104, 56, "poem", kind="end")
-    d.text(480, 382, "greedy search and beam search write one poem, which needs no choice")
+    d.text(492, 376, "greedy search and beam search write one poem, which needs no choice")
     return d
 
 
@@ -146,8 +148,8 @@ def ensemble() -> Drawing:
     d.arrow([(rail, middle[3]), (rail, middle[4] - 8), (right, middle[4] - 8)])
     d.text(rail + 8, middle[2] + 4, "for the order alone", anchor="start")
 
-    d.arrow([(right, middle[4] + 12), (answer, middle[4] + 12)], "score, length,", (664, middle[4] + 6))
-    d.text(664, middle[4] + 28, "embedding, relevance", "tensor")
+    d.arrow([(right, middle[4] + 12), (answer, middle[4] + 12)], "score, length,", (660, middle[4] + 6))
+    d.text(660, middle[4] + 28, "embedding, relevance", "tensor")
     d.arrow([(right, middle[5]), (answer, middle[5])], "text, tokens", (636, middle[5] - 6))
     d.text(440, 574, "options: min_lines, max_lines, …, top_k, top_p; decode_image refuses those out of range")
     return d
