@@ -108,6 +108,9 @@ def test_every_block_of_the_page_runs(page: Path, desk: Desk, monkeypatch: pytes
 def test_every_block_is_in_a_language_that_is_run_or_excused() -> None:
     languages = {(name_of(page), block.language) for page in PAGES for block in blocks_of(page)}
     assert {language for _, language in languages} <= {"python", "sh", *NOT_RUN_LANGUAGES}, languages
+    for page in PAGES:
+        fences = re.findall(r"^ *```", page.read_text(), re.M)
+        assert len(fences) == 2 * len(blocks_of(page)), f"{name_of(page)} has a block that is not read as one"
 
 
 @pytest.mark.parametrize(("page", "command"), [found for found in SHELL if reason_not_to_run(found[1])])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from ..conftest import ROOT
-from .pages import COMING, PAGES, anchors_of, links_of, name_of
+from .pages import COMING, PAGES, anchors_of, links_of, name_of, prose_of
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -20,6 +21,12 @@ def test_every_link_and_anchor_is_there(page: Path) -> None:
         assert target.exists(), f"{link}: no such file"
         if anchor:
             assert anchor in anchors_of(target), f"{link}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_reference_is_defined_and_used(page: Path) -> None:
+    text = prose_of(page)
+    assert set(re.findall(r"\]\[(\w+)\]", text)) == set(re.findall(r"^\[(\w+)\]: https://\S+$", text, re.M))
 
 
 def test_every_page_is_in_the_index() -> None:
