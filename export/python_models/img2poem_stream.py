@@ -1,7 +1,7 @@
 """Triton Python model: a photograph to a poem, each line sent as soon as it is written.
 
 Decoupled, by calls of the other models of the same server (business logic scripting): one call of
-``poem_decoder_line`` a line, batched with those of other streams. The README says what goes in and out.
+``poem_decoder_line`` a line, batched with those of other streams. docs/serving.md says what goes in and out.
 """
 
 import base64

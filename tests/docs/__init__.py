@@ -1,0 +1,1 @@
+"""The README, CONTRIBUTING and the pages of docs/ against what is there."""

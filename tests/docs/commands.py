@@ -1,0 +1,52 @@
+"""What becomes of the commands on the pages: most are run, some by another test; these are not, and why."""
+
+from __future__ import annotations
+
+import re
+
+#: Pages whose shell commands, or those of them that match, another test runs.
+ELSEWHERE = {
+    ("docs/models.md", ""): "tests/serving/test_models_page.py",
+    ("docs/web.md", "curl "): "tests/web/test_docs.py",
+    ("docs/reliability.md", "(openssl|model_signing) "): "tests/test_signing.py",
+}
+
+#: Beginnings of commands that no test runs as they stand. The modules, sub-commands, options, files, targets and extras
+#: that they name are looked up instead.
+NOT_RUN = {
+    r"\. \.venv/bin/activate$": "changes the shell that it runs in",
+    r"make ": "sets up an environment of several GB, or runs this suite; the targets' commands are on the pages too",
+    r"pip install ": "changes the environment",
+    r"img2poem --install-completion": "changes the user's shell; tests/test_cli.py tries the completion",
+    r"img2poem serve(?! --check)": "runs until it is stopped; tests/serving starts it with these options",
+    r"img2poem web": "runs until it is stopped; tests/web starts it with these options",
+    r"img2poem write photo.jpg --engine triton_repo.mine": "needs the repository of a training that is not run",
+    r"python -m export\.all": "minutes; the fixture of the repository makes the first export, tests/export the others",
+    r"python -m training\.": "minutes to hours; tests/training runs every stage on made-up data",
+    r"python -m benchmarks\.": "minutes to hours, some as root; tests/benchmarks tries what they are made of",
+    r"python -m pytest": "this suite",
+    r"tensorboard ": "a server of others, over a training that is not run",
+    r"docker |GRAFANA_PASSWORD=\S+ docker ": "needs a container engine; tests/deploy checks its files",
+    r"kubectl ": "needs a cluster; tests/deploy renders the files and checks them",
+    r"curl .*img2poem-key": "needs a server with a key; tests/serving/test_security.py asks with one and without",
+    r"cp -r triton_repo/": "changes a served repository; tests/serving/test_faults.py does so",
+}
+
+#: Languages of blocks that are not run.
+NOT_RUN_LANGUAGES = {"nginx": "the configuration of a proxy, which is no part of img2poem"}
+
+
+def owner_of(page: str, command: str) -> str | None:
+    """Return the test that runs ``command`` of ``page``, where it is another one."""
+    for (owner, pattern), test in ELSEWHERE.items():
+        if page == owner and re.match(pattern, command):
+            return test
+    return None
+
+
+def reason_not_to_run(command: str) -> str | None:
+    """Return why no test runs ``command``; None for one that is to be run."""
+    for pattern, reason in NOT_RUN.items():
+        if re.match(pattern, command, re.S):
+            return reason
+    return None
