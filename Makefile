@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo web test lint audit matrix train clean
+.PHONY: help install demo web test lint audit matrix train release clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ matrix: install  ## compare poems over all supported versions of Python and libr
 
 train: install  ## train weights/lite anew from DATA=folder (about an hour)
 	$(BIN)/python -m training.all --data "$(or $(DATA),../shared/data)" --out weights/lite
+
+release: install  ## build wheel and source distribution into dist/, checked and tried
+	$(BIN)/python -m export.all
+	$(BIN)/python -m tools.release
 
 clean:  ## remove the environment and everything generated
 	rm -rf $(VENV) $(VENV)-* triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build sbom.json
