@@ -192,8 +192,12 @@ def _curves_of(run: Path) -> dict[str, Any]:
 def main(
     folder: Annotated[Path, typer.Option(help="Folder of the saved JSON and of the figures.")] = Path("docs/figures"),
     weights: Annotated[Path, typer.Option(help="Model package with its evaluation.")] = Path("weights/lite"),
-    report: Annotated[Path | None, typer.Option(help="report.json of benchmarks.all to take in.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of a training run, runs/lite, to take in.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="report.json of benchmarks.all, in the place of the one before.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of a training run, as runs/lite: its stages' curves.")
+    ] = None,
 ) -> None:
     """Draw every figure that there is saved JSON for."""
     with reporting():

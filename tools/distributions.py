@@ -78,7 +78,9 @@ def check_metadata(path: Path, version: str) -> None:
 
 
 def check_changelog(path: Path, version: str) -> None:
-    """Check that the first heading of the changelog is ``version``'s.
+    """Check that the newest section of the changelog is ``version``'s.
+
+    An empty section of what is not released may stand above it.
 
     Raises:
         ReleaseError: it is another one's, or there is no changelog.
@@ -87,10 +89,12 @@ def check_changelog(path: Path, version: str) -> None:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ReleaseError(f"{path.name} cannot be read: {error.strerror}; it tells what has changed") from None
-    heading = re.search(r"^## \[?([^\]\s]+)", text, re.M)
-    if heading is None or heading[1] != version:
-        first = f"begins with {heading[1]}" if heading else "has no heading of a version"
-        raise ReleaseError(f"img2poem is version {version}, but {path.name} {first}; bring them together")
+    sections = re.findall(r"^## \[?([^\]\s]+).*\n((?:(?!## ).*\n?)*)", text, re.M)
+    if sections and sections[0][0].lower() == "unreleased" and not sections[0][1].strip():
+        del sections[0]
+    newest = sections[0][0] if sections else "nothing"
+    if newest != version:
+        raise ReleaseError(f"img2poem is version {version}, but {path.name} begins with {newest}; bring them together")
 
 
 def _compare(path: Path, found: set[str], expected: set[str]) -> None:

@@ -67,13 +67,30 @@ def test_wrong_metadata_are_refused(tmp_path: Path, metadata: str, says: str) ->
         distributions.check_metadata(path, "1")
 
 
-def test_the_changelog_begins_with_the_version(tmp_path: Path) -> None:
-    distributions.check_changelog(ROOT / "CHANGELOG.md", __version__)
+@pytest.mark.parametrize(
+    "text",
+    ["# Changelog\n\n## 1.0\n", "## [Unreleased]\n\n## [1.0] - 2026-01-01\n\n### Added\n\n- More.\n\n## [0.9]\n"],
+)
+def test_a_changelog_that_begins_with_the_version_is_right(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "CHANGELOG.md"
+    path.write_text(text)
+    distributions.check_changelog(path, "1.0")
+
+
+@pytest.mark.parametrize(
+    ("text", "begins"),
+    [
+        ("## [0.9] - 2026-01-01\n\n## 1.0\n", "0.9"),
+        ("## [Unreleased]\n\n### Added\n\n- More.\n\n## 1.0\n", "Unreleased"),
+        ("# Changelog\n", "nothing"),
+    ],
+)
+def test_a_changelog_that_begins_with_something_else_is_refused(tmp_path: Path, text: str, begins: str) -> None:
     path = tmp_path / "CHANGELOG.md"
     with pytest.raises(ReleaseError, match=r"CHANGELOG\.md cannot be read"):
         distributions.check_changelog(path, "1.0")
-    path.write_text("# Changelog\n\n## [0.9] - 2026-01-01\n\n## 1.0\n")
-    with pytest.raises(ReleaseError, match=r"version 1\.0, but CHANGELOG\.md begins with 0\.9"):
+    path.write_text(text)
+    with pytest.raises(ReleaseError, match=rf"version 1\.0, but CHANGELOG\.md begins with {begins}"):
         distributions.check_changelog(path, "1.0")
 
 
