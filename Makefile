@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo web test lint audit matrix train release clean
+.PHONY: help install demo web test lint audit matrix train clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,11 @@ lint: install  ## check style and types
 	$(BIN)/bandit --quiet --recursive --tests B301,B307,B602,B614 img2poem export training benchmarks
 	$(BIN)/mypy
 
+.PHONY: release
+release: install  ## build wheel and source distribution into dist/, checked and tried
+	$(BIN)/python -m export.all
+	$(BIN)/python -m tools.release
+
 audit: install  ## list known holes of what is installed (pip-audit), and write its bill of materials, sbom.json
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
@@ -47,10 +52,6 @@ matrix: install  ## compare poems over all supported versions of Python and libr
 
 train: install  ## train weights/lite anew from DATA=folder (about an hour)
 	$(BIN)/python -m training.all --data "$(or $(DATA),../shared/data)" --out weights/lite
-
-release: install  ## build wheel and source distribution into dist/, checked and tried
-	$(BIN)/python -m export.all
-	$(BIN)/python -m tools.release
 
 clean:  ## remove the environment and everything generated
 	rm -rf $(VENV) $(VENV)-* triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build sbom.json
