@@ -33,6 +33,11 @@ lint: install  ## check style and types
 	$(BIN)/bandit --quiet --recursive --tests B301,B307,B602,B614 img2poem export training benchmarks
 	$(BIN)/mypy
 
+.PHONY: release
+release: install  ## build wheel and source distribution into dist/, checked and tried
+	$(BIN)/python -m export.all
+	$(BIN)/python -m tools.release
+
 audit: install  ## list known holes of what is installed (pip-audit), and write its bill of materials, sbom.json
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'

@@ -121,7 +121,7 @@ def _over(image: Image.Image, lines: Sequence[str]) -> Image.Image:
     scale = max(1.0, room[0] / image.width, room[1] / image.height)
     width, height = (min(round(side * scale), _LONGEST) for side in image.size)
     image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-    shaded = _shaded(image, *room)
+    shaded = _shaded(image, room[1])
     _write(shaded, text, (margin, image.height - margin - text.height), _WHITE)
     return shaded
 
@@ -132,17 +132,18 @@ def _scaled(image: Image.Image, longest: int = _PHOTO, enlarged: float = _ENLARG
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _shaded(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Darken ``width`` x ``height`` pixels in the lower left corner, and softly what lies around them."""
-    across = _falling(np.arange(image.width, dtype=np.float32) / width)
-    down = _falling(np.arange(image.height, 0, -1, dtype=np.float32) / height)
-    shade = _SHADE * down[:, None, None] * across[None, :, None]
+def _shaded(image: Image.Image, height: int) -> Image.Image:
+    """Darken the lowest ``height`` pixels, and less and less what lies above them.
+
+    The whole width is: a patch of shade under the poem alone has an edge that shows in a bright sky.
+    """
+    shade = _SHADE * _falling(np.arange(image.height, 0, -1, dtype=np.float32) / height)[:, None, None]
     return Image.fromarray((np.asarray(image, np.float32) * (1 - shade)).astype(np.uint8))
 
 
 def _falling(distance: Floats) -> Floats:
-    """Return 1 up to a distance of 0.95, then less and less, 0 from 1.9 on."""
-    rise = np.clip((1.9 - distance) / 0.95, 0, 1)
+    """Return 1 up to a distance of 0.95, then less and less, 0 from 2.1 on."""
+    rise = np.clip((2.1 - distance) / 1.15, 0, 1)
     return rise * rise * (3 - 2 * rise)
 
 

@@ -63,12 +63,17 @@ OPTIONS = {
 class Strategy:
     """Options common to all strategies. Use :class:`Greedy`, :class:`BeamSearch` or :class:`Sampling`.
 
-    ``min_lines`` and ``max_lines`` bound the poem (a poem cut off at ``max_tokens`` may have fewer
-    lines), ``max_line_tokens`` a line. ``no_repeat_ngram`` n bans every n-gram of tokens from coming
-    twice, but for those that end a line (0: off, else 2 to 4). ``repetition_penalty`` divides the
-    probability of a word of three letters or more for each time it was used, and keeps it from following
-    itself (1: off). ``forbidden`` words do not come in the poem, nor those that begin with one and are spelt with
-    the same pieces; the words that the package forbids do not come anyway.
+    Args:
+        min_lines: fewest lines; a poem cut off at ``max_tokens`` may have fewer.
+        max_lines: most lines.
+        max_tokens: longest poem in tokens, the end token included.
+        max_line_tokens: longest line in tokens.
+        no_repeat_ngram: n-grams of so many tokens do not come twice, but for those that end a line; 0 is off, 1 is
+            not allowed.
+        repetition_penalty: divides the probability of a word of three letters or more for each time it was used, and
+            keeps it from following itself; 1 is off.
+        forbidden: words that do not come in the poem, nor those that begin with one and are spelt with the same
+            pieces; the words that the package forbids do not come anyway.
 
     Raises:
         InvalidOption: a value is outside its range.
@@ -126,7 +131,12 @@ class Greedy(Strategy):
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSearch(Strategy):
-    """The best of ``width`` hypotheses, by log-probability over length ** ``length_penalty``."""
+    """The best of several hypotheses, by log-probability over length ** ``length_penalty``.
+
+    Args:
+        width: hypotheses that are kept at each step.
+        length_penalty: 0 compares log-probabilities as they are, 1 those a token; more favours long poems.
+    """
 
     width: int = 5
     length_penalty: float = 1.0
@@ -138,8 +148,11 @@ class BeamSearch(Strategy):
 class Sampling(Strategy):
     """Draws each token by its probability; the same ``seed`` gives the same poem on every engine.
 
-    Log-probabilities are divided by ``temperature``; only the ``top_k`` likeliest tokens (Fan et al. 2018) that
-    together reach the probability ``top_p`` (Holtzman et al. 2020) are drawn from.
+    Args:
+        temperature: divides the log-probabilities: lower is safer, higher more surprising.
+        top_k: only so many of the likeliest tokens are drawn from (Fan et al. 2018).
+        top_p: and only those of them that together reach this probability (Holtzman et al. 2020).
+        seed: of the random numbers.
     """
 
     temperature: float = 0.8
@@ -152,7 +165,12 @@ class Sampling(Strategy):
 
 @dataclass(frozen=True)
 class BestOf:
-    """Draws ``n`` poems by ``sampling`` and keeps the one that the aligner finds nearest to the photograph."""
+    """Draws ``n`` poems by ``sampling`` and keeps the one that the aligner finds nearest to the photograph.
+
+    Args:
+        n: how many poems are drawn.
+        sampling: how they are drawn; the first of them is its own.
+    """
 
     n: int = 16
     sampling: Sampling = field(default_factory=Sampling)

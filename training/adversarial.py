@@ -59,9 +59,9 @@ class AdversarialSettings:
     likelihood: float = 1.0
     """Weight of the likelihood loss beside the policy's."""
     learning_rate: float = 2e-4
-    """Of the decoder."""
+    """AdamW's learning rate for the decoder."""
     discriminator_learning_rate: float = 5e-4
-    """Of the discriminators."""
+    """The same for the discriminators."""
     discriminator_start: int = 100
     """Steps that the discriminators learn alone first."""
     batch: int = 128

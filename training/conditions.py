@@ -23,11 +23,11 @@ class Mixture:
     """How often a text is learned under which condition; the rest is the text's own embedding with noise."""
 
     no_condition: float = 0.1
-    """Share without any, whatever else was drawn."""
+    """Share of texts that are learned under no condition, whatever else was drawn."""
     photo_conditions: float = 0.45
-    """Share under a photograph, for texts that photographs depict."""
+    """Share learned under a photograph, of texts that photographs depict."""
     caption_conditions: float = 0.15
-    """Share under the caption of the poem's photograph, for poems that have one."""
+    """Share learned under the caption of the poem's photograph, of poems that have one."""
     condition_noise: float = 0.6
     """Length of the Gaussian noise on a text's own embedding, which has length 1."""
 

@@ -1,7 +1,8 @@
 """How every stage trains: Lightning with checkpoints, resuming, early stopping, best-model selection, TensorBoard.
 
 A stage keeps in its folder ``last.ckpt`` (to go on from), ``best.ckpt``, TensorBoard's logs and, when it is
-done, ``result.safetensors``: what it trained, with its metrics and the fingerprint of all that it came from.
+done, ``curves.json``, what they tell, and ``result.safetensors``: what it trained, with its metrics and the
+fingerprint of all that it came from.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from img2poem.datasets.errors import MissingData
 
+from .curves import write_curves
 from .run import Run
 
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -107,6 +109,7 @@ class Stage:
         callbacks: list[Callback] = [progress, best, latest]
         if monitor is not None and patience is not None:
             callbacks.append(EarlyStopping(monitor, mode=mode, patience=patience))
+        logger = TensorBoardLogger(self.folder, name="tensorboard", version=self.fingerprint)
         trainer = L.Trainer(
             accelerator=self.run.accelerator,
             devices=self.run.devices,
@@ -114,7 +117,7 @@ class Stage:
             precision=precision(self.run),
             max_epochs=epochs,
             callbacks=callbacks,
-            logger=TensorBoardLogger(self.folder, name="tensorboard", version=self.fingerprint),
+            logger=logger,
             log_every_n_steps=20,
             gradient_clip_val=gradient_clip,
             reload_dataloaders_every_n_epochs=1 if train is None else 0,
@@ -131,6 +134,8 @@ class Stage:
             trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+        if trainer.is_global_zero:
+            write_curves(Path(logger.log_dir), self.folder)
         state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
         module.cpu().eval()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -16,7 +16,7 @@ _PHOTO = (320, 240)  # width and height that a photograph is fitted into
 _MARGIN = 12
 _FONT_SIZE = 15
 _LINE = 19
-_CHARACTERS = 42  # of a line in its column
+_INDENT = 24  # of what is left of a line that is broken
 
 
 def write_sheet(path: Path, photos: Sequence[bytes], poems: Sequence[str]) -> None:
@@ -32,23 +32,41 @@ def write_sheet(path: Path, photos: Sequence[bytes], poems: Sequence[str]) -> No
     """
     if not photos or len(photos) != len(poems):
         raise ValueError(f"a sheet needs photographs and as many poems, not {len(photos)} and {len(poems)}")
-    texts = ["\n".join([f"{i}.", *map(_wrapped, poem.splitlines())]) for i, poem in enumerate(poems, 1)]
-    width = _PHOTO[0] + _MARGIN
-    height = _PHOTO[1] + _LINE * max(text.count("\n") + 1 for text in texts) + 2 * _MARGIN
-    rows = -(-len(photos) // _COLUMNS)
-    sheet = Image.new("RGB", (width * min(_COLUMNS, len(photos)) + _MARGIN, height * rows + _MARGIN), "white")
-    draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(_FONT_SIZE)
-    for i, (photo, text) in enumerate(zip(photos, texts, strict=True)):
-        x, y = _MARGIN + width * (i % _COLUMNS), _MARGIN + height * (i // _COLUMNS)
-        with Image.open(io.BytesIO(photo)) as image:
-            sheet.paste(ImageOps.contain(ImageOps.exif_transpose(image).convert("RGB"), _PHOTO), (x, y))
-        for k, line in enumerate(text.splitlines()):
-            draw.text((x, y + _PHOTO[1] + _MARGIN // 2 + _LINE * k), line, "black", font)
+    pictures = [_fitted(photo) for photo in photos]
+    texts = [[(0, f"{i}."), *_wrapped(poem, font)] for i, poem in enumerate(poems, 1)]
+    heights = [picture.height + _LINE * len(text) for picture, text in zip(pictures, texts, strict=True)]
+    rows = [range(i, min(i + _COLUMNS, len(photos))) for i in range(0, len(photos), _COLUMNS)]
+    width = _PHOTO[0] + _MARGIN
+    # Each row is as high as the longest of its poems wants.
+    tops = list(accumulate((max(heights[i] for i in row) + 3 * _MARGIN for row in rows), initial=_MARGIN))
+    sheet = Image.new("RGB", (width * len(rows[0]) + _MARGIN, tops[-1] - _MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, top in zip(rows, tops, strict=False):
+        for column, i in enumerate(row):
+            left = _MARGIN + width * column
+            sheet.paste(pictures[i], (left, top))
+            for k, (indent, line) in enumerate(texts[i]):
+                place = (left + indent, top + pictures[i].height + _MARGIN // 2 + _LINE * k)
+                draw.text(place, line, "black" if k else "grey", font)
     encoded = io.BytesIO()
     sheet.save(encoded, "PNG")
     write_atomically(path, encoded.getvalue())
 
 
-def _wrapped(line: str) -> str:
-    return "\n".join(textwrap.wrap(line, _CHARACTERS, subsequent_indent="    "))
+def _fitted(photo: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(photo)) as image:
+        return ImageOps.contain(ImageOps.exif_transpose(image).convert("RGB"), _PHOTO)
+
+
+def _wrapped(poem: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Iterator[tuple[int, str]]:
+    """Yield lines that fit into a column, each with its indent in pixels."""
+    for line in poem.splitlines():
+        indent, part = 0, ""
+        for word in line.split():
+            longer = f"{part} {word}".lstrip()
+            if part and indent + font.getlength(longer) > _PHOTO[0]:
+                yield indent, part
+                indent, longer = _INDENT, word
+            part = longer
+        yield indent, part

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from img2poem.nn.model import load_package
 from img2poem.package import load_config
@@ -53,6 +54,11 @@ def test_all_writes_a_measured_package_and_goes_on_after_a_kill(data: Path, tmp_
     config = load_config(out)
     assert config.name == "small" and config.scene_classes == list(COLOURS)
     assert config.metrics["scene"]["scene_top1"] > 0.6, "eight plain colours, by chance 0.125"
+    curves = json.loads((work / "lite" / "generator" / "curves.json").read_text())
+    points = curves["validation/nats"]
+    assert len(points) == 2 and points[0][0] < points[1][0], "one each epoch"
+    nats = config.metrics["generator"]
+    assert min(value for _, value in points) == pytest.approx(sum(nats.values()) / len(nats), abs=1e-3)
     model, _ = load_package(out)
     assert all(np.isfinite(p.detach().numpy()).all() for p in model.parameters())
 

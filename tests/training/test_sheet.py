@@ -31,3 +31,12 @@ def test_photographs_without_poems_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="as many poems"):
         write_sheet(tmp_path / "sheet.png", [encoded("red", 8, 8)], [])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wide_line_is_broken_before_the_next_column(tmp_path: Path) -> None:
+    photos = [encoded("white", 320, 240)] * 2
+    write_sheet(tmp_path / "sheet.png", photos, ["wwwwwwwww mmmmmmmmm wwwwwwwww mmmmmm", "short"])
+    dark = (np.asarray(Image.open(tmp_path / "sheet.png")).astype(int) < 100).all(-1)
+    assert dark[:, 12:332].any() and dark[:, 344:664].any()
+    assert not dark[:, 332:344].any(), "between the columns there is nothing"
+    assert dark[:, 12:332].any(1).sum() > dark[:, 344:664].any(1).sum(), "it takes several lines"

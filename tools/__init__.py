@@ -1,0 +1,1 @@
+"""What maintainers run: the reference of options, and the release."""
