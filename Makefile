@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo web test lint audit matrix train bench docs clean
+.PHONY: help install demo web test lint audit matrix train bench docs release clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,10 +30,9 @@ test: install  ## run all tests, the real server included
 lint: install  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/bandit --quiet --recursive --tests B301,B307,B602,B614 img2poem export training benchmarks
+	$(BIN)/bandit --quiet --recursive --tests B301,B307,B602,B614 img2poem export training benchmarks tools examples
 	$(BIN)/mypy
 
-.PHONY: release
 release: install  ## build wheel and source distribution into dist/, checked and tried
 	$(BIN)/python -m export.all
 	$(BIN)/python -m tools.release
@@ -61,4 +60,4 @@ docs: install  ## write the pages that are generated: the reference of options a
 	$(BIN)/python docs/diagrams.py
 
 clean:  ## remove the environment and everything generated
-	rm -rf $(VENV) $(VENV)-* triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build sbom.json
+	rm -rf $(VENV) $(VENV)-* triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build dist sbom.json

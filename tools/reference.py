@@ -13,6 +13,7 @@ import docstring_parser
 import typer
 
 import export.all
+import export.check
 import training.evaluate
 from img2poem import cli, decoding, form
 from img2poem.datasets.files import write_atomically
@@ -113,6 +114,8 @@ def _range(strategy: type, field: str) -> str:
 def _export() -> Iterator[str]:
     yield f"## `python -m export.all`\n\n{_prose(export.all.main)}\n"
     yield _table(options.Row.columns, (row.cells for row in options.of_command(export.all.main)))
+    yield f"## `python -m export.check`\n\n{_prose(export.check.main)}\n"
+    yield _table(options.Row.columns, (row.cells for row in options.of_command(export.check.main)))
 
 
 def _training() -> Iterator[str]:

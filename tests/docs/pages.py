@@ -9,8 +9,6 @@ from pathlib import Path
 
 from ..conftest import ROOT
 
-#: Pages and files that are made elsewhere; once they are there, links to them are followed like all others.
-COMING = {"docs/options.md", "notebooks/quickstart.ipynb", "notebooks/train_your_own.ipynb"}
 #: Generated from the commands themselves: its text is tested where it is made.
 GENERATED = {"docs/options.md"}
 
