@@ -111,7 +111,9 @@ def main(
         str, typer.Option(help="Only these models, with commas; an ensemble brings its parts.", show_default="all")
     ] = "",
     opset: Annotated[int, typer.Option(help=f"Opset of the ONNX files, {OPSETS[0]} or {OPSETS[-1]}.")] = OPSETS[0],
-    max_batch: Annotated[int, typer.Option(help="Largest batch that a served model takes.")] = Settings.max_batch,
+    max_batch: Annotated[
+        int, typer.Option(help="Largest batch of most models; larger ones pay on GPUs.")
+    ] = Settings.max_batch,
     target: Annotated[
         str, typer.Option(help=f"Triton release that is to read the repository, {OLDEST_TARGET} or newer.")
     ] = OLDEST_TARGET,

@@ -103,7 +103,7 @@ def model_configs(
             )
     if "onnx" in settings.formats:
         for graph in graphs:
-            tensors, largest = (graph.inputs, graph.outputs), min(graph.max_batch, settings.max_batch)
+            tensors, largest = (graph.inputs, graph.outputs), settings.largest_batch(graph.max_batch)
             configs[graph.name] = triton.onnx_config(
                 graph.name,
                 *tensors,
@@ -113,7 +113,7 @@ def model_configs(
                 batched=graph.batched,
                 instances=graph.instances,
             )
-        largest, size = min(MAX_BATCH, settings.max_batch), package.preprocessing.size
+        largest, size = settings.largest_batch(MAX_BATCH), package.preprocessing.size
         pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
         # It looks at the options too: one that is out of range fails its own request, and not a batch of the decoder.
         options = [TensorSpec(name, option.dtype, (option.width,)) for name, option in OPTIONS.items()]

@@ -83,6 +83,8 @@ def check_model(
 def check_torchscript(served: ServedModel, path: Path, seed: int = 1, device: Device = "cpu") -> Parity:
     """Compare the TorchScript file at ``path``, run on ``device``, as :func:`check_model` does an ONNX file.
 
+    A GPU computes as with ``NVIDIA_TF32_OVERRIDE=0``, which Triton is to be run with: in TF32 no file would pass.
+
     Raises:
         ParityError: with the model, the output and the difference.
     """
@@ -93,7 +95,7 @@ def check_torchscript(served: ServedModel, path: Path, seed: int = 1, device: De
 
     def run(inputs: Inputs) -> list[NDArray[Any]]:
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
                 result = module(*(torch.from_numpy(inputs[spec.name]).to(device) for spec in served.inputs))
         except RuntimeError as error:
             batch = len(next(iter(inputs.values())))

@@ -29,7 +29,7 @@ class Settings:
         formats: ``onnx``, ``torchscript`` or both; the TorchScript models are named ``<model>_torchscript``.
         models: names of models to export, all when empty; an ensemble brings what it is made of.
         opset: of the ONNX files.
-        max_batch: largest batch that a served model takes.
+        max_batch: largest batch that a served model takes; above 32, that of every model grows in proportion.
         target: Triton release that is to read the repository, as ``24.10``; newer ones read it too.
         data: folder of the training data, for photographs that calibrate and measure.
         forbidden_words: that no poem holds, in the letters a to z; None for those of the package.
@@ -65,6 +65,11 @@ class Settings:
             raise InvalidOption(f"forbidden words have the letters a to z, unlike {', '.join(wrong[:3])}")
         if self.precision != "fp32" and "torchscript" in self.formats:
             raise InvalidOption("torchscript is written in fp32 only")
+
+    def largest_batch(self, usual: int) -> int:
+        """Return the largest batch of a model that usually takes ``usual``."""
+        grown = usual * self.max_batch // Settings.max_batch
+        return min(usual, self.max_batch) if self.max_batch <= Settings.max_batch else grown
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON values."""

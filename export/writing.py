@@ -59,9 +59,8 @@ class Writer:
     def __init__(self, weights: Path, folder: Path, settings: Settings) -> None:
         self.made_of = (weights, folder, settings)
         self.model, self.tokenizer = _load(weights, settings)
-        largest = settings.max_batch
         self.served = {
-            one.name: replace(one, max_batch=min(one.max_batch, largest))
+            one.name: replace(one, max_batch=settings.largest_batch(one.max_batch))
             for one in served_models(self.model, self.tokenizer)
         }
         self.converter = Converter(settings, self.model.config.preprocessing.size)

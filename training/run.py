@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import torch
 import tyro
 from safetensors import SafetensorError
 
+from img2poem import manifest
 from img2poem.errors import Img2PoemError
 
 S = TypeVar("S")
@@ -64,12 +66,23 @@ class Run:
 
     @property
     def features(self) -> Path:
-        """Folder of cached features."""
-        return self.work / "features" if self.limit is None else self.root / "features"
+        """Folder of cached features of this data."""
+        return (self.work if self.limit is None else self.root) / "features" / _content(self.data)
 
     def sources(self) -> dict[str, Any]:
         """Return what of the run decides its results."""
-        return {"model": self.model, "backbones": self.backbones, "limit": self.limit, "seed": self.seed}
+        files = {name: _content(path) for name, path in (("data", self.data), ("places365", self.places365)) if path}
+        return {"model": self.model, "backbones": self.backbones, "limit": self.limit, "seed": self.seed, **files}
+
+
+@functools.cache
+def _content(path: Path) -> str:
+    """Return a short hash of a file, or of a folder: of what is in its files, and of the sizes of those deeper down."""
+    digest, files = hashlib.sha256(), [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        what = manifest.hash_of(file) if file.parent == path or file == path else str(file.stat().st_size)
+        digest.update(f"{file.relative_to(path)} {what}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def fingerprint(*parts: Any) -> str:

@@ -13,6 +13,7 @@ import torch
 from export import build, parity, torchscript
 from export.all import export
 from export.reuse import Earlier
+from export.served import MAX_BATCH, MAX_BATCH_OF_CANDIDATES
 from export.settings import Settings
 from img2poem.errors import InvalidOption
 from img2poem.nn.model import load_package, save_package
@@ -95,6 +96,12 @@ def test_only_the_models_that_are_asked_for(repository: Path, tmp_path: Path) ->
     with pytest.raises(InvalidOption, match="no model decoder; there are image_encoder"):
         export(WEIGHTS, tmp_path / "other", Settings(models=("decoder",)))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("largest", "most", "candidates"), [(4, 4, 4), (16, 16, 8), (32, 32, 8), (256, 256, 64)])
+def test_batches_shrink_to_what_is_asked_for_and_grow_in_proportion(largest: int, most: int, candidates: int) -> None:
+    settings = Settings(max_batch=largest)
+    assert (settings.largest_batch(MAX_BATCH), settings.largest_batch(MAX_BATCH_OF_CANDIDATES)) == (most, candidates)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,19 @@ def test_a_finished_stage_is_not_trained_again_unless_its_settings_change(data: 
     assert result.stat().st_mtime_ns != before
 
 
+def test_other_data_in_the_same_work_is_learned_anew(data: Path, tmp_path: Path) -> None:
+    folder, work = Path(shutil.copytree(data, tmp_path / "data")), tmp_path / "work"
+    options = ("--epochs", "1", "--batch", "16")
+    first = run("sentiment", folder, work, *options)
+    assert first.returncode == 0, first.stderr
+    before = (work / "lite" / "sentiment" / "result.safetensors").read_bytes()
+    ratings = (folder / "oasis.csv").read_text().splitlines()
+    (folder / "oasis.csv").write_text("\n".join([ratings[0], *reversed(ratings[1:])]))
+    again = run("sentiment", folder, work, *options)
+    assert again.returncode == 0 and (work / "lite" / "sentiment" / "result.safetensors").read_bytes() != before
+    assert len(list((work / "features").iterdir())) == 2
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data: Path, aligned: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     shutil.copytree(aligned, work)
