@@ -9,14 +9,12 @@ after a change, what does not depend on it is kept.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from img2poem import manifest
@@ -25,9 +23,9 @@ from img2poem.package import load_config
 from img2poem.replacing import replacing
 from img2poem.vocabulary import word_list
 
+from . import table
 from .repository import fingerprint, is_current, write_manifest
 from .settings import FORMATS, OLDEST_TARGET, OPSETS, Settings
-from .table import table
 
 if TYPE_CHECKING:
     from .writing import Row
@@ -76,8 +74,7 @@ def export(
     # Imported late: an export with nothing to do needs no torch and ends at once.
     from . import build, reuse, writing
 
-    # The exporter's own output is silenced by replacing sys.stdout; ours is not.
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+    console = table.console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows: list[Row] = []
     whole = replacing(out, manifest.NAME, BadRepository)
@@ -93,7 +90,7 @@ def export(
             rows.append(row)
             bar.advance(task)
         write_manifest(staging, mark, {row.model: asdict(row.made) for row in rows if row.made})
-    console.print(table(rows))
+    console.print(table.table(rows))
     return True
 
 

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import track
 
 from img2poem import manifest
 from img2poem.errors import BadRepository, ContractMismatch, Img2PoemError
 from img2poem.package import contract_hash, load_config
 
+from . import table
 from .settings import Settings
-from .table import table
 
 if TYPE_CHECKING:
     from .writing import Row
@@ -88,13 +87,13 @@ def main(
     device: Annotated[On, typer.Option(help="Where the files are run; torch computes on the CPU.")] = On.cpu,
 ) -> None:
     """Compare the files of a repository with torch once more, where they are to run."""
-    console = Console()
+    console = table.console()
     try:
         rows, measures, wrong = check(repository, weights, device)
     except Img2PoemError as error:
         typer.echo(f"check: {error}", err=True)
         raise typer.Exit(2) from error
-    console.print(table(rows))
+    console.print(table.table(rows))
     for name, value in measures.items():
         console.print(f" {name}: {value:.3f}")
     for line in wrong:

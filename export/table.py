@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
     from .writing import Row
 
+_TO_THE_LEFT = ("model", "format")
+_COLUMNS = (*_TO_THE_LEFT, "opset", "MB", "difference", "ms a call", "")
+
+
+def console() -> Console:
+    """Return one that does not cut lines where there is no terminal."""
+    # The exporter's own output is silenced by replacing sys.stdout; ours is not.
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return a line a model, by name."""
-    found = Table(box=None, header_style="bold")
-    for column in ("model", "format", "opset", "size", "largest difference", "ms a call", ""):
-        found.add_column(column, justify="left" if column in ("model", "format", "") else "right", no_wrap=True)
+    """Return a line a model, by name, with the largest difference from torch; as wide as a terminal of 80 columns."""
+    found = Table(box=None, header_style="bold", pad_edge=False)
+    for column in _COLUMNS:
+        found.add_column(column, justify="left" if column in _TO_THE_LEFT else "right", no_wrap=True)
     for row in sorted(rows, key=lambda row: row.model):
-        cells = ["", "", "", ""]
-        if row.made:
-            made = row.made
-            size = f"{row.size / 1e6:.1f} MB"
-            cells = [str(made.opset or ""), size, f"{made.difference:.1e}", f"{made.milliseconds:.1f}"]
+        made = row.made
+        cells = [str(made.opset or ""), f"{row.size / 1e6:.1f}"] if made else ["", ""]
+        cells += [f"{made.difference:.1e}", f"{made.milliseconds:.1f}"] if made else ["", ""]
         found.add_row(row.model, row.format, *cells, "kept" if row.kept else "")
     return found

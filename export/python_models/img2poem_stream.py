@@ -14,7 +14,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from img2poem.decoding import MAX_TOKENS, Sampling
-from img2poem.errors import Img2PoemError, InvalidOption
+from img2poem.errors import BadImage, Img2PoemError, InvalidOption
+from img2poem.images import decode
 from img2poem.noise import drawn
 from img2poem.text import EOS
 
@@ -36,7 +37,9 @@ class TritonPythonModel:
     """Answers ``streams`` requests at a time, each in a thread of its own; more wait in Triton's queue."""
 
     def initialize(self, args):
-        streams = int(json.loads(args["model_config"])["parameters"]["streams"]["string_value"])
+        parameters = json.loads(args["model_config"])["parameters"]
+        streams = int(parameters["streams"]["string_value"])
+        self.size = int(json.loads(parameters["img2poem.preprocessing"]["string_value"])["size"])
         self.free, self.threads = threading.Semaphore(streams), ThreadPoolExecutor(streams)
         self.count = Counters(args["model_name"])
 
@@ -51,7 +54,7 @@ class TritonPythonModel:
         self.count.close()
 
     def _answer(self, inputs, request_id, sender):
-        reason, poem = "failed", Poem(inputs, Models(request_id), sender)
+        reason, poem = "failed", Poem(inputs, Models(request_id), sender, self.size)
         try:
             reason = poem.stream()
         except Cancelled:
@@ -69,16 +72,15 @@ class TritonPythonModel:
 class Poem:
     """One request's poem."""
 
-    def __init__(self, inputs, models, sender):
-        self.inputs, self.models, self.sender = inputs, models, sender
+    def __init__(self, inputs, models, sender, size):
+        self.inputs, self.models, self.sender, self.size = inputs, models, sender, size
         self.lines = self.tokens = 0
 
     def stream(self):
         """Send the lines and the closing response; returns why the poem ended."""
         options = decoder_options(self.inputs)
         call = self.models.call
-        [pixels] = call("decode_image", ["pixels"], image=photograph(self.inputs))
-        [embedding] = call("image_encoder", ["embedding"], pixels=pixels)
+        [embedding] = call("image_encoder", ["embedding"], pixels=self._pixels(photograph(self.inputs)))
         [hidden] = call("decoder_init", ["hidden"], embedding=embedding)
         tokens, score = np.zeros((1, MAX_TOKENS), np.int64), np.zeros((1, 1), np.float32)
         while not self._ended(tokens):
@@ -93,6 +95,14 @@ class Poem:
         closing = response("", self.lines, tokens[:, : self.tokens], final=True, more=more)
         self.sender.send(closing, FINAL)
         return reason
+
+    def _pixels(self, image):
+        """Decoded here, which saves the first line a call; what cannot be is left to the model that counts it."""
+        try:
+            return decode(image[0, 0], self.size)[None]
+        except BadImage:
+            [pixels] = self.models.call("decode_image", ["pixels"], image=image)
+            return pixels
 
     def _ended(self, tokens):
         return self.tokens == MAX_TOKENS or (self.tokens > 0 and tokens[0, self.tokens - 1] == EOS)

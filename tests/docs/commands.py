@@ -22,6 +22,7 @@ NOT_RUN = {
     r"img2poem web": "runs until it is stopped; tests/web starts it with these options",
     r"img2poem write photo.jpg --engine triton_repo.mine": "needs the repository of a training that is not run",
     r"python -m export\.all": "minutes; the fixture of the repository makes the first export, tests/export the others",
+    r"python -m export\.check": "on a GPU, or minutes; tests/export/test_check.py does it on the CPU",
     r"python -m training\.": "minutes to hours; tests/training runs every stage on made-up data",
     r"python -m benchmarks\.": "minutes to hours, some as root; tests/benchmarks tries what they are made of",
     r"python -m pytest": "this suite",
