@@ -80,7 +80,7 @@ class Limits(NamedTuple):
         return cls(
             column.min_lines,
             column.max_lines,
-            column.max_tokens - 1,
+            column.max_tokens.clamp(max=steps) - 1,
             column.max_line_tokens,
             column.repetition_penalty.log(),
             ngram.unsqueeze(1),
