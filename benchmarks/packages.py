@@ -51,5 +51,7 @@ def _write_package(folder: Path) -> None:
     )
     torch.manual_seed(0)
     other = PhotoToPoem(config).eval()
+    # Farther apart than random logits are: among near ties rounding would choose the words, and the gate refuse them.
+    torch.nn.init.normal_(other.poem_decoder.token_embedding.weight)
     other.poem_encoder.load_state_dict(model.poem_encoder.state_dict())
     save_package(folder, other, tokenizer, config, "Random weights, for speed alone.\n")
