@@ -65,7 +65,7 @@ def _sections(work: Path, data: Path | None, quick: bool) -> dict[str, Callable[
             few,
         ),
         "parts": lambda: one_process.parts(lite, lite_int8, photos[0], turns),
-        "whole": lambda: one_process.whole(lite, lite_int8, photos[0], turns),
+        "whole": lambda: one_process.whole(lite, lite_int8, photos, turns),
         "floor": lambda: one_process.over_floor(lite, lite_int8, photos[0], turns),
         "cold": lambda: one_process.cold_start(lite, lite_int8, photo, few),
         "overhead": lambda: served.overhead(lite, photos[0], turns),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,14 +81,15 @@ def parts(lite: Path, lite_int8: Path, photo: bytes, turns: int) -> Section:
     return section
 
 
-def whole(lite: Path, lite_int8: Path, photo: bytes, turns: int) -> Section:
-    """Time ``Img2Poem.write`` as a caller sees it."""
+def whole(lite: Path, lite_int8: Path, photos: list[bytes], turns: int) -> Section:
+    """Time ``Img2Poem.write`` as a caller sees it, another photograph each turn: poems are not equally long."""
     section = Section("`Img2Poem(folder).write`: ms", ["", "fp32", "int8", "fp32 / int8"])
     with Img2Poem(lite) as fp32, Img2Poem(lite_int8) as int8:
         jobs: dict[str, Callable[[], object]] = {}
         for name, strategy in {**STRATEGIES, "sampling": Sampling()}.items():
             for precision, poet in (("fp32", fp32), ("int8", int8)):
-                jobs[f"{name}, {precision}"] = partial(poet.write, photo, strategy)
+                turn = itertools.cycle(photos)
+                jobs[f"{name}, {precision}"] = lambda w=poet.write, t=turn, s=strategy: w(next(t), s)  # type: ignore[misc]
         found = side_by_side(jobs, turns)
     for name in (*STRATEGIES, "sampling"):
         slow, fast = found[f"{name}, fp32"], found[f"{name}, int8"]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from onnxscript import ir
 from onnxscript.optimizer import optimize_ir
 from torchvision.models import ResNet50_Weights
 
@@ -26,6 +27,7 @@ from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
 
 from .served import FREE, ServedModel
 from .settings import IR_VERSION
+from .simplify import simplified
 
 _EXAMPLE_BATCH = 2
 _ANY_SIZE = 2**31
@@ -49,8 +51,9 @@ def export_module(served: ServedModel, opset: int) -> onnx.ModelProto:
     assert program is not None
     # Parts of weights, cut out in a loop's body, as weights of their own: the exporter folds only small ones.
     optimize_ir(program.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
-    _keep_names(program.model.graph, {spec.name for spec in served.outputs})
-    return program.model_proto
+    model = simplified(program.model)
+    _keep_names(model.graph, {spec.name for spec in served.outputs})
+    return ir.to_proto(model)
 
 
 def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:

@@ -42,8 +42,8 @@ class LineDecoder(nn.Module):
         temperature, top_k = torch.where(greedy, 1.0, temperature), torch.where(greedy, 1, top_k)
         gumbel, decoder, steps = gumbel_of(noise), self.step.decoder, prefix.tokens.shape[1]
         state, context = decoder.parted(prefix.hidden)
-        condition, limits = decoder.condition(context), Limits.of(options, steps)
-        history = History.of(prefix.tokens, options)
+        condition, limits = decoder.condition(context), Limits.of(options, steps, self.rules.size)
+        history = History.of(prefix.tokens, options, self.rules.size)
         done = (prefix.tokens == EOS).any(1, keepdim=True) | (history.length == steps)
 
         def going(*carried: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ class Candidates(NamedTuple):
 class Limits(NamedTuple):
     """The options as the rules read them, prepared once for all steps, ``[N, 1]`` where nothing else is said.
 
-    A poem has ``P`` places: those of its tokens, and behind them those of the forbidden tokens.
+    A poem has ``P`` places: those of its tokens, and behind them two for each forbidden token: that which must come
+    before it, if any, and the token itself. So what keeps n-grams from coming twice keeps forbidden words out.
     """
 
     min_lines: Tensor
@@ -65,29 +66,31 @@ class Limits(NamedTuple):
     last_place: Tensor
     max_line_tokens: Tensor
     log_penalty: Tensor  # float32
-    repeated: Tensor  # [N, 1, 1]: so many equal tokens before a place make its token one of a second n-gram
-    weights: Tensor  # float32 [1, 1, P]: what a use of the token at a place counts
+    repeated: Tensor  # int64 [N, 1, P]: with so many equal tokens before a place its token may not be used again
+    weights: Tensor  # float32 [1, 1, P]: what another use of the token at a place counts
     places: Tensor  # int64 [1, 1, P]: 0, 1, 2, ...
     breaks: Tensor  # int64 [N, 2]: newline and end
-    bans: Tensor  # int64 [N, 1, F]: the forbidden tokens, of which two that do not come together are one number
 
     @classmethod
-    def of(cls, options: RowOptions, steps: int) -> Limits:
-        """Return the limits of poems of at most ``steps`` tokens."""
+    def of(cls, options: RowOptions, steps: int, size: int) -> Limits:
+        """Return the limits of poems of at most ``steps`` tokens in a vocabulary of ``size``."""
         column = RowOptions(*(option.unsqueeze(1) for option in options))
-        places = torch.arange(steps + options.forbidden_tokens.shape[1], device=options.min_lines.device).view(1, 1, -1)
+        forbidden = options.forbidden_tokens
+        places = torch.arange(steps + 2 * forbidden.shape[1], device=forbidden.device).view(1, 1, -1)
+        never = torch.full_like(forbidden, 2 * steps)
         ngram = torch.where(column.no_repeat_ngram > 1, column.no_repeat_ngram - 1, steps + 1)
+        # None before a token that never comes, one before the second of two that do not come together.
+        pairs = torch.stack([never, (forbidden >= size).long()], dim=2).flatten(1)
         return cls(
             column.min_lines,
             column.max_lines,
             column.max_tokens.clamp(max=steps) - 1,
             column.max_line_tokens,
             column.repetition_penalty.log(),
-            ngram.unsqueeze(1),
-            torch.where(places < steps, 1.0, BANNED),
+            torch.cat([ngram.expand(-1, steps), pairs], dim=1).unsqueeze(1),
+            (places < steps).float(),
             places,
-            torch.tensor([NEWLINE, EOS], device=places.device).repeat(options.min_lines.shape[0], 1),
-            options.forbidden_tokens.unsqueeze(1),
+            torch.tensor([NEWLINE, EOS], device=places.device).repeat(forbidden.shape[0], 1),
         )
 
     def tokens_of(self, candidates: Candidates) -> Tensor:
@@ -98,7 +101,7 @@ class Limits(NamedTuple):
 class History(NamedTuple):
     """What the rules know of a poem, kept up to date token by token; ``P`` places as in :class:`Limits`."""
 
-    tokens: Tensor  # int64 [N, 1, P]: the poem so far, padding, the forbidden tokens
+    tokens: Tensor  # int64 [N, 1, P]: the poem so far, padding, forbidden pairs
     equal: Tensor  # int64 [N, 1, P]: how many tokens before a place equal the last ones of the poem, in their order
     length: Tensor  # int64 [N, 1]
     lines: Tensor  # int64 [N, 1], the one under way included
@@ -107,25 +110,27 @@ class History(NamedTuple):
     word: Tensor  # int64 [N, 1]: the last token that is no newline
 
     @classmethod
-    def begin(cls, options: RowOptions, steps: int) -> History:
-        """Return poems without a token."""
+    def begin(cls, options: RowOptions, steps: int, size: int) -> History:
+        """Return poems without a token, of a vocabulary of ``size``."""
         forbidden = options.forbidden_tokens
         nothing = torch.zeros_like(forbidden[:, :1])
-        tokens = torch.cat([nothing.expand(-1, steps), forbidden], dim=1).unsqueeze(1)
+        pairs = torch.stack([forbidden // size, forbidden % size], dim=2).flatten(1)
+        tokens = torch.cat([nothing.expand(-1, steps), pairs], dim=1).unsqueeze(1)
         # Each a tensor of its own: a loop cannot take one twice.
         length, lines, line_tokens, previous, word = (nothing + value for value in (0, 1, 0, BOS, PAD))
         return cls(tokens, torch.zeros_like(tokens), length, lines, line_tokens, previous, word)
 
     @classmethod
-    def of(cls, tokens: Tensor, options: RowOptions) -> History:
-        """Return poems ``int64 [N, T]``, followed by padding, that somebody began."""
+    def of(cls, tokens: Tensor, options: RowOptions, size: int) -> History:
+        """Return poems ``int64 [N, T]``, followed by padding, that somebody began, of a vocabulary of ``size``."""
         position = torch.arange(tokens.shape[1], device=tokens.device)
         length = (tokens != PAD).sum(1, keepdim=True)
         newline = tokens == NEWLINE
         begin = torch.where(newline, position + 1, 0).amax(1, keepdim=True)
         word = torch.where(newline | (tokens == PAD), 0, position).amax(1, keepdim=True)
         steps = tokens.shape[1]
-        history = cls.begin(options, steps)
+        history = cls.begin(options, steps, size)
+        previous = torch.where(length == 0, BOS, tokens.gather(1, (length - 1).clamp(min=0)))
         equal, same = torch.zeros_like(tokens), torch.ones_like(tokens)
         for k in range(1, MAX_NGRAM):
             before = tokens.gather(1, (position - k).clamp(min=0).expand(tokens.shape[0], -1))
@@ -134,11 +139,11 @@ class History(NamedTuple):
             equal = equal + same
         return history._replace(
             tokens=torch.cat([tokens.unsqueeze(1), history.tokens[:, :, steps:]], dim=2),
-            equal=torch.cat([equal.unsqueeze(1), history.equal[:, :, steps:]], dim=2),
+            equal=torch.cat([equal, (history.tokens[:, 0, steps - 1 : -1] == previous).long()], dim=1).unsqueeze(1),
             length=length,
             lines=newline.sum(1, keepdim=True) + 1,
             line_tokens=length - begin,
-            previous=torch.where(length == 0, BOS, tokens.gather(1, (length - 1).clamp(min=0))),
+            previous=previous,
             word=tokens.gather(1, word),
         )
 
@@ -175,7 +180,8 @@ class Rules(nn.Module):
 
     def __init__(self, pieces: Sequence[str]) -> None:
         super().__init__()
-        self._size = len(pieces)
+        #: How many tokens the vocabulary has.
+        self.size = len(pieces)
         self.register_buffer("not_first", torch.tensor([not begins_line(p) for p in pieces]), persistent=False)
         self.register_buffer("penalised", torch.tensor([float(is_penalised(p)) for p in pieces]), persistent=False)
 
@@ -187,13 +193,12 @@ class Rules(nn.Module):
         """
         words = candidates.words
         used = words.unsqueeze(2) == history.tokens
-        repeats = history.equal >= limits.repeated
-        uses = torch.where(used, torch.where(repeats, BANNED, limits.weights), 0.0).sum(2)
+        counts = torch.where(history.equal >= limits.repeated, BANNED, limits.weights)
+        # A product: of all the ways to add up what was used it goes over the tokens the fewest times.
+        uses = (used.float() @ counts.transpose(1, 2)).squeeze(2)
         # The probability of a word is divided by the penalty for each use.
         penalty = self.penalised[words] * limits.log_penalty
         word_logprobs = candidates.word_logprobs - uses * penalty
-        both = (history.previous * self._size + words).unsqueeze(2)
-        uses = uses + torch.where(both == limits.bans, BANNED, 0.0).sum(2)
         # No word follows itself, over a line break either: a guided decoder stutters the photograph's first noun.
         stutter = (words == history.word) & (penalty > 0)
         starting = history.line_tokens == 0

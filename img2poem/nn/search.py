@@ -66,7 +66,8 @@ class BeamSearch(_Search):
         in_width = rank < beam_width.unsqueeze(1)
         state, context = decoder.parted(decoder.init(embedding).repeat_interleave(width, dim=0))
         condition, beam_options = decoder.condition(context), options.repeated(width)
-        limits, history = Limits.of(beam_options, steps), History.begin(beam_options, steps)
+        size = self.rules.size
+        limits, history = Limits.of(beam_options, steps, size), History.begin(beam_options, steps, size)
         first_beam = torch.arange(rows, device=device).unsqueeze(1) * width
         places, penalty = torch.arange(steps, device=device), length_penalty.unsqueeze(1)
         carried = (
@@ -89,7 +90,7 @@ class BeamSearch(_Search):
             count = allowed.shape[1]
             likeliest = (scores.view(-1, 1) + allowed).view(-1, width * count).topk(2 * width, dim=-1)
             token = limits.tokens_of(candidates).view(-1, width * count).gather(1, likeliest.indices)
-            parent = likeliest.indices // count + first_beam
+            parent = torch.div(likeliest.indices, count, rounding_mode="trunc") + first_beam
 
             ends = (token == EOS) & in_width & (likeliest.values > NEVER)
             length = (step + 1).to(scores.dtype)
@@ -182,7 +183,8 @@ class DecoderStep(nn.Module):
         size = decoder.config.vocabulary_size
         banned = bans(decoder.config.forbidden_words, pieces[:size])
         no_word = [i in banned.pieces or not is_word(piece) for i, piece in enumerate(pieces[:size])]
-        self.register_buffer("no_word", torch.tensor(no_word), persistent=False)
+        never = torch.where(torch.tensor(no_word), NEVER, 0.0)
+        self.register_buffer("no_word", never, persistent=False)  # to add: cheaper than to choose
         # Pieces that do not come one behind the other: few are in any pair. Of two, the numbers add up to a place.
         second = {token: place for place, token in enumerate(sorted({pair[1] for pair in banned.pairs}), 1)}
         width = len(second) + 1
@@ -205,7 +207,7 @@ class DecoderStep(nn.Module):
         """
         logits, state = self.decoder.guided(token, state, condition)
         log_probs = logits.log_softmax(-1)
-        words = torch.where(self.no_word, NEVER, log_probs).topk(self.width - 2, dim=-1)
+        words = (log_probs + self.no_word).topk(self.width - 2, dim=-1)
         pairs = self.before[token].unsqueeze(1) + self.behind[words.indices]
         word_logprobs = torch.where(self.apart[pairs], NEVER, words.values)
         return Candidates(words.indices, word_logprobs, log_probs.index_select(1, self.breaks)), state
@@ -218,10 +220,10 @@ def _one_path(
     decoder = search.step.decoder
     rows, steps, device = embedding.shape[0], decoder.config.max_tokens, embedding.device
     state, context = decoder.parted(decoder.init(embedding))
-    condition, limits = decoder.condition(context), Limits.of(options, steps)
+    condition, limits = decoder.condition(context), Limits.of(options, steps, search.rules.size)
     carried = (
         torch.zeros((), dtype=torch.int64, device=device),
-        *History.begin(options, steps),
+        *History.begin(options, steps, search.rules.size),
         state,
         torch.zeros(rows, 1, device=device),
         torch.zeros(rows, 1, dtype=torch.bool, device=device),

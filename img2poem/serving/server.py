@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ _LOOK_EVERY = 1.0
 #: Shared memory in bytes that the process of a model starts with. From Triton's 1 MB it would grow under load, and a
 #: process was seen to die while it grew.
 _SHARED_MEMORY = {"python": 16 * 2**20, "onnxruntime": 4 * 2**20}
+_SHARED_FOLDER = Path("/dev/shm")  # noqa: S108
 #: What Triton gives its models to end.
 _EXIT_SECONDS = 5
 #: Triton 2.51 takes 16 bytes of stack for each fragment of an HTTP body: with the usual 8 MiB, a photograph
@@ -64,6 +66,8 @@ class TritonServer:
         self._workers: Workers | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        #: How the names of its shared memory begin; processes that are killed leave theirs behind.
+        self._shared = f"img2poem_{secrets.token_hex(8)}_"
 
     @property
     def grpc_url(self) -> str:
@@ -116,7 +120,7 @@ class TritonServer:
                     env=wheel.environment(triton),
                     start_new_session=True,
                 )
-            self._guard = _guard(self._process.pid)
+            self._guard = _guard(self._process.pid, _SHARED_FOLDER / self._shared)
             self._wait_until_ready(before)
             self._workers = Workers(self._process.pid)
         except BaseException:
@@ -154,6 +158,8 @@ class TritonServer:
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
                 self._process = self._workers = None
+                for path in _SHARED_FOLDER.glob(f"{self._shared}*"):
+                    path.unlink(missing_ok=True)
             if self._guard is not None:
                 self._guard.kill()
                 self._guard.communicate()
@@ -172,6 +178,7 @@ class TritonServer:
             "--allow-gpu-metrics=false",
             f"--exit-timeout-secs={_EXIT_SECONDS}",
             *(f"--backend-config={name},shm-default-byte-size={size}" for name, size in _SHARED_MEMORY.items()),
+            *(f"--backend-config={name},shm-region-prefix-name={self._shared}" for name in _SHARED_MEMORY),
             *self.settings.arguments(self.ports, triton / "caches"),
         ]
 
@@ -223,14 +230,16 @@ def _port_fault(host: str, port: int, option: str) -> ServerError | None:
     return None
 
 
-def _guard(session: int) -> subprocess.Popen[bytes]:
+def _guard(session: int, shared: Path) -> subprocess.Popen[bytes]:
     """Start a process that stops the server's ``session`` when we die without stopping it, by SIGKILL say.
+
+    It then removes the shared memory whose names begin with ``shared``.
 
     It waits on a pipe that only we hold open. (PR_SET_PDEATHSIG would reach the server but not the
     processes of its Python backend, which stay behind when it is killed while it loads.)
     """
-    script = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"'
-    command = ["/bin/sh", "-c", script, "sh", str(session)]
+    script = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"; rm -f -- "$2"*'
+    command = ["/bin/sh", "-c", script, "sh", str(session), str(shared)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -82,7 +82,7 @@ def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search:
         assert len(lines) <= chosen["max_lines"]
         assert all(len(line) <= chosen["max_line_tokens"] for line in lines)
         assert all(PIECES[line[0]].isalpha() for line in lines if line), "a line begins with a word of its own"
-        if length < chosen["max_tokens"]:
+        if length < min(chosen["max_tokens"], STEPS):
             assert len(lines) >= chosen["min_lines"] and all(lines), "no empty line, none too few"
         words = [token for token in poem if token != NEWLINE]
         if chosen["repetition_penalty"] > 1:
@@ -99,7 +99,7 @@ def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
     words = torch.arange(len(PIECES)).unsqueeze(0)
     candidates = Candidates(words, torch.zeros(1, len(PIECES)), torch.zeros(1, 2))
     free, penalised = (
-        Rules(PIECES)(candidates, History.of(tokens, rows), Limits.of(rows, STEPS))
+        Rules(PIECES)(candidates, History.of(tokens, rows, len(PIECES)), Limits.of(rows, STEPS, len(PIECES)))
         for p in (1.0, 2.0)
         for rows in [options(1, no_repeat_ngram=0, max_line_tokens=20, repetition_penalty=p)]
     )
@@ -136,11 +136,14 @@ def test_greedy_follows_the_decoder_step_by_step() -> None:
     decoder_step, rules, rows = DecoderStep(decoder, PIECES), Rules(PIECES), options(3)
     found = greedy(decoder, embedding, rows)
     tokens, previous = torch.full((3, STEPS), PAD), torch.full((3,), BOS)
-    (state, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS)
+    (state, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS, len(PIECES))
     total = torch.zeros(3)
     for step in range(int(found.lengths.max())):
         likely, state = decoder_step(previous, state, decoder.condition(context))
-        best, candidates = rules(likely, History.of(tokens, rows), limits).max(-1), limits.tokens_of(likely)
+        best, candidates = (
+            rules(likely, History.of(tokens, rows, len(PIECES)), limits).max(-1),
+            limits.tokens_of(likely),
+        )
         running = torch.tensor([EOS not in row for row in tokens.tolist()])
         tokens[:, step] = torch.where(running, candidates[range(3), best.indices], PAD)
         total += torch.where(running, best.values, 0.0)
@@ -155,7 +158,7 @@ def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
     """The same search written with lists, hypothesis by hypothesis, for one row."""
     decoder, embedding, rows = small_decoder(seed), embeddings(1, seed), options(1)
     decoder_step, rules, penalty = DecoderStep(decoder, PIECES), Rules(PIECES), 0.7
-    (first, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS)
+    (first, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS, len(PIECES))
     beams = [([], 0.0, first)]
     ended: list[tuple[float, list[int]]] = []
     for step in range(STEPS):
@@ -163,7 +166,7 @@ def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
         for tokens, score, state in beams:
             previous = torch.tensor([tokens[-1] if tokens else BOS])
             found, after = decoder_step(previous, state, decoder.condition(context))
-            history = History.of(torch.tensor([tokens + [PAD] * (STEPS - len(tokens))]), rows)
+            history = History.of(torch.tensor([tokens + [PAD] * (STEPS - len(tokens))]), rows, len(PIECES))
             allowed, ids = rules(found, history, limits)[0].tolist(), limits.tokens_of(found)[0].tolist()
             likely = [(t, v) for t, v in zip(ids, allowed, strict=True) if v > float("-inf")]
             candidates += [([*tokens, t], score + v, after) for t, v in likely]
@@ -231,8 +234,8 @@ def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int,
     (state, context), rows = decoder.parted(decoder.init(embedding[:1])), options(1, max_tokens=3)
     step = DecoderStep(decoder, PIECES)
     likely, _ = step(torch.tensor([BOS]), state, decoder.condition(context))
-    limits = Limits.of(rows, STEPS)
-    allowed, ids = Rules(PIECES)(likely, History.begin(rows, STEPS), limits)[0], limits.tokens_of(likely)
+    limits = Limits.of(rows, STEPS, len(PIECES))
+    allowed, ids = Rules(PIECES)(likely, History.begin(rows, STEPS, len(PIECES)), limits)[0], limits.tokens_of(likely)
     order = allowed.argsort(descending=True)
     expected = (allowed[order] / temperature).softmax(-1)
     kept = (torch.arange(len(order)) < top_k) & (expected.cumsum(-1) - expected < top_p)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,13 @@ def server_of(repository: Path) -> int:
     """Process of ``tritonserver``."""
     [server] = servers_of(repository)
     return server
+
+
+def shared_memory_of(repository: Path) -> Callable[[], list[Path]]:
+    """What looks, now and when the server is gone, which shared memory of a running server there is."""
+    names = (name for command in processes_of(repository) for name in command.split())
+    prefix = next(name for name in names if "shm-region-prefix-name=" in name).rpartition("=")[2]
+    return lambda: [*Path("/dev/shm").glob(f"{prefix}*")]  # noqa: S108
 
 
 @contextmanager

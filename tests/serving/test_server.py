@@ -24,7 +24,8 @@ from img2poem.errors import BadRepository, ServerError
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 from ..conftest import ROOT
-from .processes import gone, line_with, processes_of, started
+from ..waiting import eventually
+from .processes import gone, line_with, processes_of, shared_memory_of, started
 from .requests import KEY, poem, slow_poems
 
 
@@ -101,9 +102,10 @@ def test_a_killed_parent_takes_the_server_along(copy: Path) -> None:
     process = started(copy, Ports.free())
     while len(processes_of(copy)) < 3:
         time.sleep(0.1)
+    shared = shared_memory_of(copy)
     process.kill()
     process.wait()
-    assert gone(copy)
+    assert gone(copy) and eventually(lambda: not shared(), 5)
 
 
 def test_a_taken_port_says_so(repository: Path) -> None:

@@ -13,7 +13,7 @@ from img2poem.errors import InvalidOption
 from img2poem.serving.server import Ports
 from img2poem.serving.supervisor import RestartPolicy
 
-from .processes import gone, line_with, server_of, serving
+from .processes import gone, line_with, server_of, serving, shared_memory_of
 
 
 def test_a_crashed_server_starts_again_until_it_crashes_too_often(
@@ -23,6 +23,8 @@ def test_a_crashed_server_starts_again_until_it_crashes_too_often(
     ports, log = Ports.free(), tmp_path / "triton.log"
     with serving(copy, ports, "--restarts", "2", "--log-file", str(log)) as process:
         line_with(process, "ready: ")
+        shared = shared_memory_of(copy)
+        assert shared()
 
         os.kill(server_of(copy), signal.SIGKILL)
         assert "signal SIGKILL; starting it again in 1 s (1 of 2 restarts)" in line_with(process, "starting it again")
@@ -39,6 +41,7 @@ def test_a_crashed_server_starts_again_until_it_crashes_too_often(
         assert "giving up after 2 restarts within 10 minutes" in line_with(process, "img2poem: ")
         assert process.wait(30) == 1
         assert gone(copy, seconds=1)
+    assert not shared(), "what the killed processes shared stays behind"
     assert log.read_text().count("Started GRPCInferenceService") == 3, "one log over all starts"
 
 
