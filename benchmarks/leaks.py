@@ -1,6 +1,6 @@
 """Many calls of one client: memory, file descriptors and threads of the process must stay as they are.
 
-    python -m benchmarks.leaks --calls 10000          # a server of its own, gRPC and HTTP, threads and asyncio
+    python -m benchmarks.leaks --calls 10000          # a server of its own, gRPC and HTTP, threads, asyncio and streams
     python -m benchmarks.leaks --calls 1000 --url grpc://127.0.0.1:8001
 
 It ends with status 1 when something grew between the first fifth of the calls and the last.
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import io
+import itertools
 import os
 import sys
 import threading
@@ -74,6 +76,21 @@ def with_asyncio(url: str, photos: list[bytes], calls: int) -> list[Usage]:
     return asyncio.run(run())
 
 
+def with_streams(url: str, photos: list[bytes], calls: int) -> list[Usage]:
+    """Read a tenth as many streams, each third one only to its first line, and look five times."""
+
+    def read(number: int) -> None:
+        with contextlib.closing(poet.stream(photos[number % len(photos)], STRATEGY)) as lines:
+            list(itertools.islice(lines, None if number % 3 else 1))
+
+    looks = []
+    with Img2Poem(url) as poet, ThreadPoolExecutor(WORKERS) as pool:
+        for _ in range(5):
+            list(pool.map(read, range(calls // 50)))
+            looks.append(Usage.now())
+    return looks
+
+
 def main() -> int:
     """Return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,7 +105,7 @@ def main() -> int:
             server = stack.enter_context(TritonServer(Path("triton_repo"), Ports.free()))
             urls = [server.grpc_url, server.http_url]
         for url in urls:
-            for way in (with_threads, with_asyncio):
+            for way in (with_threads, with_asyncio, with_streams):
                 grown |= _measured(way, url, photos, options.calls)
     return int(grown)
 

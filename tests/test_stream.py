@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -28,6 +29,7 @@ from img2poem.decoding import Strategy
 from img2poem.serving.server import Ports, TritonServer
 
 from .proxy import Fault, Proxy
+from .waiting import eventually
 
 STRATEGIES: list[Strategy] = [
     Sampling(seed=3),
@@ -133,6 +135,19 @@ def test_a_stream_fails_as_any_call(target: str, photos: list[bytes]) -> None:
     nowhere = f"grpc://127.0.0.1:{Ports.free().grpc}"
     with Img2Poem(nowhere, retries=0) as poet, pytest.raises(ConnectionFailed):
         list(poet.stream(photos[0]))
+
+
+def test_no_stream_leaves_a_thread_behind(target: str, photos: list[bytes]) -> None:
+    """The thread of gRPC's that waits for the next request of a stream stayed, however the stream had ended."""
+    with Img2Poem(target) as poet, Img2Poem(f"grpc://127.0.0.1:{Ports.free().grpc}", retries=0) as nobody:
+        next(poet.stream(photos[0]))
+        before = threading.active_count()
+        for _ in range(4):
+            list(poet.stream(photos[0]))
+            next(poet.stream(photos[0]))
+            with pytest.raises(ConnectionFailed):
+                list(nobody.stream(photos[0]))
+        assert eventually(lambda: threading.active_count() <= before, 5)
 
 
 def test_a_fault_between_two_lines_costs_none(server: TritonServer, photos: list[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
@@ -86,13 +87,16 @@ class GrpcEndpoint(_Connected):
 
     def follow(self, request: Follow, call: Call) -> Generator[Answer, None, None]:
         """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+        from tritonclient.utils import InferenceServerException
+
         open_streams, parts = self._streaming.get(), queue.SimpleQueue[tuple[Any, Any]]()
         # tritonclient has one stream a client: each is a connection of its own.
         client = connected(self._url, self._access, asynchronous=False)
         open_streams.add(client)
         try:
             client.start_stream(lambda result, error: parts.put((result, error)), headers=headers(self._access))
-            client.async_stream_infer(**arguments(request, call, self._access))
+            with contextlib.suppress(InferenceServerException):  # of a stream that broke: why comes as a part
+                client.async_stream_infer(**arguments(request, call, self._access))
             while True:
                 result, error = parts.get(timeout=call.deadline.left())
                 if error is not None:
@@ -268,6 +272,9 @@ def translated(error: Any, call: Call, name: str) -> Img2PoemError:
 
 def _end(client: Any) -> None:
     """Cancel what the stream of ``client`` runs still, and close it."""
+    # tritonclient itself leaves the thread behind that waits for the next request of a cancelled stream.
+    if (stream := client._stream) is not None:
+        stream._request_queue.put(None)
     client.stop_stream(cancel_requests=True)
     client.close()
 
