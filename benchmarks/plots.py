@@ -70,7 +70,7 @@ def quality_against_speed(report: dict[str, Any], evaluation: dict[str, Any]) ->
         axes.set(title=title, xlabel="ms a poem, in process", xscale="log")
         axes.margins(0.15, 0.15)
         axes.grid(axis="y")
-        _plain_ticks(axes, (40, 80, 160, 320))
+        _plain_ticks(axes, (20, 40, 80, 160, 320))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -93,7 +93,7 @@ def latency_under_load(report: dict[str, Any]) -> Figure:
         throughput.plot(callers, rates, "o-", markersize=4)
     latency.set(title="ms, median; shaded up to the 95th percentile", xlabel="callers", xscale="log", yscale="log")
     latency.yaxis.set_major_formatter("{x:g}")
-    throughput.set(title="a second", xlabel="callers", xscale="log", ylim=(0, None))
+    throughput.set(title="poems a second", xlabel="callers", xscale="log", ylim=(0, None))
     for axes in (latency, throughput):
         _plain_ticks(axes, sorted({found[0] for way in ways.values() for found in way}))
         axes.grid(axis="y")

@@ -9,6 +9,9 @@ if [ -r "$key_file" ]; then
 else
     key=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 fi
+# Of processes that were killed before the container was started again: a pod's /dev/shm outlives them.
+shared="img2poem_$(uname -n)_"
+rm -f -- /dev/shm/"$shared"*
 restricted="shared-memory,model-repository,trace,logging:img2poem-key=$key"
 exec tritonserver \
     --model-repository="${MODELS:-/models}" \
@@ -17,4 +20,5 @@ exec tritonserver \
     --http-restricted-api="$restricted" \
     --exit-timeout-secs=20 \
     --backend-config=python,shm-default-byte-size=16777216 \
+    --backend-config=python,shm-region-prefix-name="$shared" \
     "$@"

@@ -105,18 +105,12 @@ def test_the_health_check_notices_what_triton_does_not(running: TritonServer) ->
 
 @pytest.mark.parametrize("given", [True, False])
 def test_the_start_script_shuts_what_needs_a_key(tmp_path: Path, given: bool) -> None:
-    """A program in Triton's place prints the options that it is given; the real one knows them all."""
+    """The real Triton knows all the options, too."""
     key = tmp_path / "key"
     if given:
         key.write_text(KEY + "\n")
-    program = tmp_path / "tritonserver"
-    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    program.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "IMG2POEM_KEY_FILE": str(key)}
-    done = subprocess.run(
-        [DEPLOY / "start.sh", "--more"], env=environment, capture_output=True, text=True, timeout=10, check=True
-    )
-    options = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    found = started_with(tmp_path, "--more", IMG2POEM_KEY_FILE=str(key))
+    options = dict(line.partition("=")[::2] for line in found)
     interfaces, _, secret = options["--http-restricted-api"].partition(":")
     name, _, value = secret.partition("=")
     assert set(interfaces.split(",")) == set(RESTRICTED) and name == KEY_HEADER
@@ -124,6 +118,25 @@ def test_the_start_script_shuts_what_needs_a_key(tmp_path: Path, given: bool) ->
     assert options["--grpc-restricted-protocol"] == options["--http-restricted-api"] and "--more" in options
     known = known_options()
     assert all(option in known for option in options if option != "--more")
+
+
+def test_the_start_script_removes_what_killed_processes_shared(tmp_path: Path) -> None:
+    prefix = f"img2poem_{os.uname().nodename}_"
+    left = Path(f"/dev/shm/{prefix}left")  # noqa: S108
+    left.touch()
+    options = started_with(tmp_path)
+    assert not left.exists() and f"--backend-config=python,shm-region-prefix-name={prefix}" in options
+
+
+def started_with(folder: Path, *more: str, **environment: str) -> list[str]:
+    """Options with which the script starts Triton, in whose place a program prints them."""
+    program = folder / "tritonserver"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **environment}
+    command = [DEPLOY / "start.sh", *more]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.splitlines()
 
 
 def known_options() -> set[str]:

@@ -119,16 +119,16 @@ def started(out: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def test_an_export_killed_at_any_moment_leaves_a_whole_repository_or_none(small: Path, tmp_path: Path) -> None:
-    """Ten moments, spread at random over the seconds that an export takes."""
+    """Moments spread at random over the seconds that an export takes; ``benchmarks.kills`` tries more of them."""
     out = Path(shutil.copytree(small, tmp_path / "repository"))
     began = time.monotonic()
     assert started(out).wait() == 0
     whole = time.monotonic() - began
     random = np.random.default_rng(0)
-    for part in np.arange(10):
+    for part in np.arange(5):
         before = contents(out) if out.exists() else {}
         process = started(out)
-        time.sleep(whole * (part + random.random()) / 10)
+        time.sleep(whole * (part + random.random()) / 5)
         process.kill()
         process.wait()
         if not out.exists():  # killed between the two renames: the old one stands aside
