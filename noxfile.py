@@ -33,7 +33,7 @@ def client(session: nox.Session, numpy: str) -> None:
         session.skip("numpy 1.26 has no wheel for Python 3.13")
     session.install("-e", ".[local,client]", f"numpy=={numpy}.*", *TOOLS)
     _compare(session)
-    session.run("python", "-m", "pytest", "-q", *LIGHT)
+    _test(session)
 
 
 @nox.session(python="3.10")
@@ -42,7 +42,7 @@ def oldest(session: nox.Session) -> None:
     session.install("-e", ".[local,client]", *OLDEST, *TOOLS)
     session.run("python", "export/loads.py", "triton_repo")
     _compare(session)
-    session.run("python", "-m", "pytest", "-q", *LIGHT)
+    _test(session)
 
 
 @nox.session(python=["3.10", "3.11", "3.12"])
@@ -56,3 +56,8 @@ def _compare(session: nox.Session, *more: str) -> None:
     if not EXPECTED.exists():
         session.error("make matrix exports and writes what is expected; run it, or see there")
     session.run("python", "-m", "benchmarks.versions", "--compare", str(EXPECTED), *more)
+
+
+def _test(session: nox.Session) -> None:
+    session.install("--no-deps", "scikit-learn")  # for its two photographs alone
+    session.run("python", "-m", "pytest", "-q", *LIGHT)
