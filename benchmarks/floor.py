@@ -106,10 +106,12 @@ def _needed(nodes: list[onnx.NodeProto], outputs: set[str], start: str) -> list[
 
 
 def _products_of_loop(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from (inner for inner in attribute.g.node if inner.op_type in _PRODUCTS)
+    """Yield the products with weights; one of two activations is no part of a decoder."""
+    weights = {tensor.name for tensor in graph.initializer}
+    bodies = [a.g for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+    for node in (node for body in bodies for node in body.node if node.op_type in _PRODUCTS):
+        if node.input[1] in weights:
+            yield node
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class AsyncLocalEndpoint:
 
 
 def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) -> InferenceSession:
-    """Open an ONNX file with one thread pool that does not spin.
+    """Open an ONNX file.
 
     Args:
         path: of the file.
@@ -190,12 +190,16 @@ def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) 
 
 
 def session_options() -> SessionOptions:
-    """Return the options of every session: one thread pool that does not spin."""
+    """Return the options of every session: threads that spin while a model runs, and only then.
+
+    One caller gets a poem in 0.8 of the time, eight at once in 1.1 times the time (docs/speed.md).
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     # Sessions whose idle threads spin slow each other down several times over on few cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     return options
 
