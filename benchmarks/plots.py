@@ -93,7 +93,7 @@ def latency_under_load(report: dict[str, Any]) -> Figure:
         throughput.plot(callers, rates, "o-", markersize=4)
     latency.set(title="ms, median; shaded up to the 95th percentile", xlabel="callers", xscale="log", yscale="log")
     latency.yaxis.set_major_formatter("{x:g}")
-    throughput.set(title="poems a second", xlabel="callers", xscale="log", ylim=(0, None))
+    throughput.set(title="answers a second", xlabel="callers", xscale="log", ylim=(0, None))
     for axes in (latency, throughput):
         _plain_ticks(axes, sorted({found[0] for way in ways.values() for found in way}))
         axes.grid(axis="y")
