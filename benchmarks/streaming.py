@@ -36,7 +36,7 @@ def main(
             typer.echo(
                 f"at least {lines} lines: {statistics.mean(len(times) - 1 for times in arrivals):.1f} on average, "
                 f"first after {statistics.median(first):.0f} ms, all after {statistics.median(whole):.0f} ms "
-                f"(first / all: median {statistics.median(parts):.2f}); "
+                f"(first / all: median {statistics.median(parts):.3f}); "
                 f"img2poem_sample {statistics.median(once):.0f} ms"
             )
 

@@ -122,7 +122,7 @@ def model_configs(
         )
         for ensemble in ENSEMBLES:
             configs[ensemble.name] = ensemble_config(ensemble, configs, stamps(ensemble.name))
-        configs[stream.NAME] = stream.stream_config(stamps(stream.NAME))
+        configs[stream.NAME] = stream.stream_config(stamps(stream.NAME), configs[stream.DECODER])
     return _chosen(configs, settings.models)
 
 

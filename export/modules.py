@@ -109,10 +109,13 @@ class ServedLine(nn.Module):
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, tokens: Tensor, hidden: Tensor, score: Tensor, *options: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, embedding: Tensor, tokens: Tensor, hidden: Tensor, score: Tensor, *options: Tensor
+    ) -> tuple[Tensor, ...]:
         rows = _rows(options)
         rules = len(RowOptions._fields)
-        after = self.decoder(Prefix(tokens, hidden, score.squeeze(1)), RowOptions(*rows[:rules]), *rows[rules:])
+        prefix = Prefix(tokens, hidden, score.squeeze(1))
+        after = self.decoder(embedding, prefix, RowOptions(*rows[:rules]), *rows[rules:])
         return after.tokens, after.hidden, after.score.unsqueeze(1)
 
 

@@ -166,7 +166,7 @@ def _decoders(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]
         ServedModel(
             "poem_decoder_line",
             ServedLine(LineDecoder(decoder, pieces)),
-            (*_prefix("", steps, state_dim), *sampling[1:], TensorSpec("noise", f32, draws)),
+            (embedding, *_prefix("", steps, state_dim), *sampling[1:], TensorSpec("noise", f32, draws)),
             _prefix("next_", steps, state_dim),
             lambda batch, random: samples.lines(batch, random, state_dim),
         ),
@@ -260,12 +260,12 @@ class _Samples:
 
     def lines(self, batch: int, random: np.random.Generator, state_dim: int) -> Inputs:
         inputs = self.sampling(batch, random)
-        del inputs["embedding"]
-        # Half of the rows search greedily; most poems have not ended.
+        # Half of the rows search greedily; most poems have not ended, some not begun.
         inputs["temperature"] *= random.integers(0, 2, (batch, 1)).astype(np.float32)
         tokens, lengths = self._poems(batch, random)
         place, ended = np.arange(tokens.shape[1]), random.random((batch, 1)) < 0.2
-        tokens = np.where((place < lengths[:, None] - 1) | ended, tokens, PAD)
+        begun = random.random((batch, 1)) < 0.8
+        tokens = np.where(begun & ((place < lengths[:, None] - 1) | ended), tokens, PAD)
         score = random.uniform(-200, 0, (batch, 1)).astype(np.float32)
         hidden = self.state(batch, random, state_dim)["hidden"]
         return {"tokens": tokens, "hidden": hidden, "score": score, **inputs}

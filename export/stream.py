@@ -13,8 +13,9 @@ from .served import FREE, INSTANCES, TensorSpec
 from .triton import IMAGE, python_config
 
 NAME = "img2poem_stream"
-#: The models that it calls.
-CALLS = ("decode_image", "image_encoder", "decoder_init", "poem_decoder_line", "poem_text")
+#: What writes a line, and every model that a stream calls.
+DECODER = "poem_decoder_line"
+CALLS = ("decode_image", "image_encoder", DECODER, "poem_text")
 #: How many streams go on at a time; the inner models take them as batches.
 STREAMS = 16
 
@@ -28,8 +29,11 @@ _OUTPUTS = (
 )
 
 
-def stream_config(stamps: Mapping[str, str]) -> pb.ModelConfig:
-    """Return the config: one photograph a request, every option optional, responses as many as lines and one more."""
+def stream_config(stamps: Mapping[str, str], decoder: pb.ModelConfig) -> pb.ModelConfig:
+    """Return the config: one photograph a request, every option optional, responses as many as lines and one more.
+
+    ``decoder`` is the config of ``DECODER``.
+    """
     names = (*SAMPLE_OPTIONS, "seed")
     options = [TensorSpec(name, OPTIONS[name].dtype, (OPTIONS[name].width,)) for name in names]
     # JSON has no room for bytes.
@@ -37,4 +41,6 @@ def stream_config(stamps: Mapping[str, str]) -> pb.ModelConfig:
     config = python_config(NAME, [], _OUTPUTS, dict(stamps), 1, [*photographs, *options])
     config.model_transaction_policy.decoupled = True
     config.parameters["streams"].string_value = str(STREAMS // INSTANCES)
+    [state_dim] = next(tensor.dims for tensor in decoder.input if tensor.name == "hidden")
+    config.parameters["state_dim"].string_value = str(state_dim)
     return config

@@ -40,6 +40,7 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         streams = int(parameters["streams"]["string_value"])
         self.size = int(json.loads(parameters["img2poem.preprocessing"]["string_value"])["size"])
+        self.state_dim = int(parameters["state_dim"]["string_value"])
         self.free, self.threads = threading.Semaphore(streams), ThreadPoolExecutor(streams)
         self.count = Counters(args["model_name"])
 
@@ -54,7 +55,7 @@ class TritonPythonModel:
         self.count.close()
 
     def _answer(self, inputs, request_id, sender):
-        reason, poem = "failed", Poem(inputs, Models(request_id), sender, self.size)
+        reason, poem = "failed", Poem(inputs, Models(request_id), sender, self.size, self.state_dim)
         try:
             reason = poem.stream()
         except Cancelled:
@@ -72,8 +73,9 @@ class TritonPythonModel:
 class Poem:
     """One request's poem."""
 
-    def __init__(self, inputs, models, sender, size):
-        self.inputs, self.models, self.sender, self.size = inputs, models, sender, size
+    def __init__(self, inputs, models, sender, size, state_dim):
+        self.inputs, self.models, self.sender = inputs, models, sender
+        self.size, self.state_dim = size, state_dim
         self.lines = self.tokens = 0
 
     def stream(self):
@@ -81,14 +83,14 @@ class Poem:
         options = decoder_options(self.inputs)
         call = self.models.call
         [embedding] = call("image_encoder", ["embedding"], pixels=self._pixels(photograph(self.inputs)))
-        [hidden] = call("decoder_init", ["hidden"], embedding=embedding)
         tokens, score = np.zeros((1, MAX_TOKENS), np.int64), np.zeros((1, 1), np.float32)
+        hidden = np.zeros((1, self.state_dim), np.float32)
         while not self._ended(tokens):
             if self.sender.is_cancelled():
                 raise Cancelled
             outputs = ["next_tokens", "next_hidden", "next_score"]
             prefix = {"tokens": tokens, "hidden": hidden, "score": score}
-            tokens, hidden, score = call("poem_decoder_line", outputs, **prefix, **options)
+            tokens, hidden, score = call("poem_decoder_line", outputs, embedding=embedding, **prefix, **options)
             self._send_line(tokens)
         reason = "length" if self.tokens >= options["max_tokens"][0, 0] else "end"
         more = [pb_utils.Tensor("score", score / np.float32(self.tokens)), text_tensor("finish_reason", reason)]

@@ -35,13 +35,24 @@ class LineDecoder(nn.Module):
         self.rules = Rules(pieces[: decoder.config.vocabulary_size])
 
     def forward(
-        self, prefix: Prefix, options: RowOptions, temperature: Tensor, top_k: Tensor, top_p: Tensor, noise: Tensor
+        self,
+        embedding: Tensor,
+        prefix: Prefix,
+        options: RowOptions,
+        temperature: Tensor,
+        top_k: Tensor,
+        top_p: Tensor,
+        noise: Tensor,
     ) -> Prefix:
-        """As :meth:`Sampling.forward`, from a :class:`Prefix`; one that has ended already is returned as it is."""
+        """As :meth:`Sampling.forward`, from a :class:`Prefix`; one that has ended already is returned as it is.
+
+        Only a poem without tokens looks at its ``embedding``, and none such at its ``hidden``.
+        """
         greedy = temperature == 0
         temperature, top_k = torch.where(greedy, 1.0, temperature), torch.where(greedy, 1, top_k)
         gumbel, decoder, steps = gumbel_of(noise), self.step.decoder, prefix.tokens.shape[1]
-        state, context = decoder.parted(prefix.hidden)
+        fresh = prefix.tokens[:, :1] == PAD
+        state, context = decoder.parted(torch.where(fresh, decoder.init(embedding), prefix.hidden))
         condition, limits = decoder.condition(context), Limits.of(options, steps, self.rules.size)
         history = History.of(prefix.tokens, options, self.rules.size)
         done = (prefix.tokens == EOS).any(1, keepdim=True) | (history.length == steps)

@@ -30,9 +30,9 @@ def test_line_by_line_gives_the_tokens_of_the_whole_search(temperature: float, l
         whole = GreedySearch(decoder, PIECES)(embedding, rows)
     one_more = LineDecoder(decoder, PIECES)
     tokens = torch.full((ROWS, STEPS), PAD)
-    poem = Prefix(tokens, decoder.init(embedding), torch.zeros(ROWS))
+    poem = Prefix(tokens, torch.full((ROWS, decoder.state_dim), torch.nan), torch.zeros(ROWS))
     lines = []
-    while not torch.equal((after := one_more(poem, rows, *drawing)).tokens, poem.tokens):
+    while not torch.equal((after := one_more(embedding, poem, rows, *drawing)).tokens, poem.tokens):
         lines.append((after.tokens != poem.tokens).any(1))
         poem = after
     assert torch.equal(poem.tokens, whole.tokens)
