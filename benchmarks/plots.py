@@ -22,8 +22,8 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from img2poem.atomic import write_atomically
 from img2poem.console import reporting, tell
-from img2poem.datasets.files import write_atomically
 from img2poem.errors import InvalidOption
 from img2poem.package import load_config
 

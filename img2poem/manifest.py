@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .atomic import write_atomically
+
 NAME = "manifest.json"
 _OWN = "sha256"
 
@@ -40,10 +42,7 @@ class Differences(NamedTuple):
 
 def write(folder: Path, about: Mapping[str, Any]) -> None:
     """Write the manifest of ``folder`` as it is now; ``about`` are JSON values to keep in it."""
-    manifest = {**about, "files": hashes(folder)}
-    staging = folder / f"{NAME}.tmp"
-    staging.write_text(_text(manifest), encoding="utf-8")
-    staging.replace(folder / NAME)
+    write_atomically(folder / NAME, _text({**about, "files": hashes(folder)}))
 
 
 def read(folder: Path) -> Manifest:

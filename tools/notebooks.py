@@ -10,8 +10,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+from img2poem.atomic import write_atomically
 from img2poem.console import reporting, tell
-from img2poem.datasets.files import write_atomically
 from img2poem.errors import Img2PoemError
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"

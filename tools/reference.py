@@ -16,7 +16,7 @@ import export.all
 import export.check
 import training.evaluate
 from img2poem import cli, decoding, form
-from img2poem.datasets.files import write_atomically
+from img2poem.atomic import write_atomically
 from training import adversarial, alignment, encoder, generator, package, run, sentiment
 
 from . import options

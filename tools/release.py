@@ -21,8 +21,8 @@ import typer
 
 from benchmarks.photographs import photographs
 from img2poem import __version__
+from img2poem.atomic import write_atomically
 from img2poem.console import reporting, tell
-from img2poem.datasets.files import write_atomically
 
 from . import distributions
 from .distributions import ReleaseError

@@ -23,7 +23,7 @@ from rich.progress import track
 from torch.nn import functional as F
 
 from img2poem import metrics
-from img2poem.datasets.files import write_atomically
+from img2poem.atomic import write_atomically
 from img2poem.decoding import Sampling
 from img2poem.images import decode
 from img2poem.nn.model import PhotoToPoem, load_package, save_package

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..atomic import write_atomically
 from ..card import Layout
 from ..card import card as drawn
 from ..console import reporting
@@ -52,16 +52,9 @@ def card(
             form = options.form_of(lines, rhyme, acrostic, include, first_words)
             with options.poet(engine, url, timeout) as poet:
                 text = poet.write(photo, decoding, form=form, where=options.where_of(where)).text
-        _write(out, drawn(photo, text.strip().splitlines(), layout))
+        picture = drawn(photo, text.strip().splitlines(), layout)
+        try:
+            write_atomically(out, picture)
+        except OSError as error:
+            raise InvalidOption(f"{out} cannot be written: {error.strerror}") from None
     typer.echo(text)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write ``data`` so that nobody ever sees half of it."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        staging.write_bytes(data)
-        os.replace(staging, path)
-    except OSError as error:
-        staging.unlink(missing_ok=True)
-        raise InvalidOption(f"{path} cannot be written: {error.strerror}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,10 +135,3 @@ def number_of(text: str, path: Path, record: str, kind: type[int] | type[float])
         return kind(text)
     except ValueError:
         raise BadData.at(path, f"{text!r:.80} is not a number", "correct or delete the line", record) from None
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``content`` to ``path``, text in UTF-8, so that a reader, or the next run, never sees half of it."""
-    staging = path.with_name(path.name + ".part")
-    staging.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(staging, path)
