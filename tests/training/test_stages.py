@@ -19,7 +19,7 @@ from training.fitting import read_result
 from ..conftest import ROOT, encoded
 from .conftest import COLOURS, command, run
 
-EPOCHS = ("--epochs", "4", "--epoch-batches", "4", "--batch", "16")
+EPOCHS = ("--epochs", "4", "--epoch-batches", "2", "--batch", "16")
 
 
 def test_a_generator_killed_between_epochs_ends_as_one_that_was_not(data: Path, aligned: Path, tmp_path: Path) -> None:
