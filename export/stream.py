@@ -13,8 +13,9 @@ from .served import FREE, INSTANCES, TensorSpec
 from .triton import IMAGE, python_config
 
 NAME = "img2poem_stream"
-#: What writes a line, and every model that a stream calls.
+#: The model that writes a line.
 DECODER = "poem_decoder_line"
+#: The models that it calls.
 CALLS = ("decode_image", "image_encoder", DECODER, "poem_text")
 #: How many streams go on at a time; the inner models take them as batches.
 STREAMS = 16
