@@ -12,7 +12,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 from .served import FREE, INSTANCES, TensorSpec
 from .settings import Device
 
-PREFERRED_BATCHES = (4, 8)
+#: A GPU takes as many as wait, up to the largest batch; on a CPU more than 8 together only keep each other waiting.
+PREFERRED_BATCHES: dict[Device, tuple[int, ...]] = {"cpu": (4, 8), "gpu": (4, 8, 16, 32, 64, 128, 256)}
 #: A request that waited this long is refused: its caller has most likely given up.
 QUEUE_TIMEOUT_US = 10_000_000
 MAX_QUEUE = 256
@@ -62,7 +63,7 @@ def onnx_config(
         # EXHAUSTIVE, the backend's default, costs seconds at each new shape.
         config.parameters["cudnn_conv_algo_search"].string_value = "1"
     if batched:
-        _batching(config)
+        _batching(config, device)
         _warmups(config, inputs, device, typical)
     return config
 
@@ -86,7 +87,7 @@ def torchscript_config(
     # Profiling recompiles at every new shape for the first calls.
     config.parameters["ENABLE_JIT_PROFILING"].string_value = "false"
     config.parameters["INFERENCE_MODE"].string_value = "true"
-    _batching(config)
+    _batching(config, device)
     _warmups(config, inputs, device, typical)
     return config
 
@@ -108,7 +109,7 @@ def python_config(
         tensor.optional = True
     config.backend, config.default_model_filename = "python", PYTHON_FILE
     _place(config, "cpu", INSTANCES)
-    _batching(config)
+    _batching(config, "cpu")
     return config
 
 
@@ -138,8 +139,8 @@ def _config(
     return config
 
 
-def _batching(config: pb.ModelConfig) -> None:
-    preferred = [batch for batch in PREFERRED_BATCHES if batch <= config.max_batch_size]
+def _batching(config: pb.ModelConfig, device: Device) -> None:
+    preferred = [batch for batch in PREFERRED_BATCHES[device] if batch <= config.max_batch_size]
     config.dynamic_batching.preferred_batch_size.extend(preferred)
     config.dynamic_batching.priority_levels = PRIORITY_LEVELS
     config.dynamic_batching.default_priority_level = 1

@@ -34,7 +34,8 @@ def test_every_gpu_model_is_warmed_for_each_preferred_batch() -> None:
         config = text_format.Parse(text, pb.ModelConfig())
         if any(group.kind == pb.ModelInstanceGroup.KIND_GPU for group in config.instance_group):
             preferred = [*config.dynamic_batching.preferred_batch_size]
-            assert preferred and [w.batch_size for w in config.model_warmup] == [1, *preferred], name
+            assert preferred[-1] == config.max_batch_size, name
+            assert [w.batch_size for w in config.model_warmup] == [1, *preferred], name
             assert all(dim > 0 for w in config.model_warmup for t in w.inputs.values() for dim in t.dims), name
             names = [t.name for t in (*config.input, *config.output)]
             numbered = config.platform == "pytorch_libtorch"
