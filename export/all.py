@@ -9,6 +9,7 @@ after a change, what does not depend on it is kept.
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -64,7 +65,9 @@ def export(
     Raises:
         BadPackage: ``weights`` is not a model package.
         ParityError: an exported file differs from torch; ``out`` is untouched.
-        BadRepository: ``out`` holds something else, or another export is writing it.
+        BadRepository: ``out`` holds something else, cannot be replaced, or another export is writing it.
+        OSError: it cannot be written; it is untouched.
+        BrokenProcessPool: a process was killed, as for want of memory; it is untouched.
         InvalidOption: ``settings`` ask for what there is not.
     """
     load_config(weights)
@@ -72,7 +75,7 @@ def export(
     if not force and is_current(out, mark):
         return False
     # Imported late: an export with nothing to do needs no torch and ends at once.
-    from . import build, reuse, writing
+    from . import build, quality, reuse, writing
 
     console = table.console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -91,6 +94,8 @@ def export(
             bar.advance(task)
         write_manifest(staging, mark, {row.model: asdict(row.made) for row in rows if row.made})
     console.print(table.table(rows))
+    if settings.precision != "fp32" and (absent := quality.MODELS - {row.model for row in rows}):
+        console.print(f"what {settings.precision} costs was not measured, for want of {', '.join(sorted(absent))}")
     return True
 
 
@@ -109,10 +114,10 @@ def main(
     ] = "",
     opset: Annotated[int, typer.Option(help=f"Opset of the ONNX files, {OPSETS[0]} or {OPSETS[-1]}.")] = OPSETS[0],
     max_batch: Annotated[
-        int, typer.Option(help="Largest batch of most models; larger ones pay on GPUs.")
+        int, typer.Option(help="Largest batch of most models, 1 to 256; a quarter where a row is several poems.")
     ] = Settings.max_batch,
     target: Annotated[
-        str, typer.Option(help=f"Triton release that is to read the repository, {OLDEST_TARGET} or newer.")
+        str, typer.Option(help=f"Refuse if this Triton release could not read it: {OLDEST_TARGET} or newer can.")
     ] = OLDEST_TARGET,
     data: Annotated[
         Path | None,
@@ -146,6 +151,12 @@ def main(
         written = export(weights, out, settings, force, processes)
     except Img2PoemError as error:
         typer.echo(f"export: {error}", err=True)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        typer.echo(f"export: {error}; nothing was replaced: make room, or name another --out", err=True)
+        raise typer.Exit(1) from error
+    except BrokenProcessPool as error:
+        typer.echo("export: a process was killed, most likely for want of memory; try --processes 1", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         typer.echo("export: interrupted; nothing was replaced", err=True)

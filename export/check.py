@@ -8,6 +8,7 @@ read and write text, and the noise, always run on the CPU and are not compared a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,8 +34,16 @@ class On(str, Enum):
     cuda = "cuda"
 
 
-def check(repository: Path, weights: Path, device: On) -> tuple[list[Row], dict[str, float], list[str]]:
+def check(
+    repository: Path, weights: Path, device: On, data: Path | None = None
+) -> tuple[list[Row], dict[str, float], list[str]]:
     """Compare all files; returns what was found, the measures of a lower precision, and what is wrong.
+
+    Args:
+        repository: the exported one.
+        weights: the package that it was exported from.
+        device: where the files are run.
+        data: the training data, where it is elsewhere than it was for the export, or was not there.
 
     Raises:
         BadRepository: ``repository`` was not exported, or a file of it was changed since.
@@ -44,6 +53,7 @@ def check(repository: Path, weights: Path, device: On) -> tuple[list[Row], dict[
     """
     load_config(weights)
     settings = _settings(repository, weights)
+    settings = replace(settings, data=data or settings.data)
     from . import quality, writing
     from .parity import ParityError
 
@@ -85,12 +95,18 @@ def main(
     repository: Annotated[Path, typer.Argument(help="Exported model repository.")] = Path("triton_repo"),
     weights: Annotated[Path, typer.Option(help="Model package that it was exported from.")] = Path("weights/lite"),
     device: Annotated[On, typer.Option(help="Where the files are run; torch computes on the CPU.")] = On.cpu,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Training data, on whose photographs fp16 and int8 are measured.", show_default="that of the export"
+        ),
+    ] = None,
 ) -> None:
     """Compare the files of a repository with torch once more, where they are to run."""
     console = table.console()
     try:
-        rows, measures, wrong = check(repository, weights, device)
-    except Img2PoemError as error:
+        rows, measures, wrong = check(repository, weights, device, data)
+    except (Img2PoemError, OSError) as error:
         typer.echo(f"check: {error}", err=True)
         raise typer.Exit(2) from error
     console.print(table.table(rows))

@@ -88,7 +88,7 @@ class ServedSearch(nn.Module):
 
     Options that are more than a value a row, as noise and forbidden tokens are, stay as they are.
 
-    ``condition`` is the embedding again, for the ensemble to return; see :func:`export.triton.ensemble_config`.
+    ``condition`` is the embedding again, for the ensemble to return; see :func:`export.ensembles.ensemble_config`.
     """
 
     def __init__(self, search: GreedySearch | BeamSearch | Sampling) -> None:

@@ -20,7 +20,7 @@ from .served import TensorSpec
 def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
     """Return the graph ``tokens int64 [B, steps]`` to ``text string [B, 1]``, ``poem_tokens`` and ``pieces``.
 
-    ``poem_tokens`` are the tokens again, for the ensemble to return; see :func:`export.triton.ensemble_config`.
+    ``poem_tokens`` are the tokens again, for the ensemble to return; see :func:`export.ensembles.ensemble_config`.
     ``pieces`` are the WordPiece strings of the tokens, by which a caller learns the vocabulary.
 
     Every token becomes a string of its own, with a space before it or not, looked up in tables; the

@@ -23,6 +23,7 @@ def sources() -> dict[str, str]:
     files = [
         *(path for folder in _SOURCES for path in (_ROOT / folder).rglob("*.py")),
         *(_ROOT / "img2poem").glob("*.py"),
+        _ROOT / "img2poem" / "forbidden_words.txt",
     ]
     for path in sorted(files):
         code.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -29,8 +29,10 @@ class Settings:
         formats: ``onnx``, ``torchscript`` or both; the TorchScript models are named ``<model>_torchscript``.
         models: names of models to export, all when empty; an ensemble brings what it is made of.
         opset: of the ONNX files.
-        max_batch: largest batch that a served model takes; above 32, that of every model grows in proportion.
-        target: Triton release that is to read the repository, as ``24.10``; newer ones read it too.
+        max_batch: largest batch that a served model takes, 1 to 256; of one whose rows are several candidates each, a
+            quarter of it, but 8 where it is from 8 to 32.
+        target: Triton release that is to read the repository, as ``24.10``; refused if it is too old, else written the
+            same.
         data: folder of the training data, for photographs that calibrate and measure.
         forbidden_words: that no poem holds, in the letters a to z; None for those of the package.
 
@@ -72,7 +74,9 @@ class Settings:
         return min(usual, self.max_batch) if self.max_batch <= Settings.max_batch else grown
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as JSON values."""
+        """Return the options that decide what is written, as JSON values."""
         words = None if self.forbidden_words is None else [*self.forbidden_words]
         lists = {"formats": [*self.formats], "models": [*self.models], "forbidden_words": words}
-        return {**asdict(self), **lists, "data": str(self.data)}
+        found = {**asdict(self), **lists, "data": str(self.data)}
+        del found["target"]
+        return found

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import onnx as onnx_format
 import torch
 
 from img2poem.nn.model import PhotoToPoem, load_package
-from img2poem.package import contract_hash
+from img2poem.package import PackageConfig, contract_hash
 from img2poem.targets import Device
 from img2poem.text import PoemTokenizer
 
@@ -65,7 +65,12 @@ class Writer:
         }
         self.converter = Converter(settings, self.model.config.preprocessing.size)
         self._contract, self._folder, self._settings = contract_hash(weights), folder, settings
-        self._made_from = {**sources(), "precision": settings.precision, "data": str(settings.data)}
+        self._made_from = {
+            **sources(),
+            "precision": settings.precision,
+            "data": str(settings.data),
+            "config": _computed_by(self.model.config),
+        }
 
     def stamps(self, name: str) -> dict[str, str]:
         """Return what is stamped into the file ``name``."""
@@ -183,6 +188,12 @@ def _end_with_parent() -> None:
 def _write(job: Job) -> Row:
     assert _writer is not None
     return _writer.write(job)
+
+
+def _computed_by(config: PackageConfig) -> dict[str, Any]:
+    """Return what of a package's config a graph may hold as constants; forbidden words are in the decoder's tables."""
+    encoder, decoder = asdict(config.image_encoder), asdict(replace(config.decoder, forbidden_words=[]))
+    return {"image_encoder": encoder, "bert": config.poem_encoder.bert, "decoder": decoder}
 
 
 def _load(weights: Path, settings: Settings) -> tuple[PhotoToPoem, PoemTokenizer]:

@@ -25,9 +25,12 @@ def replacing(target: Path, mark: str, error: type[Img2PoemError]) -> Iterator[P
         error: raised, with the reason, instead of the block.
 
     Raises:
-        Img2PoemError: ``error``: ``target`` is there but has no ``mark``, or another process is writing it.
+        Img2PoemError: ``error``: ``target`` is there but has no ``mark``, cannot be replaced, or another process is
+            writing it.
     """
     target = target.resolve()
+    if os.path.ismount(target):
+        raise error(f"{target} is a mount point, which cannot be renamed; name a folder within it")
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]) and not (target / mark).exists():
         raise error(f"{target} holds something else, without {mark}; name another --out")
     target.parent.mkdir(parents=True, exist_ok=True)

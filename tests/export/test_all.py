@@ -102,6 +102,16 @@ def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) ->
     assert not copy.with_name("repository.old").exists() and not copy.with_name("repository.new").exists()
 
 
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder that nobody can write to")
+@pytest.mark.parametrize(
+    ("out", "says"), [("/proc", "is a mount point"), ("/proc/repository", "nothing was replaced: make room")]
+)
+def test_where_nothing_can_be_written_says_so_before_any_work(out: str, says: str) -> None:
+    command = [sys.executable, "-m", "export.all", "--out", out]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr
+
+
 SMALL = ["--models", "decoder_init,decoder_step,poem_text"]
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -46,6 +49,21 @@ def test_a_changed_weight_rebuilds_what_depends_on_it(repository: Path, tmp_path
         path = tmp_path / "out" / name / "1" / "model.onnx"
         assert stamped(path) == contract_hash(tmp_path / "changed") != contract_hash(WEIGHTS)
     assert found["object_encoder"].made is not None and found["object_encoder"].made.difference < parity.TOLERANCE
+
+
+def test_a_changed_constant_of_the_config_rebuilds_what_may_hold_it(repository: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_package(WEIGHTS)
+    config = replace(model.config, decoder=replace(model.config.decoder, guidance=0.5))
+    save_package(tmp_path / "changed", model, tokenizer, config, "card")
+    found = rows(tmp_path / "changed", tmp_path / "out", Settings(models=("decoder_step",)), repository)
+    assert not found["decoder_step"].kept
+    before, after = (
+        onnxruntime.InferenceSession(folder / "decoder_step" / "1" / "model.onnx")
+        for folder in (repository, tmp_path / "out")
+    )
+    hidden = np.random.default_rng(0).normal(size=(1, before.get_inputs()[1].shape[1])).astype(np.float32)
+    inputs = {"token": np.ones((1, 1), np.int64), "hidden": hidden}
+    assert not np.allclose(before.run(["top_logprobs"], inputs)[0], after.run(["top_logprobs"], inputs)[0])
 
 
 def test_a_damaged_file_is_not_kept(repository: Path, tmp_path: Path) -> None:
