@@ -19,6 +19,8 @@ class Fault(Enum):
     reset = "reset"
     #: The answer does not come.
     stall = "stall"
+    #: Nothing ever comes over this connection again.
+    lost = "lost"
     #: The answer comes a byte at a time.
     drip = "drip"
     #: Random bytes come in the place of the answer.
@@ -99,6 +101,9 @@ class Proxy:
             while not self._closing and self._fault is Fault.stall:
                 time.sleep(0.02)
             client.sendall(data)
+        elif fault is Fault.lost:
+            while not self._closing:
+                time.sleep(0.02)
         elif fault is Fault.drip:
             for byte in data:
                 client.sendall(bytes([byte]))

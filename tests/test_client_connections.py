@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from img2poem import (
     Greedy,
     Img2Poem,
     InvalidOption,
+    Poem,
     Timeout,
     manifest,
 )
@@ -46,7 +49,9 @@ def test_a_deadline_that_is_too_short(target: str, photos: list[bytes]) -> None:
         assert poet.write(photos[0], Greedy()).lines
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "grpc://", "grpc://host", "grpc://host:port", "grpc://h:1/x", "http://"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "grpc://", "grpc://host", "grpc://host:port", "grpc://h:1/x", "http://", "http://:s@h"]
+)
 def test_addresses_of_another_form(url: str) -> None:
     with pytest.raises(InvalidOption, match="grpc://HOST:PORT"):
         Img2Poem(url)
@@ -80,6 +85,22 @@ def test_closing_ends_calls_under_way(server: TritonServer, photos: list[bytes])
             poet.close()
             errors = [future.exception() for future in futures]
         assert all(error is None or isinstance(error, Cancelled) for error in errors) and any(errors)
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_closing_ends_the_calls_of_asyncio_too(server: TritonServer, photos: list[bytes], scheme: str) -> None:
+    """GRPC's own cancellation came through, which is no ``Exception``; over HTTP it was a broken connection."""
+
+    async def errors() -> list[Any]:
+        poet = AsyncImg2Poem(server.grpc_url if scheme == "grpc" else server.http_url, retries=0)
+        await poet.info()
+        calls = [asyncio.ensure_future(poet.write(photo, BestOf(32))) for photo in photos[:8]]
+        await asyncio.sleep(0.05)
+        await poet.close()
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    found = asyncio.run(errors())
+    assert all(isinstance(one, Poem | Cancelled) for one in found) and any(isinstance(one, Cancelled) for one in found)
 
 
 def test_hooks_are_told_of_every_attempt(server: TritonServer, photos: list[bytes]) -> None:

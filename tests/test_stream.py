@@ -124,6 +124,30 @@ def test_closing_the_client_ends_its_streams(target: str, photos: list[bytes]) -
     with pytest.raises(Cancelled):
         list(lines)
 
+    async def closed() -> None:
+        async with AsyncImg2Poem(target) as poet:
+            lines = poet.stream(photos[0])
+            await anext(lines)
+        with pytest.raises(Cancelled):
+            _ = [line async for line in lines]
+
+    asyncio.run(closed())
+
+
+def test_streams_of_asyncio_leave_a_connection_that_was_lost(server: TritonServer, photos: list[bytes]) -> None:
+    """They all go over one, which each waited at for its whole deadline."""
+
+    async def used() -> None:
+        with Proxy(server.ports.grpc) as proxy:
+            async with AsyncImg2Poem(f"grpc://{proxy.address}") as poet:
+                expected = [line async for line in poet.stream(photos[0])]
+                proxy.spoil(Fault.lost, times=1)
+                with pytest.raises(Timeout):
+                    _ = [line async for line in poet.stream(photos[0], timeout=2)]
+                assert [line async for line in poet.stream(photos[0], timeout=20)] == expected
+
+    asyncio.run(used())
+
 
 def test_a_stream_fails_as_any_call(target: str, photos: list[bytes]) -> None:
     with Img2Poem(target) as poet:

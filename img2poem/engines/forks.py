@@ -42,6 +42,11 @@ class PerProcess(Generic[T]):
                 self._value = self._make()
             return self._value
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
     def renew(self, value: T) -> None:
         """Make another at the next use, unless that was done already; ``value`` ends with those who use it still."""
         with self._lock:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
-from collections.abc import AsyncGenerator, Generator
+import struct
+from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Any
 from urllib.parse import SplitResult
 
@@ -53,6 +55,18 @@ class _Connected:
         """
         if isinstance(error, Timeout | ConnectionFailed):
             self._client.renew(client)
+
+    @contextlib.contextmanager
+    def _until_closed(self) -> Iterator[None]:
+        """Turn the cancellation of a call whose channel was closed into our error; a task's own stays what it is."""
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            # Before Python 3.11 a task does not tell that it is being cancelled.
+            cancelling = getattr(asyncio.current_task(), "cancelling", int)
+            if self._client.closed and not cancelling():
+                raise Cancelled("the client was closed") from error
+            raise
 
 
 class GrpcEndpoint(_Connected):
@@ -161,15 +175,18 @@ class AsyncGrpcEndpoint(_Connected):
             yield arguments(request, call, self._access)
 
         sent = {"stream_timeout": call.deadline.left(), "headers": headers(self._access)}
-        parts = self._client.get().stream_infer(asked(), **sent)
+        client = self._client.get()
+        parts = client.stream_infer(asked(), **sent)
         try:
-            async for result, error in parts:
-                if error is not None:
-                    raise translated(error, call, self.name) from error
-                yield answer(result, request, call, self.name)
+            with self._until_closed():
+                async for result, error in parts:
+                    if error is not None:
+                        raise translated(error, call, self.name) from error
+                    yield answer(result, request, call, self.name)
         except AioRpcError as error:
-            said = InferenceServerException(error.details() or "", str(error.code()))
-            raise translated(said, call, self.name) from error
+            found = translated(InferenceServerException(error.details() or "", str(error.code())), call, self.name)
+            self._renew_after(found, client)
+            raise found from error
         finally:
             parts.cancel()
 
@@ -188,7 +205,8 @@ class AsyncGrpcEndpoint(_Connected):
 
         client = self._client.get()
         try:
-            return await getattr(client, method)(*args, headers=headers(self._access), **kwargs)
+            with self._until_closed():
+                return await getattr(client, method)(*args, headers=headers(self._access), **kwargs)
         except InferenceServerException as error:
             found = translated(error, call, self.name)
             self._renew_after(found, client)
@@ -237,11 +255,19 @@ def answer(result: Any, request: Infer, call: Call, name: str) -> Answer:
     """Return the answer in a result of tritonclient's.
 
     Raises:
-        ServerError: it answers another request.
+        ServerError: it answers another request, or lacks an output.
     """
     response = result.get_response()
     check_id(response.id, call, name)
-    return Answer({output: result.as_numpy(output) for output in request.outputs}, response.model_version)
+    try:
+        tensors = {output: result.as_numpy(output) for output in request.outputs}
+    except (ValueError, TypeError, IndexError, struct.error) as error:  # of bytes that do not fill their shape
+        raise ServerError(f"{name} answered tensors that are not whole") from error
+    # A part of a stream has what is known by then.
+    absent = [output for output, value in tensors.items() if value is None and not isinstance(request, Follow)]
+    if absent:
+        raise ServerError(f"{name} answered {request.model} without {', '.join(absent)}")
+    return Answer(tensors, response.model_version)
 
 
 def info(model: str, config: Any) -> ModelInfo:

@@ -14,7 +14,16 @@ from urllib.parse import SplitResult
 import numpy as np
 
 from ..calls import Answer, Call, Infer, ModelInfo
-from ..errors import Cancelled, ConnectionFailed, InvalidOption, MissingDependency, NotReady, Overloaded, ServerError
+from ..errors import (
+    Cancelled,
+    ConnectionFailed,
+    Img2PoemError,
+    InvalidOption,
+    MissingDependency,
+    NotReady,
+    Overloaded,
+    ServerError,
+)
 from ..inspection import PREFIX
 from ..targets import Access
 from . import check_id, faults
@@ -89,14 +98,10 @@ class AsyncHttpEndpoint:
                 response = await self._client.get().request(method, path, **kwargs)
         except TimeoutError as error:
             raise call.deadline.missed() from error
-        except httpx.RemoteProtocolError as error:
-            if "disconnected" in str(error) or "without sending complete" in str(error):
-                raise ConnectionFailed(faults.unreachable(self.name, str(error))) from error
-            raise _nonsense(self.name) from error
-        except httpx.DecodingError as error:
-            raise _nonsense(self.name) from error
-        except httpx.TransportError as error:
-            raise ConnectionFailed(faults.unreachable(self.name, str(error) or type(error).__name__)) from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            if self._client.closed:
+                raise Cancelled("the client was closed") from error
+            raise _translated(error, self.name) from error
         except RuntimeError as error:
             if "closed" not in str(error):
                 raise
@@ -206,6 +211,17 @@ def _answer(response: Any, request: Infer, call: Call, name: str) -> Answer:
     if any(value is None for value in tensors.values()):
         raise _nonsense(name)
     return Answer(tensors, version)
+
+
+def _translated(error: Exception, name: str) -> Img2PoemError:
+    """Return our error for httpx's."""
+    import httpx
+
+    broken_off = "disconnected" in str(error) or "without sending complete" in str(error)
+    nonsense = (httpx.RemoteProtocolError, httpx.DecodingError)
+    if isinstance(error, nonsense) and not broken_off:
+        return _nonsense(name)
+    return ConnectionFailed(faults.unreachable(name, str(error) or type(error).__name__))
 
 
 def _failed(response: Any, name: str) -> Exception:
