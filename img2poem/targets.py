@@ -92,9 +92,9 @@ def _address(url: str) -> SplitResult:
         port = parts.port
     except ValueError:
         parts, port = SplitResult("", "", "", "", ""), None
-    whole = parts.hostname and parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+    whole = parts.hostname and parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme not in ("grpc", "grpcs", "http", "https") or not whole:
-        shown = re.sub(r"(?<=//)[^/]*@", "...@", url)  # without a password
+        shown = re.sub(r"(?<=//).*@", "...@", url)  # without a password
         raise InvalidOption(f"{shown!r} is not of the form {FORMS}")
     if parts.scheme.startswith("grpc") and not port:
         raise InvalidOption(f"{url!r} lacks a port: {parts.scheme}://HOST:PORT")

@@ -42,7 +42,9 @@ def test_a_header_that_cannot_be_sent_is_named_without_its_value(kind: type, val
     assert SECRET not in repr(caught.value)
 
 
-def test_a_password_in_an_address_is_not_shown() -> None:
-    with pytest.raises(InvalidOption, match=r"grpc://\.\.\.@host:1") as caught:
-        parse(f"grpc://user:{SECRET}@host:1")
+@pytest.mark.parametrize("who", ["user:{}", ":{}", "{}", "user:a/{}", "user@{}"])
+@pytest.mark.parametrize("address", ["grpc://{}@host:1", "http://{}@host", "grpc://{}@host"])
+def test_a_password_in_an_address_is_not_shown(address: str, who: str) -> None:
+    with pytest.raises(InvalidOption, match=r"://\.\.\.@host") as caught:
+        parse(address.format(who.format(SECRET)))
     assert SECRET not in str(caught.value)
