@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import manifest
-from .errors import BadRepository
+from .errors import BadRepository, MissingDependency
 from .package import FILES, config_of, contract_hash, faults
 
 PREFIX = "img2poem."
@@ -94,10 +94,17 @@ def inspect_package(folder: Path) -> PackageReport:
 
 def _read(config: Path) -> ModelReport:
     text = config.read_text(encoding="utf-8", errors="replace")
-    stamps = {key.removeprefix(PREFIX): json.loads(f'"{value}"') for key, value in _PARAMETER.findall(text)}
+    stamps = {key.removeprefix(PREFIX): _unescaped(value) for key, value in _PARAMETER.findall(text)}
     platform = _PLATFORM.search(text)
     size = sum(path.stat().st_size for path in config.parent.rglob("*") if path.is_file() and path != config)
     return ModelReport(config.parent.name, platform[1] if platform else "unknown", size, stamps)
+
+
+def _unescaped(value: str) -> str:
+    try:
+        return str(json.loads(f'"{value}"'))
+    except ValueError:  # a damaged one, which the manifest tells too
+        return value
 
 
 def _stamp_problems(model: ModelReport, contract: str) -> list[str]:
@@ -116,6 +123,8 @@ def _graph_problems(folder: Path, model: ModelReport) -> list[str]:
 
     try:
         inside = open_session(path).get_modelmeta().custom_metadata_map
+    except MissingDependency:
+        return []
     except BadRepository as error:
         return [str(error)]
     wrong = [name for name, value in model.stamps.items() if inside.get(PREFIX + name) != value]

@@ -67,10 +67,12 @@ def read(folder: Path) -> Manifest:
 def differences(folder: Path, files: Mapping[str, str]) -> Differences:
     """Read every file of ``folder`` and compare it with ``files``."""
     found = hashes(folder)
+    # What a server would read behind a linked folder, nobody has compared.
+    linked = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() and p.is_dir())
     return Differences(
         missing=[name for name in files if name not in found],
         changed=[name for name, wanted in files.items() if found.get(name, wanted) != wanted],
-        unlisted=[name for name in found if name not in files],
+        unlisted=[name for name in found if name not in files] + linked,
     )
 
 

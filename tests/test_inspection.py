@@ -65,6 +65,13 @@ def foreign(repository: Path) -> None:
         (lambda r: (r / "poem_text" / "1" / "model.onnx").unlink(), "poem_text/1/model.onnx is missing"),
         (lambda r: (r / "rerank" / "config.pbtxt").write_text(""), "rerank/config.pbtxt is not as it was written"),
         (lambda r: (r / "rerank" / "more.txt").write_text(""), "rerank/more.txt is not in the manifest"),
+        (lambda r: (r / "more").symlink_to(r / "rerank"), "more is not in the manifest"),
+        (
+            lambda r: (r / "rerank" / "config.pbtxt").write_text(
+                (r / "rerank" / "config.pbtxt").read_text().replace('string_value: "', r'string_value: "\q')
+            ),
+            "rerank/config.pbtxt is not as it was written",
+        ),
         (foreign, "decoder_step is of another model package: contract 00000000"),
         (
             lambda r: restamp(r, "img2poem.precision", "int8"),
@@ -85,6 +92,20 @@ def test_the_command_checks_and_tells(copy: Path) -> None:
     done = command(copy, "--json")
     assert done.returncode == 1 and len(json.loads(done.stdout)["problems"]) == len(models_of(copy))
     assert command(copy / "rerank").returncode == 1
+
+
+def test_what_is_inside_an_onnx_file_is_left_out_without_onnxruntime(copy: Path) -> None:
+    code = "import sys; sys.modules['onnxruntime'] = None; from img2poem.cli import app; app()"
+    line = [sys.executable, "-c", code, "inspect", str(copy)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "as they were written" in done.stdout, done.stderr
+
+
+def test_a_repository_without_models_is_wrong_in_every_file(copy: Path) -> None:
+    for model in models_of(copy):
+        shutil.rmtree(copy / model)
+    done = command(copy)
+    assert done.returncode == 1 and "img2poem/config.pbtxt is missing" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
