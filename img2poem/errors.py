@@ -36,7 +36,7 @@ class ContractMismatch(BadRepository):
 
 
 class NoPoem(Img2PoemError):
-    """The options leave no poem: no word could come, or a forbidden one came all the same."""
+    """The options leave no poem: no word could come, no line of the form was found, or a forbidden word came."""
 
 
 class ConnectionFailed(Img2PoemError):

@@ -114,6 +114,8 @@ class Flows:
     def search(self, photo: bytes, poems: Sequence[str], k: int) -> Flow[list[Match]]:
         """Return the ``k`` poems nearest to the photograph, the nearest first."""
         image = yield from self.embed_image(photo)
+        if not poems:
+            return []
         scores = (yield from self.embed_poems(poems)) @ image[0]
         order = np.argsort(-scores, kind="stable")[:k]
         return [Match(poems[i], int(i), round(float(scores[i]), 6)) for i in order]

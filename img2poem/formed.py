@@ -17,7 +17,7 @@ import numpy as np
 from .calls import Flow
 from .decoding import MAX_TOKENS, AnyStrategy, BeamSearch, BestOf, Sampling, Strategy
 from .demands import Demands
-from .errors import InvalidOption
+from .errors import NoPoem
 from .form import SHORTEST_LINE, Form
 from .partials import Partial, best_of_each, right_aligned
 from .searches import NEVER, Floats, Hypotheses, Ints, Searches, advance, init
@@ -60,14 +60,18 @@ class FormedSearch:
         self._random = np.random.default_rng(self._drawing.seed if self._drawing else 0)
 
     def run(self, embedding: Floats) -> Flow[Hypotheses]:
-        """Return the best poem for ``embedding [1, embedding_dim]``, of best of n the likelier half of them."""
+        """Return the best poem for ``embedding [1, embedding_dim]``, of best of n the likelier half of them.
+
+        Raises:
+            NoPoem: the search came to none of this form.
+        """
         [hidden] = yield from init(embedding)
         begun = [Partial.first(hidden, self._demands.first, self._demands.include, i) for i in range(self._poems)]
         for line in range(self._count):
             ended = yield from self._line(line, begun)
             begun = self._chosen(ended)
             if not begun:
-                raise InvalidOption(f"no line {line + 1} of this form was found; ask for less, or for longer lines")
+                raise NoPoem(f"no line {line + 1} of this form was found; ask for less, or for longer lines")
         kept = sorted(begun, key=self._value, reverse=True)[: -(-self._poems // 2)]
         tokens = np.full((len(kept), MAX_TOKENS), PAD, np.int64)
         for row, poem in zip(tokens, kept, strict=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -69,9 +69,9 @@ Photo = str | os.PathLike[str] | bytes | bytearray | memoryview | Readable | Ima
 
 
 def is_photo(value: object) -> bool:
-    """Whether ``value`` is one :data:`Photo`, not several."""
+    """Whether ``value`` is given as one photograph, not as several."""
     single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
-    return isinstance(value, single) or hasattr(value, "read")
+    return isinstance(value, single) or hasattr(value, "read") or not isinstance(value, Iterable)
 
 
 def read_photo(photo: Photo) -> bytes:
@@ -113,15 +113,21 @@ def read_photo(photo: Photo) -> bytes:
 
 
 def _read(file: Readable) -> bytes:
+    data = bytearray()
     try:
-        data = file.read(MAX_BYTES + 1)
+        # One read of a pipe, a socket or an unbuffered file gives what is there, not all that comes.
+        while len(data) <= MAX_BYTES:
+            part = file.read(MAX_BYTES + 1 - len(data))
+            if not isinstance(part, bytes):
+                raise BadImage("the file is not open in binary mode")
+            if not part:
+                break
+            data += part
     except AttributeError:
         raise BadImage(f"a photograph cannot be a {type(file).__name__}") from None
     except (OSError, ValueError) as error:
         raise BadImage(f"cannot be read: {error}") from error
-    if not isinstance(data, bytes):
-        raise BadImage("the file is not open in binary mode")
-    return data
+    return bytes(data)
 
 
 def _encoded(image: Image.Image) -> bytes:
@@ -130,7 +136,7 @@ def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(image)
-        kept = upright if upright.mode in _LOSSLESS else upright.convert("RGB")
+        kept = upright if upright.mode in _LOSSLESS else _to_rgb(upright)
         kept.save(buffer, "PNG", compress_level=1)
     except Exception as error:  # Pillow's decoders, of a picture that was only opened, raise a dozen types
         raise BadImage(f"truncated or damaged: {error}") from error

@@ -16,7 +16,9 @@ FinishReason = Literal["end", "length"]
 class _Json:
     def to_json(self, **more: object) -> str:
         """Return one line of JSON, with ``more`` fields in front."""
-        return json.dumps({**more, **self.to_dict()}, ensure_ascii=False)
+        text = json.dumps({**more, **self.to_dict()}, ensure_ascii=False)
+        # Of a file name that is not UTF-8: how Python writes what is not is also how JSON does.
+        return text.encode(errors="backslashreplace").decode()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as what JSON has."""

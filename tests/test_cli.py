@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2poem import Greedy, Img2Poem
+from img2poem import Form, Greedy, Img2Poem
+from img2poem.commands.batch import Batch, Summary
 from img2poem.serving.server import TritonServer
 
 from .conftest import ROOT, encoded, gradient
@@ -180,6 +181,30 @@ def test_batch_writes_a_folder_and_goes_on_where_it_was(
     strange = run("batch", folder, "--out", tmp_path / "list.jsonl", "--engine", repository)
     assert strange.returncode == 2 and "something else" in strange.stderr
     assert (tmp_path / "list.jsonl").read_text() == "[1]\n"
+
+
+def test_a_batch_takes_file_names_that_are_not_utf8(repository: Path, tmp_path: Path, photos: list[bytes]) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "poems.jsonl"
+    folder.mkdir()
+    names = [os.fsdecode(name) for name in (b"\xff.jpg", b"\xfe.png")]
+    for name, data in zip(names, (photos[0], b"no picture"), strict=True):
+        (folder / name).write_bytes(data)
+    command = ("batch", folder, "--out", out, "--engine", repository, "--strategy", "greedy", "--json")
+    assert json.loads(run(*command).stdout) == {"written": 1, "kept": 0, "failed": 1}
+    assert json.loads(run(*command).stdout) == {"written": 0, "kept": 1, "failed": 1}
+    assert json.loads(out.read_text())["photo"] == names[0]
+    assert json.loads((tmp_path / "poems.jsonl.errors.jsonl").read_text())["photo"] == names[1]
+    both = [folder / name for name in names]
+    done = run("write", *both, "--engine", repository, "--strategy", "greedy")
+    assert done.returncode == 2 and "\ufffd.jpg" in done.stdout and "\ufffd.png: not a picture" in done.stderr
+
+
+def test_a_batch_goes_on_where_a_form_leaves_no_poem(repository: Path, folder: Path, tmp_path: Path) -> None:
+    form, strategy = Form(lines=1, include=("temple", "mountain", "ocean", "window")), Greedy(max_line_tokens=5)
+    with Img2Poem(repository) as poet, Batch(folder, tmp_path / "out", strategy, form) as batch:
+        assert batch.run(poet) == Summary(written=0, kept=0, failed=9)
+    told = [json.loads(line)["error"] for line in (tmp_path / "out.errors.jsonl").read_text().splitlines()]
+    assert sorted(told) == ["BadImage", *["NoPoem"] * 8]
 
 
 def test_a_batch_that_is_killed_loses_and_doubles_nothing(repository: Path, folder: Path, tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..client import Img2Poem
 from ..decoding import AnyStrategy
-from ..errors import BadImage, Img2PoemError, InvalidOption, Overloaded, ServerError, Timeout
+from ..errors import BadImage, Img2PoemError, InvalidOption, NoPoem, Overloaded, ServerError, Timeout
 from ..flows import Where
 from ..form import Form
 from ..results import Poem
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 #: What one photograph may fail with while the others go on; anything else would befall them too.
-_OF_ONE = (BadImage, Overloaded, ServerError, Timeout)
+_OF_ONE = (BadImage, NoPoem, Overloaded, ServerError, Timeout)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Batch:
         paths = (self._folder / name for name in todo)
         failed = 0
         poems = poet.write_each(paths, self._strategy, form=self._form, where=where)
-        with open(self._errors, "w", encoding="utf-8") as errors, closing(poems), _progress() as progress:
+        told = open(self._errors, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        with told as errors, closing(poems), _progress() as progress:
             task = progress.add_task("poems", total=len(names), completed=len(names) - len(todo))
             for name, poem in zip(todo, poems, strict=True):
                 failed += not self._noted(name, poem, errors)

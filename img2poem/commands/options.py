@@ -28,6 +28,13 @@ class StrategyName(str, Enum):
     best_of = "best-of"
 
 
+class LineStrategyName(str, Enum):
+    """How a poem is searched for whose lines are known before its end."""
+
+    greedy = "greedy"
+    sample = "sample"
+
+
 Photos = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, GIF, WebP, BMP or TIFF files.")]
 Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="A JPEG, PNG, GIF, WebP, BMP or TIFF file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
@@ -48,6 +55,9 @@ Seconds = Annotated[
 ]
 StrategyOption = Annotated[
     StrategyName, typer.Option("--strategy", help="How the poem is searched for.", rich_help_panel=_SEARCH)
+]
+LineStrategyOption = Annotated[
+    LineStrategyName, typer.Option("--strategy", help="How the poem is searched for.", rich_help_panel=_SEARCH)
 ]
 BeamWidth = Annotated[
     int | None,

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from ..console import reporting
-from ..errors import BadImage
+from ..errors import BadImage, NoPoem
 from ..results import Poem
 from . import options
 from .batch import Batch
@@ -37,7 +38,7 @@ def write(
     first_words: options.FirstWords = "",
     as_json: options.AsJson = False,
 ) -> None:
-    """Write a poem about each photograph. Exit status 2 when a photograph could not be used."""
+    """Write a poem about each photograph. Exit status 2 when one has none: it cannot be used, or no poem was found."""
     with reporting():
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
@@ -56,7 +57,7 @@ def stream(
     engine: options.Engine = None,
     url: options.Url = None,
     timeout: options.Seconds = 60.0,
-    strategy: options.StrategyOption = options.StrategyName.sample,
+    strategy: options.LineStrategyOption = options.LineStrategyName.sample,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
     forbid: options.Forbid = None,
@@ -66,7 +67,8 @@ def stream(
 ) -> None:
     """Print the lines of a poem as they are written, by sampling or greedy search."""
     with reporting():
-        decoding = options.strategy_of(strategy, None, None, temperature, seed, forbid)
+        name = options.StrategyName(strategy.value)
+        decoding = options.strategy_of(name, None, None, temperature, seed, forbid)
         form = options.form_of(lines, "", "", None, "")
         with options.poet(engine, url, timeout) as poet:
             for line in poet.stream(photo, decoding, form=form, where=options.where_of(where)):
@@ -114,15 +116,16 @@ def batch(
 
 
 def _printed(photo: str, poem: Poem | Exception, as_json: bool, titled: bool) -> bool:
-    """Print the poem; False, and one line on stderr, when the photograph cannot be used."""
-    if isinstance(poem, BadImage):
-        typer.echo(f"img2poem: {photo}: {poem}", err=True)
+    """Print the poem; False, and one line on stderr, when this photograph alone has none."""
+    name = click.format_filename(photo)
+    if isinstance(poem, BadImage | NoPoem):
+        typer.echo(f"img2poem: {name}: {poem}", err=True)
         return False
     if isinstance(poem, Exception):
         raise poem
     if as_json:
         typer.echo(poem.to_json(photo=photo))
     else:
-        typer.echo((f"{photo}\n\n" if titled else "") + poem.text + "\n")
+        typer.echo((f"{name}\n\n" if titled else "") + poem.text + "\n")
     sys.stdout.flush()
     return True
