@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import threading
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from img2poem import (
     Poem,
     Sampling,
 )
+from img2poem.images import decode, read_photo
 from img2poem.package import contract_hash
 from img2poem.serving.server import TritonServer
 
@@ -63,6 +67,22 @@ def test_a_photograph_comes_in_many_guises(target: str, tmp_path: Path) -> None:
         assert np.allclose(poet.embed_image(opened), poet.embed_image(turned), atol=1e-5)
         with path.open("rb") as file:
             assert poet.write(file, Greedy()).lines
+        reading, writing = os.pipe()
+        threading.Thread(target=_written_in_pieces, args=(writing, data), daemon=True).start()
+        with open(reading, "rb", buffering=0) as file:
+            assert np.allclose(poet.embed_image(file), expected, atol=1e-5)
+
+
+def _written_in_pieces(to: int, data: bytes) -> None:
+    with open(to, "wb", buffering=0) as file:
+        for start in range(0, len(data), 1000):
+            file.write(data[start : start + 1000])
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "I;16B"])
+def test_a_picture_of_sixteen_bits_keeps_its_brightness(mode: str) -> None:
+    grey = Image.new(mode, (20, 20), 128 * 257)
+    assert (decode(read_photo(grey)) == 128).all()
 
 
 def _turned(picture: Image.Image) -> Image.Exif:
@@ -91,6 +111,18 @@ def test_what_is_no_photograph_is_refused_before_any_request(server: TritonServe
     assert not events and caught.value.request_id
 
 
+@pytest.mark.parametrize("photo", [None, 17])
+def test_what_is_neither_one_nor_several_photographs_is_refused(repository: Path, photo: Any) -> None:
+    async def written() -> Poem:
+        async with AsyncImg2Poem(repository) as poet:
+            return cast("Poem", await poet.write(photo))
+
+    with Img2Poem(repository) as poet, pytest.raises(BadImage, match="cannot be a"):
+        poet.write(photo)
+    with pytest.raises(BadImage, match="cannot be a"):
+        asyncio.run(written())
+
+
 def test_several_photographs_keep_their_order(target: str, photos: list[bytes]) -> None:
     with Img2Poem(target, concurrency=3) as poet:
         one_by_one = [poet.write(photo, Greedy()).text for photo in photos]
@@ -111,6 +143,7 @@ def test_asyncio_does_the_same(target: str, photos: list[bytes]) -> None:
             assert [poem.tokens for poem in poems] == [poem.tokens for poem in expected]
             assert (await poet.describe(photos[0])).scenes == described.scenes
             assert (await poet.search(photos[0], ["the sea", "an old temple"]))[0].poem == "an old temple"
+            assert await poet.search(photos[0], []) == []
             assert (await poet.info()).package == "lite" and (await poet.health())[0].ready
             assert np.isclose(await poet.score(photos[0], poems[0]), near, atol=1e-5)
             with pytest.raises(BadImage):
