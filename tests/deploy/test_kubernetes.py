@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from export.triton import QUEUE_TIMEOUT_US
+
 from ..conftest import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSION = "1.34"
+#: Fields of the InferenceService's pod that are KServe's own.
+OF_KSERVE = {"minReplicas", "maxReplicas", "timeout"}
 #: Resources of operators: no package carries their schemas.
 WITHOUT_SCHEMA = {"ServiceMonitor"}
 
@@ -63,9 +69,15 @@ def test_every_port_that_is_named_exists(rendered: dict[str, dict]) -> None:
 
 
 def test_the_pod_is_confined_and_has_time_to_drain(rendered: dict[str, dict]) -> None:
-    pod = rendered["Deployment"]["spec"]["template"]["spec"]
+    assert_confined_and_drained(rendered["Deployment"]["spec"]["template"]["spec"])
+
+
+def assert_confined_and_drained(pod: dict) -> None:
     [container] = pod["containers"]
-    assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
+    confined = pod["securityContext"]
+    assert confined["runAsNonRoot"] and confined["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert {confined[number] for number in ("runAsUser", "runAsGroup", "fsGroup")} == {10001}
+    assert not pod["automountServiceAccountToken"]
     security = container["securityContext"]
     assert security["readOnlyRootFilesystem"] and security["capabilities"] == {"drop": ["ALL"]}
     assert not security["allowPrivilegeEscalation"]
@@ -75,19 +87,45 @@ def test_the_pod_is_confined_and_has_time_to_drain(rendered: dict[str, dict]) ->
     assert pod["terminationGracePeriodSeconds"] >= waited + 20 + 10  # Triton's own exit, and some
 
 
+def test_liveness_outwaits_the_health_check(rendered: dict[str, dict]) -> None:
+    """A probe that is cut off counts as failed, however healthy the server is."""
+    [container] = rendered["Deployment"]["spec"]["template"]["spec"]["containers"]
+    [image] = re.findall(r"^HEALTHCHECK .*--timeout=(\d+)s", (ROOT / "deploy" / "Dockerfile").read_text(), re.M)
+    check = runpy.run_path(str(ROOT / "deploy" / "healthcheck.py"))
+    for limit in (container["livenessProbe"]["timeoutSeconds"], int(image)):
+        assert limit >= check["READY_TIMEOUT"] + check["TIMEOUT"] + 2  # Python's own start
+    assert check["TIMEOUT"] * 1_000_000 > QUEUE_TIMEOUT_US
+
+
 def test_the_autoscaler_asks_for_the_metric_that_the_adapter_makes(rendered: dict[str, dict]) -> None:
     [rule] = yaml.safe_load((KUBERNETES / "prometheus-adapter.yaml").read_text())["rules"]["custom"]
     [metric] = rendered["HorizontalPodAutoscaler"]["spec"]["metrics"]
     assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
 
 
-def test_the_pod_of_the_inference_service_is_one() -> None:
-    service = yaml.safe_load((KUBERNETES / "kserve" / "inferenceservice.yaml").read_text())
-    predictor = service["spec"]["predictor"]
+@pytest.fixture(scope="module")
+def predictor() -> dict:
+    """The pod of the InferenceService, and what KServe asks beside it."""
+    return yaml.safe_load((KUBERNETES / "kserve" / "inferenceservice.yaml").read_text())["spec"]["predictor"]
+
+
+def test_the_pod_of_the_inference_service_is_one(predictor: dict) -> None:
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": service["metadata"],
-        "spec": {"containers": predictor["containers"], "volumes": predictor["volumes"]},
+        "metadata": {"name": "img2poem"},
+        "spec": {name: value for name, value in predictor.items() if name not in OF_KSERVE},
     }
     kubernetes_validate.validate(pod, VERSION, strict=True)
+    assert_confined_and_drained(predictor)
+
+
+@pytest.mark.parametrize("rendered", ["gpu"], indirect=True)
+def test_the_pod_of_the_inference_service_is_the_deployments(rendered: dict[str, dict], predictor: dict) -> None:
+    """But for what KServe names, and the ports that it allows."""
+    pod = rendered["Deployment"]["spec"]["template"]["spec"]
+    [container], [other] = pod["containers"], predictor["containers"]
+    asked = {"path": "/v2/health/ready", "port": 8000}
+    probes = {probe: {**container[probe], "httpGet": asked} for probe in ("startupProbe", "readinessProbe")}
+    assert other == {**container, **probes, "name": "kserve-container", "ports": other["ports"]}
+    assert {name: predictor[name] for name in pod} == {**pod, "containers": [other]}
