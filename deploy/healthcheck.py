@@ -2,13 +2,16 @@
 """Status 0 when Triton is ready and its Python backend computes: ``healthcheck.py [http://HOST:PORT]``.
 
 Triton goes on calling itself ready when a process of its Python backend has died; a picture of one
-pixel, decoded a few times since there are two such processes, shows that it has not.
+pixel, decoded a few times since there are two such processes, shows that it has not. It waits in the
+callers' queue: what is refused there shows that the server is alive, as an answer does.
 """
 
 import json
 import struct
 import sys
+import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 #: A BMP, the one of our formats that is text (no byte above 127), and so fits into a plain JSON request.
 PIXEL = (
@@ -21,19 +24,34 @@ REQUEST = {
     "inputs": [{"name": "image", "shape": [1, 1], "datatype": "BYTES", "data": [PIXEL.decode()]}],
     "outputs": [{"name": "pixels", "parameters": {"binary_data": True}}],
 }
+#: What Triton answers where the queue is full, or a request waited in it for too long.
+BUSY = 503
+#: Seconds for the answer of whether it is ready, which waits for nothing, and for a picture: requests wait 10 until
+#: they are refused. The limits of the probes are above both together.
+READY_TIMEOUT, TIMEOUT = 5, 20
 
 
 def main(server: str) -> int:
     """Return the exit status; the reason goes to standard error."""
     try:
-        urllib.request.urlopen(f"{server}/v2/health/ready", timeout=3).close()
-        body = json.dumps(REQUEST).encode()
-        for _ in range(4):
-            urllib.request.urlopen(f"{server}/v2/models/decode_image/infer", data=body, timeout=5).close()
+        urllib.request.urlopen(f"{server}/v2/health/ready", timeout=READY_TIMEOUT).close()
+        # At once, so that they go to both processes, and wait no longer than one among the callers' requests.
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(decode, [server] * 4))
     except OSError as error:
         print(f"healthcheck: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def decode(server: str) -> None:
+    """Let the picture be decoded; a server that is too busy for it is not a dead one."""
+    url, body = f"{server}/v2/models/decode_image/infer", json.dumps(REQUEST).encode()
+    try:
+        urllib.request.urlopen(url, data=body, timeout=TIMEOUT).close()
+    except urllib.error.HTTPError as error:
+        if error.code != BUSY:
+            raise
 
 
 if __name__ == "__main__":

@@ -3,9 +3,21 @@
 #   MODELS             the model repository (/models)
 #   IMG2POEM_KEY_FILE  file with the key for the restricted interfaces; without it nobody can use them
 set -eu
+
+fail() {
+    echo "start.sh: $1" >&2
+    exit 1
+}
+
 key_file=${IMG2POEM_KEY_FILE:-/run/secrets/img2poem-key}
-if [ -r "$key_file" ]; then
-    key=$(cat "$key_file")
+# A key that was meant to be there but cannot be used must not end in one that nobody knows.
+if [ -n "${IMG2POEM_KEY_FILE:-}" ] || [ -e "$key_file" ]; then
+    key=$(cat -- "$key_file") || fail "the key file $key_file cannot be read"
+    # Triton splits the option at commas, colons and equals signs.
+    case ${#key}:$key in
+        ?:* | 1[0-5]:* | *:*[!A-Za-z0-9_-]*)
+            fail "the key in $key_file must have at least 16 letters, digits, - or _, and nothing else" ;;
+    esac
 else
     key=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 fi

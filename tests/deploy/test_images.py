@@ -9,18 +9,26 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from benchmarks.processes import workers_of
+from benchmarks.streams import client_of, inputs_of
+from export.triton import MAX_QUEUE
 from img2poem.serving import wheel
 from img2poem.serving.server import Ports, TritonServer
 from img2poem.serving.settings import KEY_HEADER, RESTRICTED
 
-from ..conftest import ROOT
+from ..conftest import ROOT, encoded
 from ..serving.requests import KEY
 
 DEPLOY = ROOT / "deploy"
@@ -61,6 +69,32 @@ def test_what_the_dockerfile_copies_is_there_and_in_its_context() -> None:
         assert any(fnmatch.fnmatch(source, pattern) for pattern in kept), f"{source} is ignored"
 
 
+def test_the_dockerfile_makes_its_environment_without_ensurepip(tmp_path: Path) -> None:
+    """Triton's image has none; the commands are run as they stand, on a package of one line."""
+    [commands] = re.findall(r"^RUN (python3 -m venv (?:.*\\\n)*.*)$", (DEPLOY / "Dockerfile").read_text(), re.M)
+    environment, wheels = tmp_path / "environment", tmp_path / "wheels"
+    commands = commands.replace("/opt/img2poem", str(environment)).replace("/tmp/wheels", str(wheels))  # noqa: S108
+    wheels.mkdir()
+    with ZipFile(wheels / "poem-1-py3-none-any.whl", "w") as package:
+        package.writestr("poem.py", "line = 'a rose'\n")
+        package.writestr("poem-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: poem\nVersion: 1\n")
+        package.writestr("poem-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        package.writestr("poem-1.dist-info/RECORD", "")
+    python3 = tmp_path / "python3"
+    python3.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *without-pip*) ;; *"-m venv"*) echo "ensurepip is not available" >&2; exit 1 ;; esac\n'
+        f'exec "{sys.executable}" "$@"\n'
+    )
+    python3.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    done = subprocess.run(["sh", "-euc", commands], env=variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run(environment / "bin" / "python3", "-c", "import poem; print(poem.line)").stdout == "a rose\n"
+    assert not wheels.exists()
+
+
 def test_compose_matches_its_schema() -> None:
     done = run(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
     assert done.returncode == 0, done.stdout
@@ -94,6 +128,29 @@ def running(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield server
 
 
+def test_a_busy_server_is_a_healthy_one(running: TritonServer) -> None:
+    """Its decoders have more pictures than may wait: what comes then is refused."""
+    large = encoded(Image.new("RGB", (4000, 3000)), "PNG")
+    inputs = inputs_of({"image": np.array([[large]], np.object_)})
+    refused, answered, asked = threading.Event(), threading.Semaphore(0), 0
+
+    def took(result: Any, error: Any) -> None:
+        answered.release()
+        if error is not None:
+            refused.set()
+
+    client = client_of(running)
+    while not refused.is_set() and asked < 4 * MAX_QUEUE:
+        client.async_infer("decode_image", inputs, took)
+        asked += 1
+    assert refused.wait(60), "the queue was never full"
+    done = run(DEPLOY / "healthcheck.py", running.http_url)
+    for _ in range(asked):
+        answered.acquire()
+    client.close()
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_health_check_notices_what_triton_does_not(running: TritonServer) -> None:
     command = [DEPLOY / "healthcheck.py", running.http_url]
     assert run(*command).returncode == 0
@@ -103,13 +160,34 @@ def test_the_health_check_notices_what_triton_does_not(running: TritonServer) ->
     assert run(DEPLOY / "healthcheck.py", "http://127.0.0.1:9").returncode == 1
 
 
+@pytest.mark.parametrize(("answer", "status"), [(200, 0), (503, 0), (400, 1), (500, 1)])
+def test_only_a_refusal_for_want_of_room_is_healthy(answer: int, status: int) -> None:
+    class Triton(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(answer)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Triton) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = run(DEPLOY / "healthcheck.py", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert done.returncode == status, done.stderr
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_the_start_script_shuts_what_needs_a_key(tmp_path: Path, given: bool) -> None:
     """The real Triton knows all the options, too."""
     key = tmp_path / "key"
-    if given:
-        key.write_text(KEY + "\n")
-    found = started_with(tmp_path, "--more", IMG2POEM_KEY_FILE=str(key))
+    key.write_text(KEY + "\n")
+    found = started_with(tmp_path, "--more", **({"IMG2POEM_KEY_FILE": str(key)} if given else {}))
     options = dict(line.partition("=")[::2] for line in found)
     interfaces, _, secret = options["--http-restricted-api"].partition(":")
     name, _, value = secret.partition("=")
@@ -128,15 +206,39 @@ def test_the_start_script_removes_what_killed_processes_shared(tmp_path: Path) -
     assert not left.exists() and f"--backend-config=python,shm-region-prefix-name={prefix}" in options
 
 
+@pytest.mark.parametrize("key", ["", "15-characters--", "with spaces, and more", "two-keys-of-two\nlines-of-a-file"])
+def test_the_start_script_refuses_a_key_that_triton_would_take_apart(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "key"
+    file.write_text(key + "\n")
+    done = start(tmp_path, IMG2POEM_KEY_FILE=str(file))
+    assert done.returncode == 1 and not done.stdout
+    assert (
+        done.stderr == f"start.sh: the key in {file} must have at least 16 letters, digits, - or _, and nothing else\n"
+    )
+
+
+def test_the_start_script_refuses_to_go_on_without_the_key_that_it_was_told_of(tmp_path: Path) -> None:
+    for file in (tmp_path / "missing", tmp_path):  # root may read whatever is there; not a folder
+        done = start(tmp_path, IMG2POEM_KEY_FILE=str(file))
+        assert done.returncode == 1 and not done.stdout
+        assert f"start.sh: the key file {file} cannot be read" in done.stderr
+
+
 def started_with(folder: Path, *more: str, **environment: str) -> list[str]:
-    """Options with which the script starts Triton, in whose place a program prints them."""
+    """Options with which the script starts Triton."""
+    done = start(folder, *more, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def start(folder: Path, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the script; in Triton's place a program prints the options."""
     program = folder / "tritonserver"
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **environment}
     command = [DEPLOY / "start.sh", *more]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=True)
-    return done.stdout.splitlines()
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10)
 
 
 def known_options() -> set[str]:
