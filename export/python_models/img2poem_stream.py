@@ -9,11 +9,12 @@ import binascii
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from img2poem.decoding import MAX_TOKENS, Sampling
+from img2poem.decoding import MAX_TOKENS, Sampling, check_tensors
 from img2poem.errors import BadImage, Img2PoemError, InvalidOption
 from img2poem.images import decode
 from img2poem.noise import drawn
@@ -99,12 +100,13 @@ class Poem:
         return reason
 
     def _pixels(self, image):
-        """Decoded here, which saves the first line a call; what cannot be is left to the model that counts it."""
+        """Decoded here, which saves the first line a call; what cannot be is shown to the model that counts it."""
         try:
             return decode(image[0, 0], self.size)[None]
         except BadImage:
-            [pixels] = self.models.call("decode_image", ["pixels"], image=image)
-            return pixels
+            with suppress(RuntimeError):  # it says the same
+                self.models.call("decode_image", ["pixels"], image=image)
+            raise
 
     def _ended(self, tokens):
         return self.tokens == MAX_TOKENS or (self.tokens > 0 and tokens[0, self.tokens - 1] == EOS)
@@ -181,7 +183,9 @@ def decoder_options(inputs):
     if values.get("temperature") == 0:  # greedy
         del values["temperature"]
     Sampling(**values)
-    return drawn({**DEFAULTS, **given})
+    tensors = {**DEFAULTS, **given}
+    check_tensors({"forbidden_tokens": tensors["forbidden_tokens"]})
+    return drawn(tensors)
 
 
 def photograph(inputs):

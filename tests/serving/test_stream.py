@@ -7,6 +7,7 @@ import json
 import re
 import statistics
 import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 from benchmarks.streams import client_of, streaming
 from export.stream import STREAMS
 from img2poem import Greedy, Img2Poem, Sampling
+from img2poem.decoding import MAX_FORBIDDEN
 from img2poem.flows import line_options
 from img2poem.serving.server import TritonServer
 
@@ -159,6 +161,7 @@ def test_a_cancelled_stream_frees_its_slot(server: TritonServer, before: dict[st
         (None, {"image_base64": np.array([[b"%%"]], np.object_)}, "InvalidOption: image_base64 is not Base64"),
         (b"", {"temperature": np.array([[9]], np.float32)}, "InvalidOption: temperature must be from 0.05 to 4, not 9"),
         (b"", {"max_lines": np.array([[2]])}, r"InvalidOption: max_lines \(2\) is less than min_lines"),
+        (b"", {"forbidden_tokens": np.full((1, MAX_FORBIDDEN), -1)}, "InvalidOption: forbidden_tokens must be from 0 "),
     ],
 )
 def test_what_cannot_be_streamed_says_why(
@@ -166,10 +169,24 @@ def test_what_cannot_be_streamed_says_why(
 ) -> None:
     with streaming(server) as stream:
         stream.ask(photo, **tensors)
-        with pytest.raises(InferenceServerException, match=says):
+        with pytest.raises(InferenceServerException) as raised:
             stream.next()
+    assert re.match(says, raised.value.message())
     grown = counted_since(server, before, poems=1)
     assert grown["failed"] == 1 and grown["bad_images"] == (says == "BadImage")
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [({}, "BadImage: "), ({"forbidden_tokens": [-1] * MAX_FORBIDDEN}, "InvalidOption: forbidden_tokens must be")],
+)
+def test_the_fault_is_said_to_be_the_callers(server: TritonServer, asked: dict[str, list[int]], says: str) -> None:
+    """Over REST, for a stream of gRPC has no status a response."""
+    body = {"image_base64": base64.b64encode(b"not a picture").decode(), **asked}
+    url = f"{server.http_url}/v2/models/img2poem_stream/generate"
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(url, json.dumps(body).encode(), timeout=60).close()
+    assert raised.value.code == 400 and json.load(raised.value)["error"].startswith(says)
 
 
 def test_server_sent_events_over_rest(server: TritonServer, photos: list[bytes]) -> None:
