@@ -11,7 +11,7 @@ fail() {
 
 key_file=${IMG2POEM_KEY_FILE:-/run/secrets/img2poem-key}
 # A key that was meant to be there but cannot be used must not end in one that nobody knows.
-if [ -n "${IMG2POEM_KEY_FILE:-}" ] || [ -e "$key_file" ]; then
+if [ "${IMG2POEM_KEY_FILE:+set}" ] || [ -e "$key_file" ]; then
     key=$(cat -- "$key_file") || fail "the key file $key_file cannot be read"
     # Triton splits the option at commas, colons and equals signs.
     case ${#key}:$key in
