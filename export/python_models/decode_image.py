@@ -50,4 +50,5 @@ class TritonPythonModel:
 
 def failure(error):
     """The answer of a request that cannot be served."""
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{type(error).__name__}: {error}"))
+    fault = pb_utils.TritonError(f"{type(error).__name__}: {error}", pb_utils.TritonError.INVALID_ARG)
+    return pb_utils.InferenceResponse(error=fault)
