@@ -1,8 +1,8 @@
 """A service of about 30 lines that answers photographs with poems: FastAPI in front, Triton behind.
 
-pip install 'img2poem[client]' fastapi uvicorn
-POEMS=grpc://127.0.0.1:8001 uvicorn examples.service:app
-curl --data-binary @photo.jpg 'http://127.0.0.1:8000/poem?lines=4'
+pip install '.[client]' fastapi uvicorn
+POEMS=grpc://127.0.0.1:8001 uvicorn examples.service:app --port 8090
+curl --data-binary @photo.jpg 'http://127.0.0.1:8090/poem?lines=4'
 """
 
 import os

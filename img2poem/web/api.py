@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from .asking import (
     description_asked,
     poem_asked,
 )
-from .places import unless_gone
+from .places import in_thread, unless_gone
 from .problems import documented, problem_of, request_id
 
 T = TypeVar("T")
@@ -84,7 +83,7 @@ class _Order:
 async def _in_turn(request: Request, asked: AskedPoem) -> AsyncIterator[_Order]:
     """Wait for a place once the upload has come: a slow one keeps nobody waiting."""
     order = _Order(asked.photo, asked.options.searched("sample"), asked.options.form())
-    async with request.app.state.places.taken():
+    async with request.app.state.places.taken(request):
         yield order
 
 
@@ -140,7 +139,7 @@ async def typeset(request: Request, asked: Annotated[Asked[CardOptions], Depends
     """Typeset a poem on or beside the photograph: a PNG file."""
     options = asked.options
     layout = Layout(options.layout) if options.layout else None
-    drawing = asyncio.to_thread(card, asked.photo, options.poem.strip().splitlines(), layout)
+    drawing = in_thread(lambda: card(asked.photo, options.poem.strip().splitlines(), layout))
     return Response(await _done(request, drawing), media_type="image/png")
 
 
@@ -158,13 +157,9 @@ async def about(request: Request, poet: Poet) -> About:
 
 async def _done(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do ``work`` when its turn comes, unless its caller goes away."""
-
-    async def in_turn() -> T:
-        async with request.app.state.places.taken():
-            return await work
-
     try:
-        return await unless_gone(request, in_turn())
+        async with request.app.state.places.taken(request):
+            return await unless_gone(request, work)
     finally:
         work.close()  # where its turn never came
 

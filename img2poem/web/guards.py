@@ -17,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .metrics import Metrics
-from .problems import GONE, answer, problem
+from .problems import GONE, answer, problem, problem_of
 from .settings import WebSettings
 
 log = logging.getLogger("img2poem.web")
@@ -60,6 +60,11 @@ class Watch:
 
         try:
             await self._app(scope, receive, headed)
+        except Exception as error:
+            found = problem_of(error, request_id)
+            if status:  # of an answer that has begun, the connection can only be broken off
+                raise
+            await answer(found)(scope, receive, headed)
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "other")
@@ -140,10 +145,15 @@ def _method(scope: Scope) -> str:
 
 
 def _caller(scope: Scope) -> str:
-    """Return whom a request counts for: an IPv4 address, or the network of 64 bits that an IPv6 one is of."""
+    """Return whom a request counts for: an IPv4 address, or the network of 64 bits that an IPv6 one is of.
+
+    A socket for both has IPv4 addresses as IPv6 ones, all of one network.
+    """
     host = scope["client"][0] if scope.get("client") else "unknown"
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return str(host)
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -30,18 +30,19 @@ class Places:
         self._waiting = 0
 
     @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
+    async def taken(self, request: Request) -> AsyncIterator[None]:
         """Wait for a place and hold it.
 
         Raises:
             Overloaded: as many wait already as may.
+            ClientDisconnect: the caller went away while waiting.
         """
         if self._free.locked() and self._waiting >= self._most:
             raise Overloaded("too many requests are under way; try again soon")
         self._waiting += 1
         try:
             with self._metrics.waiting.track_inprogress():
-                await self._free.acquire()
+                await unless_gone(request, self._free.acquire())
         finally:
             self._waiting -= 1
         try:
@@ -67,6 +68,19 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         for task in (working, gone):
             task.cancel()
         await asyncio.gather(working, gone, return_exceptions=True)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Return what ``work`` returns; cancelled, it goes on to its end all the same, and is waited for.
+
+    Else its place would come free while it still takes a processor.
+    """
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait((working,))
+        raise
 
 
 async def _gone(request: Request) -> None:

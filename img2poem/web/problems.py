@@ -23,6 +23,7 @@ log = logging.getLogger("img2poem.web")
 _STATUS: dict[type[errors.Img2PoemError], int] = {
     errors.BadImage: 415,
     errors.InvalidOption: 422,
+    errors.NoPoem: 422,
     errors.Overloaded: 503,
     errors.NotReady: 503,
     errors.Cancelled: 503,
@@ -100,11 +101,10 @@ def answer(found: Mapping[str, Any], headers: Mapping[str, str] | None = None) -
 
 
 def install(app: FastAPI) -> None:
-    """Make every failure of ``app`` a problem."""
+    """Make every failure of ``app`` that somebody foresaw a problem; :class:`.guards.Watch` does with the others."""
 
     @app.exception_handler(errors.Img2PoemError)
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> ProblemResponse:
+    async def failed(request: Request, error: errors.Img2PoemError) -> ProblemResponse:
         return answer(problem_of(error, request_id(request)))
 
     @app.exception_handler(StarletteHTTPException)

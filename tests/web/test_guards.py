@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
+from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
+from starlette.requests import ClientDisconnect
 
 from img2poem.errors import InvalidOption, Overloaded
 from img2poem.web.metrics import Metrics
-from img2poem.web.places import Places
+from img2poem.web.places import Places, in_thread, unless_gone
 from img2poem.web.settings import WebSettings, is_loopback
 
 from ..waiting import eventually
@@ -69,6 +73,36 @@ def test_who_asks_too_often_waits(repository: Path) -> None:
         assert client.get("/").status_code == 200
 
 
+def test_callers_of_ipv4_are_told_apart_on_a_socket_for_both(repository: Path) -> None:
+    with opened(repository, rate="1/hour") as client:
+        hosts = ("::ffff:10.0.0.1", "::ffff:10.0.0.2", "::ffff:10.0.0.1", "2001:db8::1", "2001:db8::2")
+        callers = [TestClient(client.app, "http://127.0.0.1", client=(host, 1)) for host in hosts]
+        statuses = [caller.post("/v1/describe", content=b"no picture").status_code for caller in callers]
+    assert statuses == [415, 415, 429, 415, 429]
+
+
+def test_what_nobody_foresaw_is_answered_and_counted_as_all_else(repository: Path) -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError("secret")
+
+    with opened(repository) as client:
+        cast("FastAPI", client.app).add_api_route("/broken", broken)
+        answer = client.get("/broken", headers={"x-request-id": "mine-2"})
+        assert answer.status_code == answer.json()["status"] == 500 and "secret" not in answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["x-request-id"] == answer.json()["request_id"] == "mine-2"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        counted = 'img2poem_web_requests_total{method="GET",route="/broken",status="500"} 1.0'
+        assert counted in client.get("/metrics").text
+
+
+def test_a_form_without_a_poem_is_the_callers_problem(client: TestClient, photos: list[bytes]) -> None:
+    asked = {"include": "temple mountain ocean window", "lines": 1, "max_line_tokens": 5, "strategy": "greedy"}
+    answer = client.post("/v1/poems", params=asked, content=photos[0])
+    assert answer.status_code == 422 and answer.json()["type"] == "urn:img2poem:problem:no-poem"
+    assert "ask for less" in answer.json()["detail"]
+
+
 def test_only_its_own_names_reach_it(repository: Path) -> None:
     with opened(repository, hosts=("poems.example", "127.0.0.1")) as client:
         for host, status in (("poems.example", 200), ("Poems.Example:8080", 200), ("evil.example", 421), ("", 421)):
@@ -88,28 +122,68 @@ def test_loopback_is_known() -> None:
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "example.org")))
 
 
+class Caller:
+    """Who waits for an answer until told to go away."""
+
+    def __init__(self) -> None:
+        self.leaves = asyncio.Event()
+        self.request = Request({"type": "http"}, self._receive)
+
+    async def _receive(self) -> dict[str, str]:
+        await self.leaves.wait()
+        return {"type": "http.disconnect"}
+
+
 def test_places_are_few_and_come_free_again() -> None:
     async def use() -> None:
-        places, order = Places(1, 1, Metrics()), []
+        places, order, callers = Places(1, 1, Metrics()), [], [Caller() for _ in range(4)]
 
-        async def work(name: str, gate: asyncio.Event) -> None:
-            async with places.taken():
+        async def work(name: str, caller: Caller) -> None:
+            async with places.taken(caller.request):
                 order.append(name)
                 await gate.wait()
 
         gate = asyncio.Event()
-        first, second = (asyncio.create_task(work(name, gate)) for name in ("first", "second"))
-        await asyncio.sleep(0)
+        names = ("first", "second", "third")
+        first = asyncio.create_task(work(names[0], callers[0]))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(work(names[1], callers[1]))
+        await asyncio.sleep(0.01)
         with pytest.raises(Overloaded):
-            async with places.taken():
+            async with places.taken(callers[3].request):
                 pass
-        second.cancel()  # its place in the line is free again
-        await asyncio.gather(second, return_exceptions=True)
-        third = asyncio.create_task(work("third", gate))
-        await asyncio.sleep(0)
+        callers[1].leaves.set()  # its place in the line is free again
+        with pytest.raises(ClientDisconnect):
+            await second
+        third = asyncio.create_task(work(names[2], callers[2]))
+        await asyncio.sleep(0.01)
         gate.set()
         await asyncio.gather(first, third)
         assert order == ["first", "third"]
+
+    asyncio.run(use())
+
+
+def test_a_place_is_held_while_a_thread_works_for_who_has_gone() -> None:
+    async def use() -> None:
+        places, caller, other, ended = Places(1, 0, Metrics()), Caller(), Caller(), threading.Event()
+
+        async def work() -> None:
+            async with places.taken(caller.request):
+                await unless_gone(caller.request, in_thread(lambda: ended.wait(60)))
+
+        working = asyncio.create_task(work())
+        await asyncio.sleep(0.01)
+        caller.leaves.set()
+        await asyncio.sleep(0.01)
+        with pytest.raises(Overloaded):
+            async with places.taken(other.request):
+                pass
+        ended.set()
+        with pytest.raises(ClientDisconnect):
+            await working
+        async with places.taken(other.request):
+            pass
 
     asyncio.run(use())
 
