@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo web test lint audit matrix train bench docs release clean
+.PHONY: help install demo web test lint audit matrix train-data train bench docs release clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,8 +49,11 @@ matrix: install  ## compare poems over all supported versions of Python and libr
 	$(BIN)/python -m benchmarks.versions --write build/expected.json
 	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[0-3]\.' | paste -sd: -) $(BIN)/nox
 
-train: install  ## train weights/lite anew from DATA=folder (about an hour)
-	$(BIN)/python -m training.all --data "$(or $(DATA),../shared/data)" --out weights/lite
+train-data:
+	@$(if $(DATA),:,$(error name the folder of the training data: make train DATA=folder))
+
+train: train-data install  ## train weights/lite anew from DATA=folder (about an hour)
+	$(BIN)/python -m training.all --data "$(DATA)" --out weights/lite
 
 bench: install  ## measure everything about speed, side by side; report.md and report.json say how it went
 	$(BIN)/python -m benchmarks.all
