@@ -1,4 +1,4 @@
-"""Whether every way to a poem gives the same tokens: ``python -m benchmarks.agreement --data ../shared/data``."""
+"""Whether every way to a poem gives the same tokens: ``python -m benchmarks.agreement --data folder``."""
 
 from __future__ import annotations
 
