@@ -25,7 +25,8 @@ web: install  ## export, and serve the web page on http://127.0.0.1:8080
 	@$(BIN)/img2poem web
 
 test: install  ## run all tests, the real server included
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile  # they wait more than they compute
+	# They wait more than they compute; torch's threads in two processes would only wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Whatever writes is killed at random moments (SIGKILL) and started again: nothing may be corrupt, lost or twice.
 
-    python -m benchmarks.kills --times 50 --data ../shared/data
+    python -m benchmarks.kills --times 50 --data folder
     python -m benchmarks.kills --times 20 --only batch,download
 
 Each writer is started, killed after a time drawn between nothing and what it takes in all, looked at, and started
@@ -94,7 +94,7 @@ class Export(Writer):
 class Training(Writer):
     """A stage of the training, which keeps a checkpoint an epoch."""
 
-    data = Path("../shared/data")
+    data: Path | None = None
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -280,15 +280,20 @@ def _started(writer: Writer) -> subprocess.Popen[bytes]:
 def main(
     times: Annotated[int, typer.Option(min=1, help="How often each writer is killed.")] = 50,
     only: Annotated[str, typer.Option(help="Some of the writers, with commas.")] = ",".join(WRITERS),
-    data: Annotated[Path, typer.Option(help="Training data.")] = Training.data,
+    data: Annotated[Path | None, typer.Option(help="Training data, for training.")] = None,
     repository: Annotated[Path, typer.Option(help="Model repository that writes the batch.")] = Batch.repository,
     seed: Annotated[int, typer.Option(help="Seed of the moments.")] = 0,
 ) -> None:
     """Kill the writers and end with status 1 when anything is wrong with what they left."""
+    names = only.split(",")
+    if unknown := set(names) - WRITERS.keys():
+        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(WRITERS)}")
+    if "training" in names and data is None:
+        raise typer.BadParameter("training needs --data; or name the others with --only")
     Training.data, Batch.repository = data, repository
     console, failed = Console(), False
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    for name in only.split(","):
+    for name in names:
         with tempfile.TemporaryDirectory(prefix="kills-") as temporary:
             folder = Path(temporary) / name
             folder.mkdir()

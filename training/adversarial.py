@@ -1,6 +1,6 @@
 """Adversarial stage: the decoder against two discriminators, by policy gradient (Liu et al. 2018, section 4).
 
-    python -m training.adversarial --data ../shared/data [--multi-modal 0.8 --style 0.2 --alignment 3 ...]
+    python -m training.adversarial --data folder [--multi-modal 0.8 --style 0.2 --alignment 3 ...]
 
 The decoder samples poems about training photographs. A multi-modal discriminator (paired, unpaired, generated)
 sees photograph and poem; a style discriminator (poetic, disordered lines, prose, generated) the poem alone. What
@@ -178,7 +178,10 @@ def policy_loss(decoder: Any, photos: Tensor, tokens: Tensor, advantage: Tensor)
         advantage: float32 ``[B, T]``.
     """
     begun = torch.cat([torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]], dim=1)
-    chosen = decoder(begun, photos).float().log_softmax(-1).gather(2, tokens.unsqueeze(2)).squeeze(2)
+    # cuDNN has no backward pass of a GRU in eval mode, in which the decoder is so that no dropout changes the policy.
+    with torch.backends.cudnn.flags(enabled=False):
+        logits = decoder(begun, photos)
+    chosen = logits.float().log_softmax(-1).gather(2, tokens.unsqueeze(2)).squeeze(2)
     real = tokens != PAD
     return -(advantage * chosen)[real].mean()
 

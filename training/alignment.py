@@ -1,6 +1,6 @@
 """Alignment stage: photographs, captions and poems into one space by the ranking loss.
 
-    python -m training.alignment --data ../shared/data [--negatives all|hardest|both]
+    python -m training.alignment --data folder [--negatives all|hardest|both]
 
 Photographs meet captions (Flickr8k), captions meet poems (MultiM-Poem); captions and poems share the
 projection of the text side, so photographs and poems meet through it. Where MultiM's own photographs have been
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from img2poem import metrics
+from img2poem.datasets.photographs import CAPTIONS
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.losses import ranking_loss
 from img2poem.nn.poem_encoder import PoemEncoder
@@ -28,7 +29,6 @@ from .fitting import Result, Stage, once, schedule
 from .parts import Parts, trained
 from .run import Run, fingerprint, main
 
-CAPTIONS = 5  # of each Flickr8k photograph
 _MONITOR = "photo_to_caption_r10"
 
 

@@ -1,7 +1,7 @@
 """Train a model package: every stage in order, then the package and its evaluation.
 
-    python -m training.all --data ../shared/data --out weights/lite
-    python -m training.all --data ../shared/data --out /tmp/small --limit 200     # a run of minutes
+    python -m training.all --data folder --work runs/mine --out weights/mine
+    python -m training.all --data folder --out /tmp/small --limit 200     # a run of minutes
 
 What each stage made stays in ``--work``; run again, also after a kill, it goes on from there.
 """
@@ -20,9 +20,8 @@ from .adversarial import AdversarialSettings
 from .alignment import AlignmentSettings
 from .encoder import EncoderSettings
 from .evaluate import EvaluationSettings, evaluate_into_package
-from .fitting import Result
 from .generator import GeneratorSettings
-from .package import Decoder, PackageSettings, pack
+from .package import Decoder, PackageSettings, kept_decoder, pack
 from .run import Run, reporting
 from .sentiment import SentimentSettings
 
@@ -63,16 +62,16 @@ def train(options: All) -> None:
         "adversarial": (adversarial.train, options.adversarial),
     }
     provenance: dict[str, Any] = {}
-    results: dict[str, Result] = {}
     for name, (stage, settings) in stages.items():
-        results[name] = stage(run, settings)  # type: ignore[operator]
+        stage(run, settings)  # type: ignore[operator]
         provenance[name] = dataclasses.asdict(settings)  # type: ignore[call-overload]
-    decoders: list[Decoder] = ["generator", "adversarial"]
-    other, kept = decoders if results["adversarial"].metrics["kept"] else reversed(decoders)
+    kept = kept_decoder(run)
+    other: Decoder = "generator" if kept == "adversarial" else "adversarial"
     beside = run.root / "packages" / other
     pack(run, PackageSettings(beside, other), provenance)
     pack(run, PackageSettings(options.out, kept), provenance)
-    evaluate_into_package(options.out, run.data, dataclasses.replace(options.evaluation, beside=(beside,)))
+    others = (beside, *options.evaluation.beside)
+    evaluate_into_package(options.out, run.data, dataclasses.replace(options.evaluation, beside=others))
 
 
 def main() -> None:

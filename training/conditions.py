@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .alignment import CAPTIONS, AlignmentData, embed_photos, project
+from img2poem.datasets.photographs import CAPTIONS
+
+from .alignment import AlignmentData, embed_photos, project
 from .corpus import photo_rows
 from .parts import Parts
 

@@ -147,7 +147,7 @@ def _start_trunk(run: Run, task: EncoderTask, trunk: nn.Module, tuned_layers: in
     load_backbone(trunk, source)
     parameters = list(trunk.parameters())
     trunk.requires_grad_(False)
-    for parameter in parameters[len(parameters) - tuned_layers :]:
+    for parameter in parameters[max(0, len(parameters) - tuned_layers) :]:
         parameter.requires_grad_(True)
 
 

@@ -1,6 +1,6 @@
 """Measure a model package on photographs that it never saw: poems by every way of decoding, side by side.
 
-    python -m training.evaluate --weights weights/lite --data ../shared/data [--judge all-mpnet-base-v2]
+    python -m training.evaluate --weights weights/lite --data folder [--judge all-mpnet-base-v2]
 
 Photographs are Flickr8k's validation and test splits; no stage learns from either. The table goes to
 standard output as Markdown and, with the poems, to ``--out`` as JSON.
@@ -94,6 +94,8 @@ class HeldOut:
 
 def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[str, Any]:
     """Return figures by system, poems by system, retrieval of captions by photographs, and likelihood."""
+    if settings.sheet:  # before the work that it would lose
+        settings.sheet.parent.mkdir(parents=True, exist_ok=True)
     held_out = HeldOut.load(data, settings.photos)
     judge = SentenceEncoder(settings.judge) if settings.judge else None
     model, tokenizer = load_package(weights)
@@ -281,6 +283,8 @@ def main(
         weights: Model package to measure.
         out: JSON file for figures and poems.
     """
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
     result = evaluate(weights, data, settings)
     print(evaluation_tables(result), flush=True)
     if out is not None:

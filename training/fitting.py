@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from img2poem.datasets.errors import MissingData
 
 from .curves import write_curves
-from .run import Run
+from .run import Run, fingerprint
 
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
@@ -41,9 +41,10 @@ warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished stage leaves: its fingerprint, metrics, and tensors by name."""
+    """What a finished stage leaves: its fingerprint, that of the run's sources, metrics, and tensors by name."""
 
     fingerprint: str
+    sources: str
     metrics: dict[str, float]
     tensors: dict[str, Tensor]
 
@@ -72,10 +73,12 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         staging = self._path.with_suffix(".tmp")
-        save_file(tensors, staging, {"fingerprint": self.fingerprint, "metrics": json.dumps(metrics)})
+        sources = fingerprint(self.run.sources())
+        metadata = {"fingerprint": self.fingerprint, "sources": sources, "metrics": json.dumps(metrics)}
+        save_file(tensors, staging, metadata)
         staging.replace(self._path)
         print(f"{self.name}: {metrics}", flush=True)
-        return Result(self.fingerprint, metrics, tensors)
+        return Result(self.fingerprint, sources, metrics, tensors)
 
     def fit(
         self,
@@ -112,8 +115,7 @@ class Stage:
         logger = TensorBoardLogger(self.folder, name="tensorboard", version=self.fingerprint)
         trainer = L.Trainer(
             accelerator=self.run.accelerator,
-            devices=self.run.devices,
-            strategy=self.run.strategy,
+            devices=1,  # stages draw and validate as one process does
             precision=precision(self.run),
             max_epochs=epochs,
             callbacks=callbacks,
@@ -204,7 +206,8 @@ def read_result(path: Path) -> Result:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-        return Result(metadata["fingerprint"], json.loads(metadata["metrics"]), load_file(path))
+        metrics = json.loads(metadata["metrics"])
+        return Result(metadata["fingerprint"], metadata["sources"], metrics, load_file(path))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise MissingData(
             f"{path} is no stage's result, or damaged: {error}; delete it and run the stage again"

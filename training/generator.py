@@ -1,6 +1,6 @@
 """Generator stage: the GRU decoder learns poems by likelihood, conditioned on points of the poetic space.
 
-    python -m training.generator --data ../shared/data [--epochs N --learning-rate X ...]
+    python -m training.generator --data folder [--epochs N --learning-rate X ...]
 
 Targets are the inputs shifted by one. An epoch is a fixed number of batches, so that there are checkpoints
 and validation every minute or so; the modern collections' share grows from the first epoch to the last.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from img2poem.datasets.photographs import CAPTIONS
 from img2poem.nn.discriminators import (
     DISORDERED,
     GENERATED,
@@ -23,7 +24,6 @@ from img2poem.nn.discriminators import (
 from img2poem.nn.poem_encoder import PoemEncoder, pad
 from img2poem.text import BOS, EOS, NEWLINE, PAD
 
-from .alignment import CAPTIONS
 from .texts import Texts
 
 

@@ -1,6 +1,6 @@
 """From the stages' results to a model package.
 
-python -m training.package --data ../shared/data --out weights/lite [--decoder generator|adversarial]
+python -m training.package --data folder --out weights/lite [--decoder generator|adversarial]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from img2poem.nn.model import save_package
 from img2poem.package import PackageConfig
 
 from .card import model_card
-from .parts import STAGES, Parts
+from .parts import STAGES, Parts, result_of
 from .run import Run, main
 
 Decoder = Literal["generator", "adversarial"]
@@ -27,13 +27,18 @@ class PackageSettings:
 
     out: Path = Path("weights/lite")
     """Model package to write; replaced as a whole."""
-    decoder: Decoder = "adversarial"
-    """Stage whose decoder it takes."""
+    decoder: Decoder | None = None
+    """Stage whose decoder it takes; the adversarial one where it gained, when not given."""
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Return the stages that go into it."""
-        return STAGES[: STAGES.index(self.decoder) + 1]
+
+def kept_decoder(run: Run) -> Decoder:
+    """Return the stage whose decoder is the better one.
+
+    Raises:
+        MissingData: the adversarial stage has not been run yet.
+    """
+    result = result_of(run, "adversarial")
+    return "adversarial" if result.metrics["kept"] else "generator"
 
 
 def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None = None) -> PackageConfig:
@@ -42,7 +47,8 @@ def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None 
     Raises:
         MissingData: a stage has not been run yet.
     """
-    parts = Parts.after(run, *settings.stages)
+    decoder = settings.decoder or kept_decoder(run)
+    parts = Parts.after(run, *STAGES[: STAGES.index(decoder) + 1])
     config = parts.model.config
     config = PackageConfig(**{**vars(config), "name": settings.out.name})
     config.metrics.update({stage: result.metrics for stage, result in parts.results.items()})

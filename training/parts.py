@@ -38,7 +38,7 @@ class Parts:
 
         Raises:
             BadData: a file of the training data is missing or not in its format.
-            MissingData: a stage has not been run yet.
+            MissingData: a stage has not been run yet, or with other data; the backbone's weights cannot be had.
         """
         torch.manual_seed(run.seed)
         corpus = Corpus.load(run.data, run.limit)
@@ -48,7 +48,8 @@ class Parts:
         parts = cls(run, PhotoToPoem(config), tokenizer, corpus)
         parts.model.poem_encoder.bert = bert
         encoder = parts.model.image_encoder
-        if (classifier := load_backbone(encoder.trunks["object"], run.backbones)) is not None:
+        classes = encoder.encoders["object"].outputs
+        if (classifier := load_backbone(encoder.trunks["object"], run.backbones, classes)) is not None:
             encoder.heads["object"].output = classifier
         for stage in stages:
             parts._take(stage)
@@ -67,12 +68,25 @@ class Parts:
         return [self.run.sources(), sorted(result.fingerprint for result in self.results.values())]
 
     def _take(self, stage: str) -> None:
-        path = result_path(self.run, stage)
-        if not path.exists():
-            raise MissingData(f"{path} is not there; run first: python -m training.{stage} --data {self.run.data}")
-        self.results[stage] = result = read_result(path)
+        self.results[stage] = result = result_of(self.run, stage)
         for prefix, module in parts_of(self.model, stage).items():
             load_prefixed(module, result.tensors, prefix)
+
+
+def result_of(run: Run, stage: str) -> Result:
+    """Return what a stage has made of the run's data.
+
+    Raises:
+        MissingData: it has not been run yet, or with other data.
+    """
+    path = result_path(run, stage)
+    again = f"run first: python -m training.{stage} --data {run.data}"
+    if not path.exists():
+        raise MissingData(f"{path} is not there; {again}")
+    result = read_result(path)
+    if result.sources != fingerprint(run.sources()):
+        raise MissingData(f"{path} is of other data or options of the run; {again}")
+    return result
 
 
 def parts_of(model: PhotoToPoem, stage: str) -> dict[str, nn.Module]:

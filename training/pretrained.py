@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -45,30 +46,35 @@ def minilm(poem_texts: Iterable[str], captions: Iterable[str]) -> tuple[PoemToke
     return tokenizer, config, encoder.bert.eval()
 
 
-def load_backbone(backbone: nn.Module, source: str | Path) -> nn.Linear | None:
+def load_backbone(backbone: nn.Module, source: str | Path, classes: int | None = None) -> nn.Linear | None:
     """Load weights into ``backbone`` in place and return the classifier that belongs to them.
 
     Args:
         backbone: one of :data:`img2poem.nn.backbones.BACKBONES`.
         source: ``pretrained`` (its own ImageNet weights), ``none`` (left as it is, no classifier), or a file
             that holds a state dict with torchvision's key names, as a Places365 checkpoint does.
+        classes: how many the classifier must have.
 
     Raises:
-        MissingData: the weights cannot be had, or the file is not of this backbone.
+        MissingData: the weights cannot be had, or the file is not of this backbone or these classes.
     """
     if source == "none":
         return None
     loaded: Any = backbone
+    if source != "pretrained" and not hasattr(backbone, "load_checkpoint"):
+        raise MissingData(f"{type(backbone).__name__} takes no file: --backbones pretrained or none")
     try:
         if source == "pretrained":
             classifier: nn.Linear = loaded.load_imagenet()
         else:
             classifier = loaded.load_checkpoint(_state_dict(Path(source)))
-    except (OSError, RuntimeError, KeyError, AttributeError) as error:
+    except (OSError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError) as error:
         raise MissingData(
             f"no weights for {type(backbone).__name__} from {source}: {error}; "
             "give a file with torchvision's state dict, or --backbones none to start from nothing"
         ) from error
+    if classes not in (None, classifier.out_features):
+        raise MissingData(f"{source} tells {classifier.out_features} classes apart, not the {classes} of ImageNet")
     return classifier
 
 

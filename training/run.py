@@ -46,17 +46,17 @@ class Run:
     seed: int = 0
     """Seed of all random numbers."""
     accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu, ..."""
-    devices: str = "auto"
-    """Lightning's devices: a number, a list as in 0,1, or auto."""
-    strategy: str = "auto"
-    """Lightning's strategy for several devices: auto, ddp, ..."""
+    """Lightning's accelerator: auto, cpu, gpu, ...; one device of it."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """Lightning's precision; auto is bf16-mixed where the hardware computes in it."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 100:
             raise ValueError(f"--limit must be 100 or more, not {self.limit}: a twentieth of it is the test split")
+        if self.places365 is not None and self.model == "lite":
+            raise ValueError("--places365 goes with --model resnet50: lite has one backbone for all encoders")
+        if self.work.resolve().is_relative_to(self.data.resolve()):
+            raise ValueError(f"--work {self.work} lies within --data, which would be other data after every stage")
 
     @property
     def root(self) -> Path:
@@ -72,7 +72,9 @@ class Run:
     def sources(self) -> dict[str, Any]:
         """Return what of the run decides its results."""
         files = {name: _content(path) for name, path in (("data", self.data), ("places365", self.places365)) if path}
-        return {"model": self.model, "backbones": self.backbones, "limit": self.limit, "seed": self.seed, **files}
+        named = self.backbones in ("pretrained", "none")
+        backbones = self.backbones if named else _content(Path(self.backbones))
+        return {"model": self.model, "backbones": backbones, "limit": self.limit, "seed": self.seed, **files}
 
 
 @functools.cache

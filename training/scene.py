@@ -1,6 +1,6 @@
 """Scene stage: the scene encoder learns MiniPlaces' 100 classes.
 
-python -m training.scene --data ../shared/data [--model resnet50 --places365 FILE]
+python -m training.scene --data folder [--model resnet50 --places365 FILE]
 """
 
 from __future__ import annotations

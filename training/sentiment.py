@@ -1,6 +1,6 @@
 """Sentiment stage: the sentiment encoder learns mean valence and arousal, 1 to 7, of OASIS's raters.
 
-    python -m training.sentiment --data ../shared/data [--epochs N --dropout X ...]
+    python -m training.sentiment --data folder [--epochs N --dropout X ...]
 
 ``--labels polarity`` learns from CrowdFlower's polarity labels instead, as the paper does: highly negative to highly
 positive as valence from 1 to 7. Nothing is known of arousal then, whose output stays in the middle. Fetch the

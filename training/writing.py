@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from img2poem.decoding import MAX_TOKENS, BeamSearch, Greedy, Sampling
+from img2poem.decoding import MAX_TOKENS, BeamSearch, Greedy, Sampling, Strategy
 from img2poem.nn import search
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_encoder import pad
@@ -28,33 +28,33 @@ class Writer:
 
     def __init__(self, model: PhotoToPoem, tokenizer: PoemTokenizer) -> None:
         self._model, self._tokenizer = model.eval(), tokenizer
-        self._pieces = tokenizer.pieces
+        self._decoder, self._pieces = model.poem_decoder, tokenizer.pieces
 
     def greedy(self, embeddings: Tensor) -> list[str]:
         """Write by greedy search."""
-        greedy = search.GreedySearch(self._model.poem_decoder, self._pieces)
-        return self._texts(embeddings, "greedy", lambda part: greedy(part, RowOptions.of(Greedy(), len(part))))
+        greedy = search.GreedySearch(self._decoder, self._pieces).to(self._device)
+        return self._texts(embeddings, "greedy", lambda part: greedy(part, _options(Greedy(), part)))
 
     def beam(self, embeddings: Tensor) -> list[str]:
         """Write by beam search."""
         strategy = BeamSearch()
-        beam = search.BeamSearch(self._model.poem_decoder, self._pieces, strategy.width)
+        beam = search.BeamSearch(self._decoder, self._pieces, strategy.width).to(self._device)
 
         def write(part: Tensor) -> search.Hypotheses:
             width, penalty = _column(part, strategy.width), _column(part, strategy.length_penalty)
-            return beam(part, RowOptions.of(strategy, len(part)), width, penalty)
+            return beam(part, _options(strategy, part), width, penalty)
 
         return self._texts(embeddings, "beam search", write)
 
     def sampled(self, embeddings: Tensor, strategy: Sampling) -> list[str]:
         """Write by sampling, all rows with the one seed."""
-        sampling = search.Sampling(self._model.poem_decoder, self._pieces)
+        sampling = search.Sampling(self._decoder, self._pieces).to(self._device)
         random = np.random.default_rng(strategy.seed)
 
         def write(part: Tensor) -> search.Hypotheses:
             own = (_column(part, value) for value in (strategy.temperature, strategy.top_k, strategy.top_p))
             drawn = noise(random.integers(2**63, size=(len(part), 1)))[:, 0]
-            return sampling(part, RowOptions.of(strategy, len(part)), *own, torch.from_numpy(drawn))
+            return sampling(part, _options(strategy, part), *own, torch.from_numpy(drawn).to(part.device))
 
         return self._texts(embeddings, "sampling", write)
 
@@ -68,19 +68,30 @@ class Writer:
     @torch.inference_mode()
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the embeddings ``[N, embedding_dim]`` of poems or captions by the aligner."""
+        encoder = self._model.poem_encoder
         rows = [[BOS, *ids[: MAX_TOKENS + 1], EOS] for ids in self._tokenizer.encode_batch(texts)]
         out = np.zeros((len(rows), self._model.config.embedding_dim), np.float32)
         for part in by_length(rows, "aligner"):
-            out[part] = self._model.poem_encoder(*pad([rows[i] for i in part], PAD)).numpy()
+            padded = (tensor.to(encoder.projection.weight.device) for tensor in pad([rows[i] for i in part], PAD))
+            out[part] = encoder(*padded).cpu().numpy()
         return out
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the decoder is: its training may have it on a GPU."""
+        return self._decoder.output_bias.device
 
     @torch.inference_mode()
     def _texts(self, embeddings: Tensor, name: str, write: Callable[[Tensor], search.Hypotheses]) -> list[str]:
         texts: list[str] = []
-        for part in track(embeddings.split(_ROWS_AT_A_TIME), name, transient=True):
+        for part in track(embeddings.to(self._device).split(_ROWS_AT_A_TIME), name, transient=True):
             texts += [self._tokenizer.decode(row) for row in write(part).tokens.tolist()]
         return texts
 
 
+def _options(strategy: Strategy, rows: Tensor) -> RowOptions:
+    return RowOptions(*(option.to(rows.device) for option in RowOptions.of(strategy, len(rows))))
+
+
 def _column(rows: Tensor, value: float) -> Tensor:
-    return torch.full((len(rows),), value)
+    return torch.full((len(rows),), value, device=rows.device)

@@ -12,6 +12,9 @@ from pathlib import Path
 from .errors import BadData
 from .files import FETCH_ANEW, csv_rows, json_of, number_of, read_bytes, require, text_of
 
+#: Of each photograph, by as many people.
+CAPTIONS = 5
+
 
 def flickr8k(root: Path) -> Iterator[tuple[str, bytes, list[str]]]:
     """Yield name, encoded photograph and its five human captions.
@@ -36,8 +39,8 @@ def flickr8k_captions(root: Path) -> dict[str, list[str]]:
     if not isinstance(captions, dict):
         raise BadData.at(path, "an object of captions by file name is expected", FETCH_ANEW)
     for name, five in captions.items():
-        if not isinstance(five, list) or not all(isinstance(caption, str) for caption in five):
-            raise BadData.at(path, "a list of captions is expected", "correct or delete the record", name)
+        if not isinstance(five, list) or len(five) != CAPTIONS or not all(isinstance(caption, str) for caption in five):
+            raise BadData.at(path, f"a list of {CAPTIONS} captions is expected", "correct or delete the record", name)
     return {name: [caption.strip() for caption in five] for name, five in captions.items()}
 
 

@@ -51,7 +51,10 @@ def web(
         int, typer.Option(min=1, max=256, help="Requests that are worked for at once.", rich_help_panel=_LIMITS)
     ] = 4,
     waiting: Annotated[
-        int, typer.Option(min=0, help="Further requests that may wait for their turn; any more are refused.", rich_help_panel=_LIMITS)
+        int,
+        typer.Option(
+            min=0, help="Further requests that may wait for their turn; any more are refused.", rich_help_panel=_LIMITS
+        ),
     ] = 32,
     log_level: Annotated[
         LogLevel, typer.Option(help="How much is logged: info has a line for each request.")

@@ -72,11 +72,11 @@ def test_photographs_come_with_their_labels(tmp_path: Path) -> None:
                 member = tarfile.TarInfo(photo)
                 member.size = 3
                 archive.addfile(member, io.BytesIO(photo[-5:-4].encode() * 3))
-    (tmp_path / "flickr8k_captions.json").write_text('{"1.jpg": [" a sea ", "b"], "3.jpg": []}')
+    (tmp_path / "flickr8k_captions.json").write_text(json.dumps({"1.jpg": [" a sea ", *"bcde"], "3.jpg": [*"abcde"]}))
     (tmp_path / "miniplaces_val.txt").write_text("val/1.jpg 17\nval/2.jpg 5\n")
     (tmp_path / "miniplaces_classes.txt").write_text("0 abbey\n1 bakery/shop\n")
     (tmp_path / "oasis.csv").write_text("file,theme,valence,arousal\n2.jpg,Acorns,4.5,2.25\n")
-    assert list(photographs.flickr8k(tmp_path)) == [("1.jpg", b"111", ["a sea", "b"])]
+    assert list(photographs.flickr8k(tmp_path)) == [("1.jpg", b"111", ["a sea", *"bcde"])]
     assert list(photographs.miniplaces(tmp_path, "val")) == [("val/1.jpg", b"111", 17), ("val/2.jpg", b"222", 5)]
     assert photographs.miniplaces_classes(tmp_path) == ["abbey", "bakery/shop"]
     assert list(photographs.oasis(tmp_path)) == [("2.jpg", b"222", (4.5, 2.25))]
@@ -98,7 +98,8 @@ def test_photographs_come_with_their_labels(tmp_path: Path) -> None:
         (poems.public_domain, "public_domain_poems.jsonl.xz", lzma.compress(b"{"), "line 1: not JSON"),
         (poems.public_domain, "public_domain_poems.jsonl.xz", lzma.compress(b"{}"), "line 1: no field 'author'"),
         (photographs.flickr8k, "flickr8k_captions.json", b"[]", "an object of captions"),
-        (photographs.flickr8k, "flickr8k_captions.json", b'{"1.jpg": "a"}', "1.jpg: a list of captions"),
+        (photographs.flickr8k, "flickr8k_captions.json", b'{"1.jpg": "a"}', "1.jpg: a list of 5 captions"),
+        (photographs.flickr8k, "flickr8k_captions.json", b'{"1.jpg": ["a", "b"]}', "1.jpg: a list of 5 captions"),
         (photographs.flickr8k, "flickr8k.tar", b"no archive", "not a tar archive"),
         (lambda root: photographs.miniplaces(root, "val"), "miniplaces_val.txt", b"a 1\nb", "line 2: two words"),
         (lambda root: photographs.miniplaces(root, "val"), "miniplaces_val.txt", b"a x", "line 1: 'x' is not a num"),

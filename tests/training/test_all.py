@@ -70,10 +70,10 @@ def test_all_writes_a_measured_package_and_goes_on_after_a_kill(data: Path, tmp_
     assert card.startswith("# small") and "| best of 2 |" in card and "| generator | epochs 2," in card
 
     command_line = [*command("evaluate", data, work)[:3], "--data", str(data), "--weights", str(out)]
-    command_line += ["--out", str(tmp_path / "figures.json"), "--photos", "16", "--best-of", "2"]
+    command_line += ["--out", str(tmp_path / "new" / "figures.json"), "--photos", "16", "--best-of", "2"]
     measured = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert measured.returncode == 0, measured.stderr
-    figures = json.loads((tmp_path / "figures.json").read_text())
+    figures = json.loads((tmp_path / "new" / "figures.json").read_text())
     assert figures["photographs"] == len(figures["poems"]) == 16
     alone, beside = ({**row, "overall": None} for row in (figures["systems"]["greedy"], systems["greedy"]))
     assert alone == beside, "the same package measures the same, but for what compares it with the systems beside it"

@@ -153,7 +153,8 @@ def test_wrong_options_say_what_to_do(
 
 
 def test_missing_data_and_a_damaged_result_are_named(data: Path, aligned: Path, tmp_path: Path) -> None:
-    missing = run("scene", tmp_path, tmp_path / "work")
+    (tmp_path / "empty").mkdir()
+    missing = run("scene", tmp_path / "empty", tmp_path / "work")
     assert missing.returncode == 1 and "multim_poem.json" in missing.stderr and "Traceback" not in missing.stderr
 
     work = tmp_path / "damaged"

@@ -1,0 +1,73 @@
+"""What a run is refused for before any work, and what makes it another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from img2poem.datasets.errors import MissingData
+from img2poem.nn.backbones import EfficientNetLite, ResNet50
+from training.fitting import Stage
+from training.package import kept_decoder
+from training.parts import result_of
+from training.pretrained import load_backbone
+from training.run import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "oasis.csv").write_text("file,valence,arousal\n")
+    return Run(tmp_path / "data", tmp_path / "runs")
+
+
+def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--places365 goes with --model resnet50"):
+        Run(tmp_path, tmp_path.parent / "runs", places365=tmp_path / "places.pth")
+    for work in (tmp_path, tmp_path / "runs", tmp_path / ".." / tmp_path.name / "runs"):
+        with pytest.raises(ValueError, match="lies within --data"):
+            Run(tmp_path, work)
+
+
+def test_another_file_of_the_same_name_is_another_backbone(run: Run, tmp_path: Path) -> None:
+    for content in ("one", "other"):
+        file = tmp_path / content / "backbone.pth"
+        file.parent.mkdir()
+        file.write_text(content)
+    one, other = (
+        Run(run.data, run.work, "resnet50", str(tmp_path / name / "backbone.pth")) for name in ("one", "other")
+    )
+    assert one.sources() != other.sources()
+
+
+def test_a_file_must_fit_the_backbone(tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match="EfficientNetLite takes no file"):
+        load_backbone(EfficientNetLite(), tmp_path / "weights.pth")
+    state = ResNet50().body.state_dict()
+    torch.save({**state, "fc.weight": torch.zeros(365, 2048), "fc.bias": torch.zeros(365)}, tmp_path / "places.pth")
+    with pytest.raises(MissingData, match="365 classes apart, not the 1000"):
+        load_backbone(ResNet50(), tmp_path / "places.pth", 1000)
+    assert load_backbone(ResNet50(), tmp_path / "places.pth") is not None
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(MissingData, match="no weights for ResNet50"):
+        load_backbone(ResNet50(), tmp_path / "text.pth")
+
+
+def test_a_result_of_other_data_is_not_built_on(run: Run) -> None:
+    Stage(run, "scene", "mark").finish({"weight": torch.zeros(1)}, {"scene_top5": 0.5})
+    assert result_of(run, "scene").metrics == {"scene_top5": 0.5}
+    other = Run(run.data, run.work, seed=1)
+    with pytest.raises(
+        MissingData, match=r"is of other data or options of the run; run first: python -m training\.scene"
+    ):
+        result_of(other, "scene")
+    with pytest.raises(MissingData, match=r"is not there; run first: python -m training\.sentiment"):
+        result_of(run, "sentiment")
+
+
+@pytest.mark.parametrize(("kept", "decoder"), [(0.0, "generator"), (1.0, "adversarial")])
+def test_a_package_takes_the_decoder_that_was_kept(run: Run, kept: float, decoder: str) -> None:
+    Stage(run, "adversarial", "mark").finish({"weight": torch.zeros(1)}, {"kept": kept})
+    assert kept_decoder(run) == decoder
