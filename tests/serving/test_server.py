@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -85,7 +86,8 @@ def test_a_drain_ends_at_its_limit(repository: Path, photos: list[bytes]) -> Non
     started_to_stop = time.monotonic()
     server.stop()
     assert time.monotonic() - started_to_stop >= 1 and server.pid is None
-    assert "UNAVAILABLE" in refused.result(30)
+    # It unloads its models meanwhile; img2poem's client calls either NotReady.
+    assert re.search("UNAVAILABLE|has no available versions", refused.result(30))
     client.close()
 
 
