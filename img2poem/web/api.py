@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from .asking import (
     description_asked,
     poem_asked,
 )
-from .places import in_thread, unless_gone
+from .places import unless_gone
 from .problems import documented, problem_of, request_id
 
 T = TypeVar("T")
@@ -139,7 +140,7 @@ async def typeset(request: Request, asked: Annotated[Asked[CardOptions], Depends
     """Typeset a poem on or beside the photograph: a PNG file."""
     options = asked.options
     layout = Layout(options.layout) if options.layout else None
-    drawing = in_thread(lambda: card(asked.photo, options.poem.strip().splitlines(), layout))
+    drawing = asyncio.to_thread(card, asked.photo, options.poem.strip().splitlines(), layout)
     return Response(await _done(request, drawing), media_type="image/png")
 
 

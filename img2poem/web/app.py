@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..targets import Target
 from . import api, problems
 from .guards import Limits, Watch
 from .metrics import Metrics
-from .places import Places
+from .places import Places, Threads
 from .reference import page_of
 from .settings import WebSettings
 
@@ -38,6 +39,7 @@ def create_app(target: Target = "triton_repo", settings: WebSettings | None = No
 
     @asynccontextmanager
     async def connected(app: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(Threads())
         async with poet:
             yield
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -13,7 +15,26 @@ from starlette.requests import ClientDisconnect
 from ..errors import Overloaded
 from .metrics import Metrics
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+#: What was begun in threads at this place and has not ended.
+_begun: ContextVar[set[Future[Any]]] = ContextVar("_begun")
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads for an event loop: a place knows which of them still work for it.
+
+    Cancelled, ``asyncio.to_thread`` returns at once, but its thread works on.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Begin ``fn`` in a thread."""
+        working = super().submit(fn, *args, **kwargs)
+        if (begun := _begun.get(None)) is not None:
+            begun.add(working)
+            working.add_done_callback(begun.discard)
+        return working
 
 
 class Places:
@@ -31,7 +52,7 @@ class Places:
 
     @asynccontextmanager
     async def taken(self, request: Request) -> AsyncIterator[None]:
-        """Wait for a place and hold it.
+        """Wait for a place and hold it, until the threads that were begun there (:class:`Threads`) have ended too.
 
         Raises:
             Overloaded: as many wait already as may.
@@ -45,9 +66,14 @@ class Places:
                 await unless_gone(request, self._free.acquire())
         finally:
             self._waiting -= 1
+        begun: set[Future[Any]] = set()
+        _begun.set(begun)
         try:
             with self._metrics.under_way.track_inprogress():
-                yield
+                try:
+                    yield
+                finally:
+                    await asyncio.gather(*map(asyncio.wrap_future, begun.copy()), return_exceptions=True)
         finally:
             self._free.release()
 
@@ -68,19 +94,6 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         for task in (working, gone):
             task.cancel()
         await asyncio.gather(working, gone, return_exceptions=True)
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Return what ``work`` returns; cancelled, it goes on to its end all the same, and is waited for.
-
-    Else its place would come free while it still takes a processor.
-    """
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait((working,))
-        raise
 
 
 async def _gone(request: Request) -> None:

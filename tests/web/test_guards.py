@@ -1,26 +1,20 @@
-"""Limits, headers, turns, and callers who go away."""
+"""Limits and headers."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
-from starlette.requests import ClientDisconnect
 
-from img2poem.errors import InvalidOption, Overloaded
-from img2poem.web.metrics import Metrics
-from img2poem.web.places import Places, in_thread, unless_gone
+from img2poem.errors import InvalidOption
 from img2poem.web.settings import WebSettings, is_loopback
 
-from ..waiting import eventually
+from .caller import Caller
 from .conftest import opened
 
 
@@ -96,6 +90,24 @@ def test_what_nobody_foresaw_is_answered_and_counted_as_all_else(repository: Pat
         assert counted in client.get("/metrics").text
 
 
+def test_an_answer_that_breaks_once_begun_breaks_off(repository: Path) -> None:
+    """The server closes a connection whose application raises; what was sent would else look whole."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise ZeroDivisionError("secret")
+
+    caller = Caller()
+    with opened(repository) as client:
+        app = cast("FastAPI", client.app)
+        app.add_api_route("/broken", lambda: StreamingResponse(parts()))
+        assert client.portal is not None
+        with pytest.raises(ZeroDivisionError):
+            client.portal.call(caller.asks, app, "/broken")
+    assert [message["type"] for message in caller.answer] == ["http.response.start", "http.response.body"]
+    assert caller.answer[1] == {"type": "http.response.body", "body": b"half", "more_body": True}
+
+
 def test_a_form_without_a_poem_is_the_callers_problem(client: TestClient, photos: list[bytes]) -> None:
     asked = {"include": "temple mountain ocean window", "lines": 1, "max_line_tokens": 5, "strategy": "greedy"}
     answer = client.post("/v1/poems", params=asked, content=photos[0])
@@ -120,89 +132,3 @@ def test_settings_are_checked(wrong: dict[str, object]) -> None:
 def test_loopback_is_known() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost", "127.8.8.8")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "example.org")))
-
-
-class Caller:
-    """Who waits for an answer until told to go away."""
-
-    def __init__(self) -> None:
-        self.leaves = asyncio.Event()
-        self.request = Request({"type": "http"}, self._receive)
-
-    async def _receive(self) -> dict[str, str]:
-        await self.leaves.wait()
-        return {"type": "http.disconnect"}
-
-
-def test_places_are_few_and_come_free_again() -> None:
-    async def use() -> None:
-        places, order, callers = Places(1, 1, Metrics()), [], [Caller() for _ in range(4)]
-
-        async def work(name: str, caller: Caller) -> None:
-            async with places.taken(caller.request):
-                order.append(name)
-                await gate.wait()
-
-        gate = asyncio.Event()
-        names = ("first", "second", "third")
-        first = asyncio.create_task(work(names[0], callers[0]))
-        await asyncio.sleep(0.01)
-        second = asyncio.create_task(work(names[1], callers[1]))
-        await asyncio.sleep(0.01)
-        with pytest.raises(Overloaded):
-            async with places.taken(callers[3].request):
-                pass
-        callers[1].leaves.set()  # its place in the line is free again
-        with pytest.raises(ClientDisconnect):
-            await second
-        third = asyncio.create_task(work(names[2], callers[2]))
-        await asyncio.sleep(0.01)
-        gate.set()
-        await asyncio.gather(first, third)
-        assert order == ["first", "third"]
-
-    asyncio.run(use())
-
-
-def test_a_place_is_held_while_a_thread_works_for_who_has_gone() -> None:
-    async def use() -> None:
-        places, caller, other, ended = Places(1, 0, Metrics()), Caller(), Caller(), threading.Event()
-
-        async def work() -> None:
-            async with places.taken(caller.request):
-                await unless_gone(caller.request, in_thread(lambda: ended.wait(60)))
-
-        working = asyncio.create_task(work())
-        await asyncio.sleep(0.01)
-        caller.leaves.set()
-        await asyncio.sleep(0.01)
-        with pytest.raises(Overloaded):
-            async with places.taken(other.request):
-                pass
-        ended.set()
-        with pytest.raises(ClientDisconnect):
-            await working
-        async with places.taken(other.request):
-            pass
-
-    asyncio.run(use())
-
-
-def _metric(gateway: str, name: str) -> float:
-    text = httpx.get(f"{gateway}/metrics").text
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
-
-
-@pytest.mark.parametrize("path", ["poems", "poems/stream"])
-def test_who_goes_away_ends_the_work(gateway: str, photos: list[bytes], path: str) -> None:
-    """A poem of that form takes many requests to the models; none follows when nobody waits for it."""
-    before = _metric(gateway, "img2poem_web_poems_total")
-    form = {"rhyme": "AABBCCDD", "n": 16, "strategy": "best-of"}
-    with httpx.Client(base_url=gateway, timeout=0.7) as client, pytest.raises(httpx.ReadTimeout):
-        client.post(f"/v1/{path}", params=form, content=photos[0]).read()
-    started = time.monotonic()
-    assert eventually(lambda: _metric(gateway, "img2poem_web_under_way") == 0)
-    asked = _metric(gateway, "img2poem_web_model_seconds_count")
-    assert eventually(lambda: time.monotonic() > started + 1)
-    assert _metric(gateway, "img2poem_web_model_seconds_count") <= asked + 1
-    assert _metric(gateway, "img2poem_web_poems_total") == before
