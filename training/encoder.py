@@ -73,6 +73,12 @@ class EncoderTraining(L.LightningModule):
         self.task, self.settings, self.trunk, self.head = task, settings, trunk, head
         self._outputs: list[tuple[Tensor, Tensor]] = []
 
+    def train(self, mode: bool = True) -> EncoderTraining:
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.trunk.parameters()):
+            self.trunk.eval()  # in training mode its batch statistics would not stay as they are
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         dropout = self.settings.dropout
         features, _ = self.head(F.dropout(self.trunk(x), dropout, self.training))

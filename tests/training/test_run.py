@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.backbones import EfficientNetLite, ResNet50
+from training.encoder import EncoderSettings, EncoderTraining
 from training.fitting import Stage
 from training.package import kept_decoder
 from training.parts import result_of
@@ -71,3 +73,11 @@ def test_a_result_of_other_data_is_not_built_on(run: Run) -> None:
 def test_a_package_takes_the_decoder_that_was_kept(run: Run, kept: float, decoder: str) -> None:
     Stage(run, "adversarial", "mark").finish({"weight": torch.zeros(1)}, {"kept": kept})
     assert kept_decoder(run) == decoder
+
+
+def test_a_backbone_that_is_not_tuned_keeps_its_batch_statistics() -> None:
+    trunk = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).requires_grad_(False)
+    module = EncoderTraining(cast(Any, None), EncoderSettings(), trunk, cast(Any, torch.nn.Identity()))
+    assert module.training and not any(part.training for part in module.train().trunk.modules())
+    trunk[1].requires_grad_(True)
+    assert all(part.training for part in module.train().trunk.modules())
