@@ -68,7 +68,7 @@ def load_backbone(backbone: nn.Module, source: str | Path, classes: int | None =
             classifier: nn.Linear = loaded.load_imagenet()
         else:
             classifier = loaded.load_checkpoint(_state_dict(Path(source)))
-    except (OSError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError) as error:
         raise MissingData(
             f"no weights for {type(backbone).__name__} from {source}: {error}; "
             "give a file with torchvision's state dict, or --backbones none to start from nothing"
