@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,12 +14,16 @@ from .form import Form
 FinishReason = Literal["end", "length"]
 
 
+def json_line(fields: Mapping[str, object]) -> str:
+    """Return one line of JSON that can be written as UTF-8, whatever file name is in it."""
+    # How Python writes what of a name is not UTF-8 is also how JSON does.
+    return json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace").decode()
+
+
 class _Json:
     def to_json(self, **more: object) -> str:
         """Return one line of JSON, with ``more`` fields in front."""
-        text = json.dumps({**more, **self.to_dict()}, ensure_ascii=False)
-        # Of a file name that is not UTF-8: how Python writes what is not is also how JSON does.
-        return text.encode(errors="backslashreplace").decode()
+        return json_line({**more, **self.to_dict()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as what JSON has."""

@@ -20,6 +20,7 @@ from .adversarial import AdversarialSettings
 from .alignment import AlignmentSettings
 from .encoder import EncoderSettings
 from .evaluate import EvaluationSettings, evaluate_into_package
+from .fitting import Result
 from .generator import GeneratorSettings
 from .package import Decoder, PackageSettings, kept_decoder, pack
 from .run import Run, reporting
@@ -62,10 +63,11 @@ def train(options: All) -> None:
         "adversarial": (adversarial.train, options.adversarial),
     }
     provenance: dict[str, Any] = {}
+    results: dict[str, Result] = {}
     for name, (stage, settings) in stages.items():
-        stage(run, settings)  # type: ignore[operator]
+        results[name] = stage(run, settings)  # type: ignore[operator]
         provenance[name] = dataclasses.asdict(settings)  # type: ignore[call-overload]
-    kept = kept_decoder(run)
+    kept = kept_decoder(results["adversarial"])
     other: Decoder = "generator" if kept == "adversarial" else "adversarial"
     beside = run.root / "packages" / other
     pack(run, PackageSettings(beside, other), provenance)

@@ -15,6 +15,7 @@ from img2poem.nn.model import save_package
 from img2poem.package import PackageConfig
 
 from .card import model_card
+from .fitting import Result
 from .parts import STAGES, Parts, result_of
 from .run import Run, main
 
@@ -31,14 +32,9 @@ class PackageSettings:
     """Stage whose decoder it takes; the adversarial one where it gained, when not given."""
 
 
-def kept_decoder(run: Run) -> Decoder:
-    """Return the stage whose decoder is the better one.
-
-    Raises:
-        MissingData: the adversarial stage has not been run yet.
-    """
-    result = result_of(run, "adversarial")
-    return "adversarial" if result.metrics["kept"] else "generator"
+def kept_decoder(adversarial: Result) -> Decoder:
+    """Return the stage whose decoder is the better one, by what the adversarial stage measured."""
+    return "adversarial" if adversarial.metrics["kept"] else "generator"
 
 
 def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None = None) -> PackageConfig:
@@ -47,7 +43,7 @@ def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None 
     Raises:
         MissingData: a stage has not been run yet.
     """
-    decoder = settings.decoder or kept_decoder(run)
+    decoder = settings.decoder or kept_decoder(result_of(run, "adversarial"))
     parts = Parts.after(run, *STAGES[: STAGES.index(decoder) + 1])
     config = parts.model.config
     config = PackageConfig(**{**vars(config), "name": settings.out.name})

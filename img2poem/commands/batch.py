@@ -19,7 +19,7 @@ from ..decoding import AnyStrategy
 from ..errors import BadImage, Img2PoemError, InvalidOption, NoPoem, Overloaded, ServerError, Timeout
 from ..flows import Where
 from ..form import Form
-from ..results import Poem
+from ..results import Poem, json_line
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 #: What one photograph may fail with while the others go on; anything else would befall them too.
@@ -82,8 +82,7 @@ class Batch:
         paths = (self._folder / name for name in todo)
         failed = 0
         poems = poet.write_each(paths, self._strategy, form=self._form, where=where)
-        told = open(self._errors, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
-        with told as errors, closing(poems), _progress() as progress:
+        with open(self._errors, "w", encoding="utf-8") as errors, closing(poems), _progress() as progress:
             task = progress.add_task("poems", total=len(names), completed=len(names) - len(todo))
             for name, poem in zip(todo, poems, strict=True):
                 failed += not self._noted(name, poem, errors)
@@ -101,7 +100,7 @@ class Batch:
         if not isinstance(poem, _OF_ONE):
             raise poem
         told = {"photo": name, "error": type(poem).__name__, "message": str(poem), "request_id": poem.request_id}
-        errors.write(json.dumps(told, ensure_ascii=False) + "\n")
+        errors.write(json_line(told) + "\n")
         errors.flush()
         return False
 

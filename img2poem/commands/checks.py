@@ -123,10 +123,10 @@ def _models(poet: Img2Poem) -> str:
 
 def _print_report(report: inspection.Report) -> None:
     typer.echo(f"contract {report.contract}")
-    for first in report.models[:1]:
-        for key, value in first.stamps.items():
-            if key not in ("contract", "model"):
-                typer.echo(f"{key} {value}")
+    stamps = report.models[0].stamps if report.models else {}
+    for key, value in stamps.items():
+        if key not in ("contract", "model"):
+            typer.echo(f"{key} {value}")
     for model in report.models:
         typer.echo(f"{model.name:30} {model.platform:18} {model.size / 1e6:8.1f} MB")
     _print_problems(report.problems)

@@ -218,8 +218,7 @@ def _translated(error: Exception, name: str) -> Img2PoemError:
     import httpx
 
     broken_off = "disconnected" in str(error) or "without sending complete" in str(error)
-    nonsense = (httpx.RemoteProtocolError, httpx.DecodingError)
-    if isinstance(error, nonsense) and not broken_off:
+    if isinstance(error, httpx.DecodingError) or (isinstance(error, httpx.RemoteProtocolError) and not broken_off):
         return _nonsense(name)
     return ConnectionFailed(faults.unreachable(name, str(error) or type(error).__name__))
 

@@ -77,10 +77,6 @@ class ImageEncoder(nn.Module):
             nn.Linear(config.projection_dim, embedding_dim),
         )
 
-    def load_imagenet(self) -> None:
-        """Load the ImageNet weights of the object encoder: its trunk and, as its output, their classifier."""
-        self.heads["object"].output = self.trunks[self.encoders["object"].trunk].load_imagenet()  # type: ignore[operator]
-
     def backbone_features(self, pixels: Tensor) -> dict[str, Tensor]:
         """``uint8 [B, 224, 224, 3]`` to each trunk's pooled features ``float32 [B, F]``."""
         x = self.normalise(pixels)

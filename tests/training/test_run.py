@@ -72,7 +72,7 @@ def test_a_result_of_other_data_is_not_built_on(run: Run) -> None:
 @pytest.mark.parametrize(("kept", "decoder"), [(0.0, "generator"), (1.0, "adversarial")])
 def test_a_package_takes_the_decoder_that_was_kept(run: Run, kept: float, decoder: str) -> None:
     Stage(run, "adversarial", "mark").finish({"weight": torch.zeros(1)}, {"kept": kept})
-    assert kept_decoder(run) == decoder
+    assert kept_decoder(result_of(run, "adversarial")) == decoder
 
 
 def test_a_backbone_that_is_not_tuned_keeps_its_batch_statistics() -> None:
