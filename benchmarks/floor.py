@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
+from export import rewrite
 from export.quantise import FUSED
 from export.settings import IR_VERSION
 from img2poem.engines.local import session_options
@@ -64,20 +65,24 @@ def of_encoder(path: Path, batch: int, size: int = 224) -> Floor:
 
 
 def of_loop(path: Path, rows: int, steps: int) -> Floor:
-    """Return the floor under a decoding loop that takes so many ``steps`` with so many ``rows`` of its decoder."""
+    """Return the floor under a decoding loop that takes so many ``steps`` with so many ``rows`` of poems."""
     model = onnx.load(path)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     body, state, inputs = list[onnx.NodeProto](), list[str](), dict[str, NDArray[np.generic]]()
     used, rng = dict[str, TensorProto](), np.random.default_rng(0)
-    for node in _products_of_loop(model.graph):
-        weight = weights[node.input[1]]
+    for node, inner in _products_of_loop(model.graph):
+        name, right = f"product_{len(body)}", weights.get(node.input[1])
+        if right is None:
+            inputs[f"{name}_y"] = right = rng.normal(size=(rows, *inner[node.input[1]])).astype(np.float32)
         transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        name, width = f"product_{len(body)}", weight.shape[1 if transposed else 0]
+        # Of the left operand every axis but the first and the last is that of the product.
+        shape = (rows, *inner[node.output[0]][:-1], right.shape[-1 if transposed else -2])
         dtype = np.uint8 if node.op_type == _INT8 else np.float32
-        inputs[f"{name}_x"] = (rng.normal(size=(rows, width)) * 20 + 100).astype(dtype)
-        read = [f"{name}_x", *node.input[1 : None if node.op_type == _INT8 else 2]]
+        inputs[f"{name}_x"] = (rng.normal(size=shape) * 20 + 100).astype(dtype)
+        constants = node.input[1 if node.input[1] in weights else 2 : None if node.op_type == _INT8 else 2]
+        read = [f"{name}_x", *([] if node.input[1] in weights else [f"{name}_y"]), *constants]
         body.append(helper.make_node(node.op_type, read, [name], domain=node.domain, **_attributes(node)))
-        for constant in read[1:]:
+        for constant in constants:
             used[constant] = numpy_helper.from_array(weights[constant], constant)
         state.append(name)
     return Floor(_looped(body, state, inputs, list(used.values()), steps), inputs)
@@ -87,7 +92,7 @@ def bytes_of_loop(path: Path) -> int:
     """Return how many bytes of weights one step of a decoding loop reads."""
     model = onnx.load(path)
     sizes = {tensor.name: numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer}
-    return sum(sizes[name] for name in {node.input[1] for node in _products_of_loop(model.graph)})
+    return sum(sizes.get(name, 0) for name in {node.input[1] for node, _ in _products_of_loop(model.graph)})
 
 
 def _reads_pixels(graph: onnx.GraphProto, cast: onnx.NodeProto) -> bool:
@@ -105,13 +110,11 @@ def _needed(nodes: list[onnx.NodeProto], outputs: set[str], start: str) -> list[
     return found
 
 
-def _products_of_loop(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield the products with weights; one of two activations is no part of a decoder."""
-    weights = {tensor.name for tensor in graph.initializer}
-    bodies = [a.g for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
-    for node in (node for body in bodies for node in body.node if node.op_type in _PRODUCTS):
-        if node.input[1] in weights:
-            yield node
+def _products_of_loop(graph: onnx.GraphProto) -> Iterator[tuple[onnx.NodeProto, dict[str, list[int]]]]:
+    """Yield the products, and the sizes of the tensors beside them behind the first axis, that of rows."""
+    for body in (body for node in graph.node for body in rewrite.bodies(node)):
+        inner = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim][1:] for v in body.value_info}
+        yield from ((node, inner) for node in body.node if node.op_type in _PRODUCTS)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def over_floor(lite: Path, lite_int8: Path, photo: bytes, turns: int) -> Section
         pairs: dict[str, tuple[Callable[[], object], floor.Floor]] = {
             "encoders": (jobs["encoders"], floor.of_encoder(encoder, 1))
         }
-        for name, model, rows in (("greedy", "poem_decoder_greedy", 2), ("beam 10", "poem_decoder_beam", 20)):
+        for name, model, rows in (("greedy", "poem_decoder_greedy", 1), ("beam 10", "poem_decoder_beam", 10)):
             path = folder / model / "1" / "model.onnx"
             steps = _steps(path, folder, photo, STRATEGIES[name])
             pairs[name] = (jobs[name], floor.of_loop(path, rows, steps))

@@ -17,6 +17,7 @@ from img2poem.nn.poem_encoder import PoemEncoder
 from img2poem.nn.rerank import Rerank
 from img2poem.nn.rules import RowOptions
 from img2poem.nn.search import BeamSearch, DecoderStep, GreedySearch, Sampling
+from img2poem.text import EOS, NEWLINE
 
 
 class ServedImageEncoder(nn.Module):
@@ -68,19 +69,24 @@ class ServedDecoderInit(nn.Module):
 
 
 class ServedDecoderStep(nn.Module):
-    """:class:`DecoderStep` with ``token`` as ``[B, 1]`` and all of the state as ``hidden``, for searches elsewhere."""
+    """:class:`DecoderStep` with all of the state as ``hidden`` and the likeliest first, for searches elsewhere."""
+
+    breaks: Tensor
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
         self.step = DecoderStep(decoder, pieces)
+        self.register_buffer("breaks", torch.tensor([[NEWLINE, EOS]]), persistent=False)
 
     def forward(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        decoder = self.step.decoder
+        decoder, breaks = self.step.decoder, self.breaks.expand(token.shape[0], -1)
         state, context = decoder.parted(hidden)
-        candidates, state = self.step(token.squeeze(1), state, decoder.condition(context))
-        log_probs = torch.cat([candidates.word_logprobs, candidates.break_logprobs], dim=-1)
-        breaks = self.step.breaks.expand(token.shape[0], -1)
-        return log_probs, torch.cat([candidates.words, breaks], dim=-1), decoder.joined(state, context)
+        candidates, state = self.step(token, state, decoder.condition(context), breaks)
+        words, ends = candidates.log_probs[:, :-2], candidates.log_probs[:, -2:]
+        likeliest = words.topk(words.shape[1], dim=-1)
+        log_probs = torch.cat([likeliest.values, ends], dim=1)
+        tokens = torch.cat([candidates.words.gather(1, likeliest.indices), breaks], dim=1)
+        return log_probs, tokens, decoder.joined(state, context)
 
 
 class ServedSearch(nn.Module):

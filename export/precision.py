@@ -8,9 +8,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from . import half, photographs, quantise, rewrite
-from .served import Inputs, Sample
+from . import half, photographs, pixels, quantise, ranges, rewrite
+from .served import Inputs, Sample, ServedModel
 from .settings import Settings
+
+#: Rows by which is seen how large the numbers in a decoder become.
+_OBSERVED = 32
 
 
 class Converter:
@@ -24,14 +27,17 @@ class Converter:
         """Photographs that no calibration saw, uint8 ``[N, size, size, 3]``."""
         return photographs.held_out(self._settings.data, self._size)
 
-    def convert(self, name: str, model: onnx.ModelProto) -> onnx.ModelProto:
-        """Return the graph of the model ``name`` in the precision of the settings."""
-        images = name in ("image_encoder", "object_encoder", "scene_encoder", "sentiment_encoder")
+    def convert(self, served: ServedModel, model: onnx.ModelProto) -> onnx.ModelProto:
+        """Return the graph ``model`` of a served model in the precision of the settings."""
+        images = served.name in ("image_encoder", "object_encoder", "scene_encoder", "sentiment_encoder")
         if self._settings.precision == "fp16":
             return half.convolutions(model) if images else rewrite.products(model, half.product)
         if self._settings.precision == "int8":
-            model = quantise.convolutions(model, self._calibration) if images else model
-            return quantise.products(model)
+            if images:
+                model = pixels.normalised(quantise.convolutions(model, self._calibration))
+            decodes = served.name.startswith("poem_decoder") or served.name == "decoder_step"
+            sample = served.sample(_OBSERVED, np.random.default_rng(0))
+            return quantise.products(model, ranges.observed(model, sample) if decodes else {})
         return model
 
     def sample(self, sample: Sample) -> Sample:

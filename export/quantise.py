@@ -1,25 +1,28 @@
-"""int8 for CPUs: the convolutions calibrated on photographs, the matrix products row by row as they come.
+"""int8 for CPUs: convolutions calibrated on photographs, matrix products with a range known before or each row's own.
 
 Convolutions become QDQ per channel by ONNX Runtime's quantizer. For matrix products it has no dynamic
 scheme that fits: its own takes one scale over the whole batch, so that a poem would depend on what it is
-batched with. Here every row has its own scale. Weights have one a column.
+batched with. Here every row has its own scale, or, in a decoder, all have one that was seen to do
+(:mod:`export.ranges`): to measure rows takes as many operators again. Weights have a scale a column.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from . import rewrite
 
 _ZERO = 128
+#: Largest number of what a product reads.
+_LARGEST = 127
 #: Largest weight. Unsigned by signed is the fastest pair, but a CPU without VNNI adds two products in 16 bits:
 #: 2 * 255 * 63 just fits.
 _WEIGHTS = 63
@@ -62,33 +65,51 @@ def convolutions(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.Mode
     return quantised
 
 
-def products(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Quantise the matrix products of a model with constant weights."""
+def products(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelProto:
+    """Quantise the matrix products of a model with constant weights.
+
+    Args:
+        model: is changed.
+        ranges: of tensors that products read, by name; what has none is measured row by row as it comes.
+    """
     model.opset_import.append(helper.make_opsetid(FUSED, 1))
+    rows = {node.output[0]: node for graph in _graphs(model.graph) for node in graph.node if node.op_type == "Gather"}
+    tables = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+
+    def product(
+        node: onnx.NodeProto, weight: str, values: NDArray[np.float32], made: rewrite.Constants
+    ) -> list[onnx.NodeProto]:
+        x = node.input[0]
+        scale = np.maximum(np.abs(values).max(0), 1e-8) / _WEIGHTS
+        rewrite.store(
+            made,
+            **{f"{weight}_int8": np.rint(values / scale).astype(np.int8)},
+            **{f"{weight}_scale": scale.astype(np.float32)},
+            int8_zero=np.array(_ZERO, np.uint8),
+            int8_weight_zero=np.array(0, np.int8),
+        )
+        if x in rows and rows[x].input[0] in tables:
+            return _of_table(node, weight, rows[x], tables[rows[x].input[0]], made)
+        if x in ranges:
+            return _of_range(node, weight, ranges[x], made)
+        return _of_rows(node, weight, made)
+
     return rewrite.products(model, product)
 
 
-def product(
-    node: onnx.NodeProto, weight: str, values: NDArray[np.float32], made: rewrite.Constants
-) -> list[onnx.NodeProto]:
-    """Return the nodes that compute a matrix product in integers, with a scale a row and a scale a column."""
+def _of_rows(node: onnx.NodeProto, weight: str, made: rewrite.Constants) -> list[onnx.NodeProto]:
+    """Compute a product in integers with a scale a row, as large as the row is."""
     x, name, bias = node.input[0], f"{node.output[0]}_int8", rewrite.bias_of(node)
-    scale = np.maximum(np.abs(values).max(0), 1e-8) / _WEIGHTS
     rewrite.store(
         made,
-        **{f"{weight}_int8": np.rint(values / scale).astype(np.int8)},
-        **{f"{weight}_scale": scale.astype(np.float32)},
-        int8_zero=np.array(_ZERO, np.uint8),
-        int8_weight_zero=np.array(0, np.int8),
         int8_last_axis=np.array([-1]),
         int8_least=np.array(1e-8, np.float32),
-        int8_unit=np.array(1 / 127, np.float32),
+        int8_unit=np.array(1 / _LARGEST, np.float32),
     )
 
     def one(operator: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
         return helper.make_node(operator, inputs, [f"{name}_{output}"], **attributes)
 
-    factors = [f"{name}_quantised", f"{weight}_int8", "int8_unit", f"{weight}_scale", "int8_zero", "int8_weight_zero"]
     last = f"{name}_rows" if bias else node.output[0]
     nodes = [
         one("Abs", [x], "abs"),
@@ -96,7 +117,45 @@ def product(
         one("Max", [f"{name}_most", "int8_least"], "range"),
         one("Div", [x, f"{name}_range"], "ratio"),
         one("QuantizeLinear", [f"{name}_ratio", "int8_unit", "int8_zero"], "quantised"),
-        one("MatMulIntegerToFloat", factors, "product", domain=FUSED),
+        _multiplied(f"{name}_quantised", "int8_unit", weight, f"{name}_product"),
         helper.make_node("Mul", [f"{name}_product", f"{name}_range"], [last]),
     ]
     return [*nodes, helper.make_node("Add", [last, bias], [node.output[0]])] if bias else nodes
+
+
+def _of_range(node: onnx.NodeProto, weight: str, most: float, made: rewrite.Constants) -> list[onnx.NodeProto]:
+    """Compute a product in integers with one scale, for rows up to ``most``; what is larger is cut off."""
+    quantised, scale = f"{node.output[0]}_int8_quantised", f"int8_scale_{most:g}"
+    rewrite.store(made, **{scale: np.array(most / _LARGEST, np.float32)})
+    return [
+        helper.make_node("QuantizeLinear", [node.input[0], scale, "int8_zero"], [quantised]),
+        _multiplied(quantised, scale, weight, node.output[0], rewrite.bias_of(node)),
+    ]
+
+
+def _of_table(
+    node: onnx.NodeProto, weight: str, row: onnx.NodeProto, table: NDArray[np.float32], made: rewrite.Constants
+) -> list[onnx.NodeProto]:
+    """Compute a product of a table's rows: of a table in integers."""
+    quantised, name = f"{node.output[0]}_int8_quantised", f"{row.input[0]}_int8_rows"
+    scale = np.abs(table).max() / _LARGEST
+    rewrite.store(
+        made,
+        **{name: (np.rint(table / scale) + _ZERO).astype(np.uint8), f"{name}_scale": np.array(scale, np.float32)},
+    )
+    return [
+        helper.make_node("Gather", [name, row.input[1]], [quantised]),
+        _multiplied(quantised, f"{name}_scale", weight, node.output[0], rewrite.bias_of(node)),
+    ]
+
+
+def _multiplied(x: str, scale: str, weight: str, output: str, bias: str | None = None) -> onnx.NodeProto:
+    factors = [x, f"{weight}_int8", scale, f"{weight}_scale", "int8_zero", "int8_weight_zero"]
+    return helper.make_node("MatMulIntegerToFloat", [*factors, *([bias] if bias else [])], [output], domain=FUSED)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for body in rewrite.bodies(node):
+            yield from _graphs(body)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import collections
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from onnxscript.optimizer import remove_unused_nodes
 
 Constants = dict[str, TensorProto]
 #: What takes the place of a product, given the node, its weight as ``[in, out]`` under a name, and where
@@ -15,19 +17,32 @@ Constants = dict[str, TensorProto]
 Replacement = Callable[[onnx.NodeProto, str, NDArray[np.float32], Constants], list[onnx.NodeProto]]
 
 _SMALLEST = 64 * 1024
+_NONE = TensorProto()
 
 
 def products(model: onnx.ModelProto, replacement: Replacement) -> onnx.ModelProto:
-    """Replace each product with a large constant weight."""
-    weights = {t.name: t for t in model.graph.initializer if len(t.dims) == 2}
-    large = {name: t for name, t in weights.items() if int(np.prod(t.dims)) >= _SMALLEST}
+    """Replace each product with a large constant weight, the bias that is added to it included."""
     made: Constants = {}
-    _rewrite(model.graph, large, made, replacement)
-    used = {*_read(model.graph)}
-    kept = [t for t in (*model.graph.initializer, *made.values()) if t.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    _rewrite(model.graph, large_weights(model.graph), made, {t.name: t for t in model.graph.initializer}, replacement)
+    model.graph.initializer.extend(made.values())
+    remove_unused_nodes(model)
     return model
+
+
+def large_weights(graph: onnx.GraphProto) -> Constants:
+    """Return the weights by name of the products that are worth another precision."""
+    matrices = (t for t in graph.initializer if len(t.dims) == 2)
+    return {t.name: t for t in matrices if int(np.prod(t.dims)) >= _SMALLEST}
+
+
+def is_product(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> bool:
+    """Whether ``node`` multiplies by one of ``weights``."""
+    return node.op_type in ("MatMul", "Gemm") and node.input[1] in weights
+
+
+def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Return the graphs inside a node, as a loop has one."""
+    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
 
 
 def store(made: Constants, **values: NDArray[np.generic]) -> None:
@@ -38,16 +53,17 @@ def store(made: Constants, **values: NDArray[np.generic]) -> None:
 
 def bias_of(node: onnx.NodeProto) -> str | None:
     """Return the name of a product's bias, if it has one."""
-    return node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else None
+    return node.input[2] if len(node.input) > 2 else None
 
 
-def _rewrite(graph: onnx.GraphProto, weights: Constants, made: Constants, replacement: Replacement) -> None:
-    nodes = []
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _rewrite(attribute.g, weights, made, replacement)
-        if node.op_type in ("MatMul", "Gemm") and node.input[1] in weights:
+def _rewrite(
+    graph: onnx.GraphProto, weights: Constants, made: Constants, constants: Constants, replacement: Replacement
+) -> None:
+    nodes: list[onnx.NodeProto] = []
+    for node in _with_bias(graph, weights, constants):
+        for body in bodies(node):
+            _rewrite(body, weights, made, constants, replacement)
+        if is_product(node, weights):
             transposed = any(a.name == "transB" and a.i for a in node.attribute)
             values = numpy_helper.to_array(weights[node.input[1]])
             name = f"{node.input[1]}_{'t' if transposed else 'n'}"
@@ -58,11 +74,17 @@ def _rewrite(graph: onnx.GraphProto, weights: Constants, made: Constants, replac
     graph.node.extend(nodes)
 
 
-def _read(graph: onnx.GraphProto) -> Iterator[str]:
-    """Names that the outputs and nodes of ``graph`` read, loops included."""
-    yield from (output.name for output in graph.output)
+def _with_bias(graph: onnx.GraphProto, weights: Constants, constants: Constants) -> list[onnx.NodeProto]:
+    """Return the nodes, products that are read by nothing but the addition of a constant row having that as bias."""
+    readers = collections.Counter(name for node in graph.node for name in node.input)
+    readers.update(output.name for output in graph.output)
+    plain = {n.output[0]: n for n in graph.node if n.op_type == "MatMul" and is_product(n, weights)}
+    nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _read(attribute.g)
+        product = next((plain[name] for name in node.input if name in plain), None)
+        row = next((name for name in node.input if len(constants.get(name, _NONE).dims) == 1), None)
+        if node.op_type == "Add" and product and row and readers[product.output[0]] == 1:
+            nodes.remove(product)
+            node = helper.make_node("MatMul", [*product.input, row], [node.output[0]], name=product.name)
+        nodes.append(node)
+    return nodes

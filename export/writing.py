@@ -110,9 +110,8 @@ class Writer:
         """
         served, path, opset = self.served[job.model], self._path(job), self._settings.opset
         if job.format == "onnx":
-            onnx.write(
-                self.converter.convert(job.model, onnx.export_module(served, opset)), path, self.stamps(job.name)
-            )
+            model = self.converter.convert(served, onnx.export_module(served, opset))
+            onnx.write(model, path, self.stamps(job.name))
         else:
             torchscript.write(served, path, self.stamps(job.name))
         return self.check(job)

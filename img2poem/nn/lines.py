@@ -62,13 +62,13 @@ class LineDecoder(nn.Module):
 
         def body(*carried: Tensor) -> State:
             history, (state, score, done) = History(*carried[:-3]), carried[-3:]
-            candidates, after = self.step(history.previous.squeeze(1), state, condition)
+            candidates, after = self.step(history.previous, state, condition, limits.breaks)
             allowed = self.rules(candidates, history, limits)
             place = history.length.clamp(max=steps - 1).unsqueeze(2).expand(-1, 1, gumbel.shape[2])
             chosen = draw(allowed, temperature, top_k, top_p, gumbel.gather(1, place).squeeze(1))
             # Of a row that is done, only tokens, state and score still matter.
-            token = torch.where(done, PAD, limits.tokens_of(candidates).gather(1, chosen))
-            state = torch.where(done.repeat(2, 1), state, after)
+            token = torch.where(done, PAD, candidates.tokens.gather(1, chosen))
+            state = torch.where(done.unsqueeze(2), state, after)
             score = torch.where(done, score, score + allowed.gather(1, chosen))
             history = history.then(token, limits)
             ended = (token == NEWLINE) | (token == EOS) | (history.length == steps)

@@ -27,8 +27,8 @@ _PLAUSIBLE = 4.0
 class Condition(NamedTuple):
     """What the context adds at every step: products that need to be computed only once for a poem."""
 
-    gates: Tensor  # float32 [B, 3 * hidden_dim], to those of the first layer
-    features: Tensor  # float32 [B, token_dim], to what the output layer reads
+    gates: Tensor  # float32 [..., 3 * hidden_dim], to those of the first layer
+    features: Tensor  # float32 [..., token_dim], to what the output layer reads
 
 
 class PoemDecoder(nn.Module):
@@ -61,29 +61,22 @@ class PoemDecoder(nn.Module):
         # A zero embedding stands for no photograph, in training too.
         return torch.cat([self.first(embedding), self.first(torch.zeros_like(embedding))], dim=-1)
 
-    def step(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """One token: ``int64 [B]``, ``float32 [B, state_dim]`` to guided ``logits [B, V]``, next ``hidden``."""
-        state, context = self.parted(hidden)
-        logits, state = self.guided(token, state, self.condition(context))
-        return logits, self.joined(state, context)
-
     def parted(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return of ``hidden [B, state_dim]`` what changes, ``[2 * B, layers * hidden_dim]``, and the context.
+        """Return of ``hidden [B, state_dim]`` what changes, ``[B, 2, layers * hidden_dim]``, and the context.
 
-        First come the runs with the photograph, then those without.
+        Of each row the first run is that with the photograph, the second that without.
         """
-        runs = hidden.view(-1, 2, self.state_dim // 2).transpose(0, 1).flatten(0, 1)
+        runs = hidden.view(-1, 2, self.state_dim // 2)
         state, context = runs.split([self.config.layers * self.config.hidden_dim, self.config.context_dim], dim=-1)
         # In one piece, as what a step returns: else no loop of steps would export.
         return state.contiguous(), context
 
     def joined(self, state: Tensor, context: Tensor) -> Tensor:
         """Return the ``hidden`` that :meth:`parted` has taken apart."""
-        runs = torch.cat([state, context], dim=-1).view(2, -1, self.state_dim // 2)
-        return runs.transpose(0, 1).reshape(-1, self.state_dim)
+        return torch.cat([state, context], dim=-1).flatten(1)
 
     def condition(self, context: Tensor) -> Condition:
-        """``float32 [B, context_dim]`` to what it adds at every step."""
+        """``float32 [..., context_dim]`` to what it adds at every step."""
         w_ih, _, b_ih, _ = self.gru.all_weights[0]
         output = self.bottleneck
         return Condition(
@@ -91,16 +84,30 @@ class PoemDecoder(nn.Module):
             F.linear(context, output.weight[:, self.config.hidden_dim :], output.bias),
         )
 
-    def guided(self, token: Tensor, state: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """One step of both runs: ``int64 [B]``, ``state [2 * B, ...]`` to guided ``logits [B, V]`` and next state."""
-        logits, state = self.cell(torch.cat([token, token]), state, condition)
-        runs = logits.log_softmax(-1).view(2, -1, logits.shape[-1])
-        given, alone = runs.select(0, 0), runs.select(0, 1)
+    def logits(self, features: Tensor, added: Tensor | float = 0.0) -> Tensor:
+        """What the output layer reads, ``[..., token_dim]``, to ``logits [..., V]``, with ``added [V]`` in its bias."""
+        return F.linear(features, self.token_embedding.weight, self.output_bias + added)
+
+    def guided(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Guided log-probabilities of some ``tokens`` among each other.
+
+        Not of the whole vocabulary, whose output layer both runs would have to read, twice at every step.
+
+        Args:
+            features: float32 ``[B, 2, token_dim]`` of the runs with and without the photograph.
+            tokens: int64 ``[B, C]``.
+
+        Returns:
+            float32 ``[B, C]``, of which each row's probabilities add up to 1.
+        """
+        weight, bias = self.token_embedding(tokens), self.output_bias[tokens].unsqueeze(1)
+        runs = (features @ weight.transpose(1, 2) + bias).log_softmax(-1)
+        given, alone = runs.select(1, 0), runs.select(1, 1)
         # Fading over the last nat: a hard edge would turn rounding into other tokens.
         plausible = (given + (_PLAUSIBLE - given.amax(-1, keepdim=True))).clamp(0, 1)
         gain = self.config.guidance * (given - alone)
         # The smaller of the two: a loss counts in full, plausible or not.
-        return given + torch.minimum(gain, gain * plausible), state
+        return (given + torch.minimum(gain, gain * plausible)).log_softmax(-1)
 
     def first(self, embedding: Tensor) -> Tensor:
         """``float32 [B, embedding_dim]`` to the first state of one run, half of ``hidden``."""
@@ -109,21 +116,24 @@ class PoemDecoder(nn.Module):
     def advance(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step of one run, unguided: ``int64 [B]`` and its state to ``logits [B, V]`` and the next state."""
         state, context = hidden.split([hidden.shape[-1] - self.config.context_dim, self.config.context_dim], dim=-1)
-        logits, state = self.cell(token, state, self.condition(context))
-        return logits, torch.cat([state, context], dim=-1)
+        features, state = self.cell(token, state, self.condition(context))
+        return self.logits(features), torch.cat([state, context], dim=-1)
 
     def cell(self, token: Tensor, state: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """One step of any runs: ``int64 [B]``, ``float32 [B, layers * hidden_dim]`` to logits and next state.
+        """One step: ``int64 [B]``, ``float32 [B, layers * hidden_dim]`` to what the output layer reads, and next state.
+
+        Of both runs at once, which read the same token: ``[B, 1]``, ``[B, 2, layers * hidden_dim]``.
 
         The GRU cell is written out, in PyTorch's order of gates (reset, update, new; the reset gate
         applied after the hidden-to-hidden product), so that its export does not depend on how an
         exporter maps ``nn.GRU`` onto ONNX's GRU operator.
         """
         x, after = self.token_embedding(token), []
-        for layer, h in enumerate(state.split(self.config.hidden_dim, dim=-1)):
+        layers = state.split(self.config.hidden_dim, dim=-1) if self.config.layers > 1 else (state,)
+        for layer, h in enumerate(layers):
             w_ih, w_hh, b_ih, b_hh = self.gru.all_weights[layer]
             if layer == 0:
-                gates = torch.addmm(condition.gates, x, w_ih[:, : self.config.token_dim].t())
+                gates = F.linear(x, w_ih[:, : self.config.token_dim]) + condition.gates
             else:
                 gates = F.linear(x, w_ih, b_ih)
             sizes = [2 * self.config.hidden_dim, self.config.hidden_dim]
@@ -133,16 +143,15 @@ class PoemDecoder(nn.Module):
             new = torch.tanh(new_x + reset * new_h)
             x = new + update * (h - new)
             after.append(x)
-        features = torch.addmm(condition.features, x, self.bottleneck.weight[:, : self.config.hidden_dim].t())
-        logits = F.linear(features, self.token_embedding.weight, self.output_bias)
-        return logits, torch.cat(after, dim=-1) if len(after) > 1 else x
+        features = F.linear(x, self.bottleneck.weight[:, : self.config.hidden_dim]) + condition.features
+        return features, torch.cat(after, dim=-1) if len(after) > 1 else x
 
     def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
         """Teacher forcing, unguided: ``int64 [B, T]``, ``float32 [B, embedding_dim]`` to ``logits [B, T, V]``.
 
         Rows of zeros in ``embedding`` stand for no photograph.
         """
-        return F.linear(self.features(tokens, embedding), self.token_embedding.weight, self.output_bias)
+        return self.logits(self.features(tokens, embedding))
 
     def features(self, tokens: Tensor, embedding: Tensor) -> Tensor:
         """What the output layer reads, ``[B, T, token_dim]``; arguments as in :meth:`forward`."""

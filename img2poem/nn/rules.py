@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..decoding import Strategy
 from ..text import BOS, EOS, NEWLINE, PAD
@@ -19,8 +20,6 @@ from ..vocabulary import MAX_NGRAM, begins_line, is_penalised
 
 #: Log-probability of what may not come.
 NEVER = float("-inf")
-#: More uses than a poem has tokens: those of what may not be used at all.
-BANNED = 1024.0
 
 
 class RowOptions(NamedTuple):
@@ -47,65 +46,65 @@ class RowOptions(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What may come next: the likeliest words by falling log-probability, and, always, newline and end."""
+    """What may come next: the likeliest words, and always newline and end."""
 
     words: Tensor  # int64 [N, C - 2]
-    word_logprobs: Tensor  # float32 [N, C - 2]
-    break_logprobs: Tensor  # float32 [N, 2]
+    tokens: Tensor  # int64 [N, C]: the words, newline, end
+    log_probs: Tensor  # float32 [N, C]
 
 
 class Limits(NamedTuple):
-    """The options as the rules read them, prepared once for all steps, ``[N, 1]`` where nothing else is said.
+    """The options as the rules read them, prepared once for all steps.
 
     A poem has ``P`` places: those of its tokens, and behind them two for each forbidden token: that which must come
     before it, if any, and the token itself. So what keeps n-grams from coming twice keeps forbidden words out.
     """
 
-    min_lines: Tensor
-    max_lines: Tensor
-    last_place: Tensor
-    max_line_tokens: Tensor
-    log_penalty: Tensor  # float32
-    repeated: Tensor  # int64 [N, 1, P]: with so many equal tokens before a place its token may not be used again
-    weights: Tensor  # float32 [1, 1, P]: what another use of the token at a place counts
-    places: Tensor  # int64 [1, 1, P]: 0, 1, 2, ...
+    reach: Tensor  # float32 [N, 5]: where the counts of History reach the last place, a word in the line, the most
+    # tokens of a line, the most and the fewest lines
+    log_penalty: Tensor  # float32 [N, P]: 0 where a token has not been used but is forbidden
+    penalises: Tensor  # bool [N, 1]
+    repeated: Tensor  # int64 [N, P]: with so many equal tokens before a place its token may not be used again
+    places: Tensor  # float32 [1, P]: 0, 1, 2, ...
     breaks: Tensor  # int64 [N, 2]: newline and end
+    free: Tensor  # float32 [N, V]: zeros, what tokens cost before any is used
+    word_counts: Tensor  # float32 [1, 5]: what a word adds to the counts
+    newline_counts: Tensor  # float32 [1, 5]: what a newline adds
+    line_counts: Tensor  # float32 [1, 5]: 0 for the counts that a newline sets back, else 1
 
     @classmethod
     def of(cls, options: RowOptions, steps: int, size: int) -> Limits:
         """Return the limits of poems of at most ``steps`` tokens in a vocabulary of ``size``."""
         column = RowOptions(*(option.unsqueeze(1) for option in options))
-        forbidden = options.forbidden_tokens
-        places = torch.arange(steps + 2 * forbidden.shape[1], device=forbidden.device).view(1, 1, -1)
+        forbidden, device = options.forbidden_tokens, options.forbidden_tokens.device
+        places = torch.arange(steps + 2 * forbidden.shape[1], device=device).unsqueeze(0)
         never = torch.full_like(forbidden, 2 * steps)
         ngram = torch.where(column.no_repeat_ngram > 1, column.no_repeat_ngram - 1, steps + 1)
         # None before a token that never comes, one before the second of two that do not come together.
         pairs = torch.stack([never, (forbidden >= size).long()], dim=2).flatten(1)
+        last_place, one = column.max_tokens.clamp(max=steps) - 1, torch.ones_like(column.max_tokens)
+        reach = [last_place, one, column.max_line_tokens, column.max_lines, column.min_lines]
+        log_penalty = column.repetition_penalty.log()
         return cls(
-            column.min_lines,
-            column.max_lines,
-            column.max_tokens.clamp(max=steps) - 1,
-            column.max_line_tokens,
-            column.repetition_penalty.log(),
-            torch.cat([ngram.expand(-1, steps), pairs], dim=1).unsqueeze(1),
-            (places < steps).float(),
-            places,
-            torch.tensor([NEWLINE, EOS], device=places.device).repeat(forbidden.shape[0], 1),
+            torch.cat(reach, dim=1).float(),
+            log_penalty * (places < steps),
+            log_penalty > 0,
+            torch.cat([ngram.expand(-1, steps), pairs], dim=1),
+            places.float(),
+            torch.tensor([NEWLINE, EOS], device=device).repeat(forbidden.shape[0], 1),
+            torch.zeros(forbidden.shape[0], size, device=device),
+            torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]], device=device),
+            torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0]], device=device),
+            torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0]], device=device),
         )
-
-    def tokens_of(self, candidates: Candidates) -> Tensor:
-        """Return the tokens in the order in which the rules return log-probabilities, int64 ``[N, C]``."""
-        return torch.cat([candidates.words, self.breaks], dim=-1)
 
 
 class History(NamedTuple):
     """What the rules know of a poem, kept up to date token by token; ``P`` places as in :class:`Limits`."""
 
-    tokens: Tensor  # int64 [N, 1, P]: the poem so far, padding, forbidden pairs
-    equal: Tensor  # int64 [N, 1, P]: how many tokens before a place equal the last ones of the poem, in their order
-    length: Tensor  # int64 [N, 1]
-    lines: Tensor  # int64 [N, 1], the one under way included
-    line_tokens: Tensor  # int64 [N, 1], of the line under way
+    tokens: Tensor  # int64 [N, P]: the poem so far, padding, forbidden pairs
+    equal: Tensor  # int64 [N, P]: how many tokens before a place equal the last ones of the poem, in their order
+    counts: Tensor  # float32 [N, 5]: tokens, twice those of the line under way, twice the lines, that one included
     previous: Tensor  # int64 [N, 1]: the last token; the begin token at first
     word: Tensor  # int64 [N, 1]: the last token that is no newline
 
@@ -114,11 +113,12 @@ class History(NamedTuple):
         """Return poems without a token, of a vocabulary of ``size``."""
         forbidden = options.forbidden_tokens
         nothing = torch.zeros_like(forbidden[:, :1])
-        pairs = torch.stack([forbidden // size, forbidden % size], dim=2).flatten(1)
-        tokens = torch.cat([nothing.expand(-1, steps), pairs], dim=1).unsqueeze(1)
+        # Larger numbers than pairs have stand for nothing; their tokens are looked up all the same.
+        pairs = torch.stack([(forbidden // size).clamp(max=size - 1), forbidden % size], dim=2).flatten(1)
+        tokens = torch.cat([nothing.expand(-1, steps), pairs], dim=1)
         # Each a tensor of its own: a loop cannot take one twice.
-        length, lines, line_tokens, previous, word = (nothing + value for value in (0, 1, 0, BOS, PAD))
-        return cls(tokens, torch.zeros_like(tokens), length, lines, line_tokens, previous, word)
+        counts = _counts(nothing, nothing, nothing + 1)
+        return cls(tokens, torch.zeros_like(tokens), counts, nothing + BOS, nothing + PAD)
 
     @classmethod
     def of(cls, tokens: Tensor, options: RowOptions, size: int) -> History:
@@ -137,30 +137,26 @@ class History(NamedTuple):
             end = tokens.gather(1, (length - k).clamp(min=0))
             same = same * ((before == end) & (position >= k) & (length >= k))
             equal = equal + same
-        return history._replace(
-            tokens=torch.cat([tokens.unsqueeze(1), history.tokens[:, :, steps:]], dim=2),
-            equal=torch.cat([equal, (history.tokens[:, 0, steps - 1 : -1] == previous).long()], dim=1).unsqueeze(1),
-            length=length,
-            lines=newline.sum(1, keepdim=True) + 1,
-            line_tokens=length - begin,
-            previous=previous,
-            word=tokens.gather(1, word),
+        return cls(
+            torch.cat([tokens, history.tokens[:, steps:]], dim=1),
+            torch.cat([equal, (history.tokens[:, steps - 1 : -1] == previous).long()], dim=1),
+            _counts(length, length - begin, newline.sum(1, keepdim=True) + 1),
+            previous,
+            tokens.gather(1, word),
         )
 
     def then(self, token: Tensor, limits: Limits) -> History:
         """Return the poems with one token more, ``int64 [N, 1]``."""
         newline = token == NEWLINE
-        at = token.unsqueeze(1)
-        tokens = torch.where(limits.places == self.length.unsqueeze(1), at, self.tokens)
-        equal = torch.where(tokens == at, self.equal + 1, 0)
-        return self._replace(
-            tokens=tokens,
-            equal=torch.cat([self.equal[:, :, :1], equal[:, :, :-1]], dim=2),
-            length=self.length + 1,
-            lines=self.lines + newline,
-            line_tokens=torch.where(newline, 0, self.line_tokens + 1),
-            previous=token,
-            word=torch.where(newline, self.word, token),
+        tokens = torch.where(limits.places == self.counts[:, :1], token, self.tokens)
+        equal = torch.where(tokens == token, self.equal + 1, 0)
+        set_back = self.counts * limits.line_counts + limits.newline_counts
+        return History(
+            tokens,
+            F.pad(equal, (1, -1)),
+            torch.where(newline, set_back, self.counts + limits.word_counts),
+            token,
+            torch.where(newline, self.word, token),
         )
 
     def rows(self, index: Tensor) -> History:
@@ -169,49 +165,72 @@ class History(NamedTuple):
 
     def poems(self, steps: int) -> Tensor:
         """Return the tokens alone, ``[N, steps]``."""
-        return self.tokens[:, 0, :steps]
+        return self.tokens[:, :steps]
+
+    @property
+    def length(self) -> Tensor:
+        """How many tokens each poem has, int64 ``[N, 1]``."""
+        return self.counts[:, :1].long()
+
+
+def _counts(length: Tensor, line_tokens: Tensor, lines: Tensor) -> Tensor:
+    """Return what :class:`History` counts, each as often as :class:`Limits` has a limit for it."""
+    return torch.cat([length, line_tokens, line_tokens, lines, lines], dim=1).float()
+
+
+# What may come, by kind: a kind is banned where the limits that are reached (the last place, a word in the line, its
+# most tokens, the most and the fewest lines) add up to more than its bound, weighted as in its row.
+_KINDS = (
+    ((1, 0, 1, 0, 0), 0),  # a word: not in the last place, nor in a full line
+    ((1, -1, 1, 0, 0), -1),  # the rest of a word: nor at the beginning of a line
+    ((1, -1, 0, 1, 0), -1),  # newline: not in the last place, nor without a word before it, nor behind the last line
+    ((-2, -1, 0, 0, -1), -2),  # end: in the last place, else only behind a word, with lines enough
+)
+_WORD, _REST, _NEWLINE, _END = range(4)
 
 
 class Rules(nn.Module):
     """What makes a token sequence a poem: which tokens may come next, whatever the decoder thinks."""
 
-    not_first: Tensor
+    kind: Tensor
     penalised: Tensor
+    stutters: Tensor
+    weights: Tensor
+    bounds: Tensor
 
     def __init__(self, pieces: Sequence[str]) -> None:
         super().__init__()
         #: How many tokens the vocabulary has.
         self.size = len(pieces)
-        self.register_buffer("not_first", torch.tensor([not begins_line(p) for p in pieces]), persistent=False)
-        self.register_buffer("penalised", torch.tensor([float(is_penalised(p)) for p in pieces]), persistent=False)
+        kinds = [_WORD if begins_line(piece) else _REST for piece in pieces]
+        kinds[NEWLINE], kinds[EOS] = _NEWLINE, _END
+        penalised = torch.tensor([is_penalised(piece) for piece in pieces])
+        weights, bounds = zip(*_KINDS, strict=True)
+        self.register_buffer("kind", torch.tensor(kinds), persistent=False)
+        self.register_buffer("penalised", penalised.float(), persistent=False)
+        # What may not follow a token: itself, or nothing.
+        self.register_buffer("stutters", torch.where(penalised, torch.arange(self.size), -1), persistent=False)
+        self.register_buffer("weights", torch.tensor(weights).float().t().contiguous(), persistent=False)
+        self.register_buffer("bounds", torch.tensor([bounds]).float(), persistent=False)
 
     def forward(self, candidates: Candidates, history: History, limits: Limits) -> Tensor:
-        """Mask and reweight the log-probabilities of what may come next.
+        """Mask and reweight the log-probabilities of what may come next, float32 ``[N, C]``.
 
-        Returns:
-            float32 ``[N, C]``: of the words, newline and end.
+        Newline and end are never banned by a repetition: a line that has reached its limit must be able to break.
         """
-        words = candidates.words
-        used = words.unsqueeze(2) == history.tokens
-        counts = torch.where(history.equal >= limits.repeated, BANNED, limits.weights)
-        # A product: of all the ways to add up what was used it goes over the tokens the fewest times.
-        uses = (used.float() @ counts.transpose(1, 2)).squeeze(2)
+        tokens = candidates.tokens
         # The probability of a word is divided by the penalty for each use.
-        penalty = self.penalised[words] * limits.log_penalty
-        word_logprobs = candidates.word_logprobs - uses * penalty
-        # No word follows itself, over a line break either: a guided decoder stutters the photograph's first noun.
-        stutter = (words == history.word) & (penalty > 0)
-        starting = history.line_tokens == 0
-        final = history.length >= limits.last_place
-        words_end = (history.line_tokens >= limits.max_line_tokens) | final
-        banned = (uses >= BANNED) | stutter | (self.not_first[words] & starting) | words_end
-        word_logprobs = torch.where(banned, NEVER, word_logprobs)
+        penalties = self.penalised[history.tokens] * limits.log_penalty
+        costs = torch.where(history.equal >= limits.repeated, -NEVER, penalties)
+        cost = limits.free.scatter_add(1, history.tokens, costs).gather(1, candidates.words)
+        log_probs = candidates.log_probs - F.pad(cost, (0, 2))
 
-        # Newline and end are never banned by a repetition: a line that has reached its limit must be able to break.
-        inside = ~(starting | final)
-        may_break = inside & (history.lines < limits.max_lines)
+        reached = (history.counts >= limits.reach).float()
+        banned = (reached @ self.weights > self.bounds).gather(1, self.kind[tokens])
+        # No word follows itself, over a line break either: a guided decoder stutters the photograph's first noun.
+        stutter = (tokens == self.stutters[history.word]) & limits.penalises
+        allowed = torch.where(banned | stutter, NEVER, log_probs)
+
         # With every candidate banned the poem ends where it is.
-        stuck = (word_logprobs.amax(1, keepdim=True) == NEVER) & ~may_break
-        may_end = inside & (history.lines >= limits.min_lines) | final | stuck
-        may = torch.cat([may_break, may_end], dim=1)
-        return torch.cat([word_logprobs, torch.where(may, candidates.break_logprobs, NEVER)], dim=1)
+        stuck = allowed.amax(1, keepdim=True) == NEVER
+        return torch.where(stuck & (tokens == EOS), candidates.log_probs, allowed)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..decoding import TOP_TOKENS
-from ..text import EOS, NEWLINE, PAD
+from ..text import EOS, PAD
 from ..vocabulary import bans, is_word
 from .poem_decoder import Condition, PoemDecoder
 from .rules import NEVER, Candidates, History, Limits, RowOptions, Rules
@@ -85,11 +85,11 @@ class BeamSearch(_Search):
 
         def body(step: Tensor, *carried: Tensor) -> State:
             history, (state, scores, best, best_score, ended) = History(*carried[:-5]), carried[-5:]
-            candidates, after = self.step(history.previous.squeeze(1), state, condition)
+            candidates, after = self.step(history.previous, state, condition, limits.breaks)
             allowed = self.rules(candidates, history, limits)
             count = allowed.shape[1]
             likeliest = (scores.view(-1, 1) + allowed).view(-1, width * count).topk(2 * width, dim=-1)
-            token = limits.tokens_of(candidates).view(-1, width * count).gather(1, likeliest.indices)
+            token = candidates.tokens.view(-1, width * count).gather(1, likeliest.indices)
             parent = torch.div(likeliest.indices, count, rounding_mode="trunc") + first_beam
 
             ends = (token == EOS) & in_width & (likeliest.values > NEVER)
@@ -105,8 +105,7 @@ class BeamSearch(_Search):
             scores = torch.where(in_width[:, :width], alive.values, NEVER)
             index = parent.gather(1, alive.indices).flatten()
             history = history.rows(index).then(token.gather(1, alive.indices).view(-1, 1), limits)
-            state = after.view(2, -1, after.shape[1]).index_select(1, index).flatten(0, 1)
-            return step + 1, *history, state, scores, best, best_score, ended + ends.sum(1)
+            return step + 1, *history, after.index_select(0, index), scores, best, best_score, ended + ends.sum(1)
 
         *_, best, best_score, _ = loop(going, body, carried)
         return Hypotheses(best, best_score, (best != PAD).sum(1))
@@ -172,7 +171,6 @@ class DecoderStep(nn.Module):
     """One decoder step that returns only candidates, the likeliest tokens, never the whole vocabulary."""
 
     no_word: Tensor
-    breaks: Tensor
     before: Tensor
     behind: Tensor
     apart: Tensor
@@ -184,7 +182,7 @@ class DecoderStep(nn.Module):
         banned = bans(decoder.config.forbidden_words, pieces[:size])
         no_word = [i in banned.pieces or not is_word(piece) for i, piece in enumerate(pieces[:size])]
         never = torch.where(torch.tensor(no_word), NEVER, 0.0)
-        self.register_buffer("no_word", never, persistent=False)  # to add: cheaper than to choose
+        self.register_buffer("no_word", never, persistent=False)
         # Pieces that do not come one behind the other: few are in any pair. Of two, the numbers add up to a place.
         second = {token: place for place, token in enumerate(sorted({pair[1] for pair in banned.pairs}), 1)}
         width = len(second) + 1
@@ -194,23 +192,22 @@ class DecoderStep(nn.Module):
         self.register_buffer("before", torch.tensor([first.get(i, 0) for i in range(size)]), persistent=False)
         self.register_buffer("behind", torch.tensor([second.get(i, 0) for i in range(size)]), persistent=False)
         self.register_buffer("apart", apart, persistent=False)
-        # No tensor is made in a loop's body: it would not export.
-        self.register_buffer("breaks", torch.tensor([NEWLINE, EOS]), persistent=False)
-        #: How many candidates there are, ``TOP_TOKENS`` unless the vocabulary is smaller.
-        self.width = min(TOP_TOKENS, size + 2)
+        #: How many candidates there are, ``TOP_TOKENS`` unless the vocabulary has fewer words.
+        self.width = min(TOP_TOKENS, no_word.count(False) + 2)
 
-    def forward(self, token: Tensor, state: Tensor, condition: Condition) -> tuple[Candidates, Tensor]:
-        """``int64 [B]``, ``float32 [2 * B, S]`` to the candidates and the next state.
+    def forward(self, token: Tensor, state: Tensor, condition: Condition, breaks: Tensor) -> tuple[Candidates, Tensor]:
+        """``int64 [B, 1]``, ``float32 [B, 2, S]`` to the candidates and the next state.
 
-        Newline and end are always among them, since rules may force them where they are unlikely. Tokens that
-        no poem may hold never are; those that would complete a forbidden word have no probability.
+        Candidates are the likeliest words about the photograph, unguided and by falling probability, and ``breaks``,
+        newline and end ``[B, 2]``, since rules may force them where they are unlikely. Tokens that no poem may hold
+        never are; those that would complete a forbidden word have no probability.
         """
-        logits, state = self.decoder.guided(token, state, condition)
-        log_probs = logits.log_softmax(-1)
-        words = (log_probs + self.no_word).topk(self.width - 2, dim=-1)
-        pairs = self.before[token].unsqueeze(1) + self.behind[words.indices]
-        word_logprobs = torch.where(self.apart[pairs], NEVER, words.values)
-        return Candidates(words.indices, word_logprobs, log_probs.index_select(1, self.breaks)), state
+        features, state = self.decoder.cell(token, state, condition)
+        words = self.decoder.logits(features.select(1, 0), self.no_word).topk(self.width - 2, dim=-1).indices
+        tokens = torch.cat([words, breaks], dim=1)
+        pairs = self.before[token] + self.behind[tokens]
+        log_probs = torch.where(self.apart[pairs], NEVER, self.decoder.guided(features, tokens))
+        return Candidates(words, tokens, log_probs), state
 
 
 def _one_path(
@@ -234,10 +231,10 @@ def _one_path(
 
     def body(step: Tensor, *carried: Tensor) -> State:
         history, (state, score, ended) = History(*carried[:-3]), carried[-3:]
-        candidates, state = search.step(history.previous.squeeze(1), state, condition)
+        candidates, state = search.step(history.previous, state, condition, limits.breaks)
         allowed = search.rules(candidates, history, limits)
         chosen = choose(allowed, step)
-        token = torch.where(ended, PAD, limits.tokens_of(candidates).gather(1, chosen))
+        token = torch.where(ended, PAD, candidates.tokens.gather(1, chosen))
         score = torch.where(ended, score, score + allowed.gather(1, chosen))
         return step + 1, *history.then(token, limits), state, score, ended | (token == EOS)
 

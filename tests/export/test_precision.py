@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 from onnxruntime import InferenceSession
 
-from export import half, parity, photographs, quality, quantise, rewrite
+from export import half, parity, photographs, pixels, quality, quantise, ranges, rewrite
 from export.parity import ParityError
 from export.served import ServedModel
 from img2poem.engines.local import open_session
@@ -38,9 +38,12 @@ def products(proto: onnx.ModelProto) -> list[str]:
 def test_no_row_of_int8_depends_on_what_it_is_batched_with(
     repository: Path, served: dict[str, ServedModel], model: str
 ) -> None:
-    proto = quantise.products(loaded(repository, model))
+    inputs = served[model].sample(4, np.random.default_rng(3))
+    proto = loaded(repository, model)
+    seen = ranges.observed(proto, inputs) if model == "poem_decoder_greedy" else {}
+    proto = quantise.products(proto, seen)
     assert "MatMulIntegerToFloat" in products(proto)
-    run, inputs = session(proto), served[model].sample(4, np.random.default_rng(3))
+    run = session(proto)
     together = run.run(None, inputs)
     for i in range(4):
         alone = run.run(None, {name: value[i : i + 1] for name, value in inputs.items()})
@@ -52,7 +55,11 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     return rewrite.products(model, half.product)
 
 
-@pytest.mark.parametrize(("lowered", "limit"), [(quantise.products, 0.05), (halved, 0.002)])
+def measured_by_row(model: onnx.ModelProto) -> onnx.ModelProto:
+    return quantise.products(model, {})
+
+
+@pytest.mark.parametrize(("lowered", "limit"), [(measured_by_row, 0.05), (halved, 0.002)])
 def test_products_in_a_lower_precision_stay_near(
     repository: Path,
     served: dict[str, ServedModel],
@@ -75,6 +82,50 @@ def test_convolutions_in_int8_see_the_same_photographs(repository: Path) -> None
     pixels = photographs.held_out(None, 224)[:8]
     want, got = (session(proto).run(["embedding"], {"pixels": pixels})[0] for proto in (before, after))
     assert (want * got).sum(1).mean() > 0.97
+
+
+def test_int8_convolutions_read_the_pixels_as_they_are(repository: Path) -> None:
+    """What normalised them said how integers stand for numbers: 127 for 0, 128 for 1/128."""
+    before = quantise.convolutions(loaded(repository, "image_encoder"), photographs.calibration(None, 224)[::8])
+    after = pixels.normalised(onnx.ModelProto.FromString(before.SerializeToString()))
+    first = {node.op_type for node in after.graph.node[:-1] if "pixels" in node.input or "permute" in node.input}
+    assert "DequantizeLinear" in first and "Cast" not in first
+    assert len(after.graph.node) == len(before.graph.node) - 4
+    photos = photographs.held_out(None, 224)[:4]
+    want, got = (session(proto).run(["embedding"], {"pixels": photos})[0] for proto in (before, after))
+    assert (want * got).sum(1).min() > 0.999
+
+
+def test_pixels_whose_channels_differ_are_normalised_as_before(repository: Path) -> None:
+    proto = loaded(repository, "image_encoder")
+    [mean] = [t for t in proto.graph.initializer if t.name.endswith("normalise.mean")]
+    mean.CopyFrom(numpy_helper.from_array(np.array([120, 115, 104], np.float32).reshape(1, 3, 1, 1), mean.name))
+    after = pixels.normalised(onnx.ModelProto.FromString(proto.SerializeToString()))
+    assert [node.op_type for node in after.graph.node] == [node.op_type for node in proto.graph.node]
+
+
+def test_decoders_agree_on_the_ranges_of_what_their_products_read(
+    repository: Path, served: dict[str, ServedModel]
+) -> None:
+    found = {}
+    for model in ("decoder_step", "poem_decoder_greedy", "poem_decoder_beam", "poem_decoder_line"):
+        proto = loaded(repository, model)
+        before = proto.SerializeToString()
+        found[model] = ranges.observed(proto, served[model].sample(32, np.random.default_rng(7)))
+        assert proto.SerializeToString() == before
+    # States and contexts are within 1; what the output layer reads is larger.
+    assert all({*seen.values()} == {1.0, 8.0} for seen in found.values())
+
+
+def test_a_product_of_a_known_range_cuts_off_what_is_larger() -> None:
+    weight = numpy_helper.from_array(np.eye(256, dtype=np.float32), "weight")
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 256]) for name in "xy")
+    nodes = [onnx.helper.make_node("Tanh", ["x"], ["t"]), onnx.helper.make_node("MatMul", ["t", "weight"], ["y"])]
+    graph = onnx.helper.make_graph(nodes, "one", [x], [y], [weight])
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9)
+    run = session(quantise.products(proto, {"t": 0.5}))
+    rows = np.linspace(-0.4, 2, 2 * 256, dtype=np.float32).reshape(2, 256)
+    assert np.abs(run.run(None, {"x": rows})[0] - np.tanh(rows).clip(max=0.5)).max() < 0.01
 
 
 def test_calibration_and_measure_share_no_photograph() -> None:
@@ -122,7 +173,7 @@ def test_a_lower_precision_has_its_own_tolerance(
 ) -> None:
     path = tmp_path / "poem_encoder" / "1" / "model.onnx"
     path.parent.mkdir(parents=True)
-    onnx.save(quantise.products(loaded(repository, "poem_encoder")), path)
+    onnx.save(measured_by_row(loaded(repository, "poem_encoder")), path)
     assert parity.check_model(served["poem_encoder"], path, precision="int8").difference > parity.TOLERANCE
     with pytest.raises(ParityError, match=r"poem_encoder\.embedding, batch 1: differs from torch"):
         parity.check_model(served["poem_encoder"], path)

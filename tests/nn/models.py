@@ -56,3 +56,11 @@ def options(rows: int, **changed: float) -> RowOptions:
     return RowOptions(
         *(torch.full((rows,), value) for value in values.values()), torch.full((rows, MAX_FORBIDDEN), PAD)
     )
+
+
+def step(decoder: PoemDecoder, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """One guided step: ``int64 [B]`` and ``hidden`` to the log-probabilities of all tokens, and the next ``hidden``."""
+    state, context = decoder.parted(hidden)
+    features, state = decoder.cell(token.unsqueeze(1), state, decoder.condition(context))
+    every = torch.arange(decoder.config.vocabulary_size).expand(len(token), -1)
+    return decoder.guided(features, every), decoder.joined(state, context)

@@ -10,7 +10,7 @@ from img2poem.nn.losses import ranking_loss
 from img2poem.nn.poem_encoder import PoemEncoder, pad
 from img2poem.package import EncoderConfig, ImageEncoderConfig, PoemEncoderConfig, Preprocessing
 
-from .models import PIECES, embeddings, small_decoder
+from .models import PIECES, embeddings, small_decoder, step
 
 PREPROCESSING = Preprocessing(size=224, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
 
@@ -24,8 +24,8 @@ def test_steps_give_what_teacher_forcing_gives(layers: int, length: int, rows: i
     whole, hidden = decoder(tokens, embedding).log_softmax(-1), decoder.init(embedding)
     assert hidden.shape == (rows, decoder.state_dim)
     for i in range(length):
-        logits, hidden = decoder.step(tokens[:, i], hidden)
-        assert torch.allclose(logits, whole[:, i], atol=1e-4)
+        log_probs, hidden = step(decoder, tokens[:, i], hidden)
+        assert torch.allclose(log_probs, whole[:, i], atol=1e-4)
 
 
 @given(st.floats(0.1, 3), st.integers(1, 4), st.integers(0, 1000))
@@ -33,8 +33,12 @@ def test_guidance_leans_to_what_the_embedding_makes_likelier(guidance: float, ro
     decoder, embedding = small_decoder(seed, guidance=guidance), embeddings(rows, seed)
     tokens = torch.full((rows, 1), 7)
     given, alone = (decoder(tokens, x)[:, 0].log_softmax(-1) for x in (embedding, torch.zeros_like(embedding)))
-    guided, _ = decoder.step(tokens[:, 0], decoder.init(embedding))
+    log_probs, _ = step(decoder, tokens[:, 0], decoder.init(embedding))
+    assert torch.allclose(log_probs.exp().sum(-1), torch.ones(rows), atol=1e-4)
     distance, gain = given.amax(-1, keepdim=True) - given, guidance * (given - alone)
+    likeliest = given.argmax(-1, keepdim=True)
+    # Log-probabilities before they were made to add up to 1.
+    guided = log_probs - (log_probs - given - gain).gather(1, likeliest)
     assert torch.allclose(torch.where(distance < 3, guided, 0), torch.where(distance < 3, given + gain, 0), atol=1e-4)
     assert (guided <= given + gain.clamp(min=0) + 1e-4).all()
     assert (guided[distance > 4] <= given[distance > 4] + 1e-4).all(), "what is implausible gains nothing"

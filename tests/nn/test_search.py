@@ -16,6 +16,7 @@ from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch
 from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
 
 from .models import PIECES, STEPS, embeddings, options, small_decoder
+from .models import step as step_of_all
 
 row_options = st.fixed_dictionaries(
     {
@@ -97,7 +98,8 @@ def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
     said = [PIECES.index(word) for word in "the sea is the sea on the hill is".split()]
     tokens = torch.tensor([said + [PAD] * (STEPS - len(said))])
     words = torch.arange(len(PIECES)).unsqueeze(0)
-    candidates = Candidates(words, torch.zeros(1, len(PIECES)), torch.zeros(1, 2))
+    tokens_and_breaks = torch.cat([words, torch.tensor([[NEWLINE, EOS]])], dim=1)
+    candidates = Candidates(words, tokens_and_breaks, torch.zeros(1, len(PIECES) + 2))
     free, penalised = (
         Rules(PIECES)(candidates, History.of(tokens, rows, len(PIECES)), Limits.of(rows, STEPS, len(PIECES)))
         for p in (1.0, 2.0)
@@ -135,19 +137,16 @@ def test_greedy_follows_the_decoder_step_by_step() -> None:
     decoder, embedding = small_decoder(), embeddings(3)
     decoder_step, rules, rows = DecoderStep(decoder, PIECES), Rules(PIECES), options(3)
     found = greedy(decoder, embedding, rows)
-    tokens, previous = torch.full((3, STEPS), PAD), torch.full((3,), BOS)
+    tokens, previous = torch.full((3, STEPS), PAD), torch.full((3, 1), BOS)
     (state, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS, len(PIECES))
     total = torch.zeros(3)
     for step in range(int(found.lengths.max())):
-        likely, state = decoder_step(previous, state, decoder.condition(context))
-        best, candidates = (
-            rules(likely, History.of(tokens, rows, len(PIECES)), limits).max(-1),
-            limits.tokens_of(likely),
-        )
+        likely, state = decoder_step(previous, state, decoder.condition(context), limits.breaks)
+        best = rules(likely, History.of(tokens, rows, len(PIECES)), limits).max(-1)
         running = torch.tensor([EOS not in row for row in tokens.tolist()])
-        tokens[:, step] = torch.where(running, candidates[range(3), best.indices], PAD)
+        tokens[:, step] = torch.where(running, likely.tokens[range(3), best.indices], PAD)
         total += torch.where(running, best.values, 0.0)
-        previous = tokens[:, step]
+        previous = tokens[:, step : step + 1]
     assert torch.equal(tokens, found.tokens)
     assert torch.allclose(total / found.lengths, found.scores, atol=1e-5)
 
@@ -164,10 +163,10 @@ def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
     for step in range(STEPS):
         candidates = []
         for tokens, score, state in beams:
-            previous = torch.tensor([tokens[-1] if tokens else BOS])
-            found, after = decoder_step(previous, state, decoder.condition(context))
+            previous = torch.tensor([[tokens[-1] if tokens else BOS]])
+            found, after = decoder_step(previous, state, decoder.condition(context), limits.breaks)
             history = History.of(torch.tensor([tokens + [PAD] * (STEPS - len(tokens))]), rows, len(PIECES))
-            allowed, ids = rules(found, history, limits)[0].tolist(), limits.tokens_of(found)[0].tolist()
+            allowed, ids = rules(found, history, limits)[0].tolist(), found.tokens[0].tolist()
             likely = [(t, v) for t, v in zip(ids, allowed, strict=True) if v > float("-inf")]
             candidates += [([*tokens, t], score + v, after) for t, v in likely]
         candidates.sort(key=lambda c: -c[1])
@@ -232,10 +231,10 @@ def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int,
     decoder, embedding = small_decoder(6), embeddings(1).expand(draws, -1)
     found = sampled(decoder, embedding, options(draws, max_tokens=3), temperature=temperature, top_k=top_k, top_p=top_p)
     (state, context), rows = decoder.parted(decoder.init(embedding[:1])), options(1, max_tokens=3)
-    step = DecoderStep(decoder, PIECES)
-    likely, _ = step(torch.tensor([BOS]), state, decoder.condition(context))
     limits = Limits.of(rows, STEPS, len(PIECES))
-    allowed, ids = Rules(PIECES)(likely, History.begin(rows, STEPS, len(PIECES)), limits)[0], limits.tokens_of(likely)
+    decoder_step, begin = DecoderStep(decoder, PIECES), torch.tensor([[BOS]])
+    likely, _ = decoder_step(begin, state, decoder.condition(context), limits.breaks)
+    allowed, ids = Rules(PIECES)(likely, History.begin(rows, STEPS, len(PIECES)), limits)[0], likely.tokens
     order = allowed.argsort(descending=True)
     expected = (allowed[order] / temperature).softmax(-1)
     kept = (torch.arange(len(order)) < top_k) & (expected.cumsum(-1) - expected < top_p)
@@ -254,11 +253,30 @@ def test_decoder_step_returns_the_likeliest_words_and_always_the_breaks() -> Non
     decoder.config = replace(decoder.config, vocabulary_size=200)
     pieces = [*PIECES, *(chr(97 + i // 26) + chr(97 + i % 26) for i in range(200 - len(PIECES)))]
     token, hidden = torch.tensor([7, 9]), decoder.init(embeddings(2))
-    log_probs = decoder.step(token, hidden)[0].log_softmax(-1)
+    log_probs, next_hidden = step_of_all(decoder, token, hidden)
     top_logprobs, top_tokens, after = ServedDecoderStep(decoder, pieces)(token.unsqueeze(1), hidden)
-    assert top_tokens.shape == (2, TOP_TOKENS) and torch.equal(after, decoder.step(token, hidden)[1])
-    assert torch.allclose(top_logprobs, log_probs.gather(1, top_tokens), atol=1e-6)
+    assert top_tokens.shape == (2, TOP_TOKENS) and torch.equal(after, next_hidden)
+    assert torch.allclose(top_logprobs, log_probs.gather(1, top_tokens).log_softmax(-1), atol=1e-5)
     assert top_tokens[:, -2:].tolist() == [[NEWLINE, EOS]] * 2
     words = log_probs.clone()
     words[:, [PAD, BOS, UNK, NEWLINE, EOS, PIECES.index("7")]] = float("-inf")
     assert torch.equal(top_tokens[:, :-2], words.topk(TOP_TOKENS - 2).indices)
+
+
+def test_guidance_chooses_among_the_likeliest_about_the_photograph() -> None:
+    """Among 62 of 200 words; a served step has the guided likeliest of them first."""
+    pieces = [*PIECES, *(chr(97 + i // 26) + chr(97 + i % 26) for i in range(200 - len(PIECES)))]
+    decoder, alone = small_decoder(vocabulary_size=200, guidance=2.0), small_decoder(vocabulary_size=200)
+    token, hidden = torch.tensor([[7], [9]]), decoder.init(embeddings(2))
+    guided, tokens, _ = ServedDecoderStep(decoder, pieces)(token, hidden)
+    _, likely, _ = ServedDecoderStep(alone, pieces)(token, hidden)
+    assert torch.equal(tokens.sort(1).values, likely.sort(1).values) and not torch.equal(tokens, likely)
+    assert (guided[:, :-2].diff() <= 0).all()
+    assert torch.allclose(guided.exp().sum(1), torch.ones(2), atol=1e-5)
+
+
+def test_what_a_caller_forbids_in_vain_harms_nothing() -> None:
+    """Numbers above all pairs of tokens are no tokens; a direct caller of a model may send them."""
+    decoder, rows, embedding = small_decoder(), options(2), embeddings(2)
+    found = greedy(decoder, embedding, rows._replace(forbidden_tokens=torch.full((2, 32), 10**9)))
+    assert found.scores.isfinite().all() and (found.tokens == EOS).any(1).all()

@@ -1,0 +1,54 @@
+"""How large the numbers are that matrix products read, so that int8 need not look for it at every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from onnxruntime import InferenceSession
+
+from . import rewrite
+from .settings import IR_VERSION
+
+Ranges = dict[str, float]
+
+
+def observed(model: onnx.ModelProto, inputs: Mapping[str, NDArray[np.generic]]) -> Ranges:
+    """Return the range of each tensor that a product with a large constant weight reads, by name.
+
+    That is the power of two, at least 1, above all that ``inputs`` bring forth, so that models which share a decoder
+    agree on it. Of a graph's own inputs there is none, since callers may give anything.
+    """
+    told = onnx.ModelProto()
+    told.CopyFrom(model)
+    told.ir_version = IR_VERSION
+    given = {value.name for value in told.graph.input}
+    names = [name for name in _tell(told.graph, rewrite.large_weights(told.graph)) if name not in given]
+    session = InferenceSession(told.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run([_largest(name) for name in names], dict(inputs))
+    most = {name: float(np.max(values, initial=0)) for name, values in zip(names, found, strict=True)}
+    return {name: 2.0 ** math.ceil(math.log2(max(value, 1.0))) for name, value in most.items()}
+
+
+def _tell(graph: onnx.GraphProto, weights: rewrite.Constants) -> list[str]:
+    """Make a graph, loops included, return how large the tensors are that products read; returns their names."""
+    own = list(dict.fromkeys(node.input[0] for node in graph.node if rewrite.is_product(node, weights)))
+    inside = []
+    for node in graph.node:
+        for body in rewrite.bodies(node):
+            names = _tell(body, weights)
+            node.output.extend(_largest(name) for name in names)
+            inside += names
+    for name in own:
+        graph.node.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
+        graph.node.append(helper.make_node("ReduceMax", [f"{name}_abs"], [_largest(name)], keepdims=0))
+    graph.output.extend(helper.make_tensor_value_info(_largest(name), TensorProto.FLOAT, None) for name in own + inside)
+    return own + inside
+
+
+def _largest(name: str) -> str:
+    return f"{name}_largest"
