@@ -23,6 +23,8 @@ from img2poem.engines.local import session_options
 
 #: These change no shape: their first input takes their place.
 _LEFT_OUT = {"Add", "Clip", "Div", "Gelu", "Identity", "LayerNormalization", "Mul", "Relu", "Sigmoid", "Sub"}
+#: What makes numbers of pixels.
+_FIRST = {"Cast", "DequantizeLinear"}
 _INT8 = "MatMulIntegerToFloat"
 _PRODUCTS = {"Gemm", "MatMul", _INT8}
 
@@ -47,7 +49,9 @@ def of_encoder(path: Path, batch: int, size: int = 224) -> Floor:
     model = onnx.load(path)
     graph, renamed = model.graph, dict[str, str]()
     kept: list[onnx.NodeProto] = []
-    [start] = [node.output[0] for node in graph.node if node.op_type == "Cast" and _reads_pixels(graph, node)]
+    [first] = [node for node in graph.node if node.op_type in _FIRST and _reads_pixels(graph, node)]
+    # int8 convolutions read the pixels themselves.
+    start, dtype = (first.input[0], np.uint8) if first.op_type == "DequantizeLinear" else (first.output[0], np.float32)
     for node in graph.node:
         for i, name in enumerate(node.input):
             node.input[i] = renamed.get(name, name)
@@ -58,10 +62,10 @@ def of_encoder(path: Path, batch: int, size: int = 224) -> Floor:
     outputs = {node.output[0] for node in kept if node.op_type in _PRODUCTS}
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(_needed(kept, outputs, start))
-    graph.input.append(helper.make_tensor_value_info(start, TensorProto.FLOAT, [batch, 3, size, size]))
+    shape = [batch, 3, size, size]
+    graph.input.append(helper.make_tensor_value_info(start, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape))
     graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in sorted(outputs))
-    pixels = np.random.default_rng(0).normal(size=(batch, 3, size, size)).astype(np.float32)
-    return Floor(model, {start: pixels})
+    return Floor(model, {start: np.random.default_rng(0).uniform(0, 255, shape).astype(dtype)})
 
 
 def of_loop(path: Path, rows: int, steps: int) -> Floor:
@@ -95,9 +99,9 @@ def bytes_of_loop(path: Path) -> int:
     return sum(sizes.get(name, 0) for name in {node.input[1] for node, _ in _products_of_loop(model.graph)})
 
 
-def _reads_pixels(graph: onnx.GraphProto, cast: onnx.NodeProto) -> bool:
-    """Whether a cast is the one behind the transposed pixels, where the numbers begin."""
-    return any(node.op_type == "Transpose" and node.output[0] == cast.input[0] for node in graph.node)
+def _reads_pixels(graph: onnx.GraphProto, first: onnx.NodeProto) -> bool:
+    """Whether a node is the one behind the transposed pixels, where the numbers begin."""
+    return any(node.op_type == "Transpose" and node.output[0] == first.input[0] for node in graph.node)
 
 
 def _needed(nodes: list[onnx.NodeProto], outputs: set[str], start: str) -> list[onnx.NodeProto]:

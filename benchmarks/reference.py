@@ -1,11 +1,14 @@
 """The way the research repositories go from photograph to poem, written anew as the baseline.
 
 Three ResNet-50 in eager torch, one after another, and a decoder of one LSTM layer of 256 units over 20,000 words,
-whose beam search loops over the beams in Python: one call of the decoder a beam and step, up to 70 steps (the shapes
-are those of researchmm/img2poem and of Poem-From-Image). Weights are random, which costs the same.
+whose search loops over ten beams in Python: one call of the decoder a beam and step, up to 70 steps. Shapes and search
+are those of Poem-From-Image (zhaoyanglijoey, ``sample_beamsearch``). Weights are random, which costs the same; no poem
+ends before its last step, so that runs are alike.
 """
 
 from __future__ import annotations
+
+import copy
 
 import numpy as np
 import torch
@@ -15,6 +18,9 @@ from torch import Tensor, nn
 from torchvision.models import resnet50
 
 WORDS, STEPS, _UNITS = 20_000, 70, 256
+_DRAWN = 3
+
+State = tuple[Tensor, Tensor]
 
 
 class ReferencePoet(nn.Module):
@@ -42,21 +48,43 @@ class ReferencePoet(nn.Module):
         """Return what the three encoders see, ``[1, 256]``."""
         return torch.as_tensor(self.project(torch.cat([encoder(pixels) for encoder in self.encoders], dim=1)))
 
-    def beam_search(self, features: Tensor, width: int = 10) -> list[int]:
-        """Return the likeliest of ``width`` beams after all steps; none ends before, so that runs are alike."""
-        beams: list[tuple[float, list[int], tuple[Tensor, Tensor] | None, Tensor]] = [(0.0, [], None, features)]
+    def step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """One beam's next word: ``[1, 256]`` to logits ``[1, 20000]``."""
+        output, after = self.lstm(x.unsqueeze(1), state)
+        return self.output(output[:, 0]), after
+
+    def search_by_drawing(self, features: Tensor, width: int = 10) -> list[int]:
+        """As Poem-From-Image searches: every beam draws three words, and goes on as three copies of its history.
+
+        Histories are lists of tensors, copied deeply; beams are sorted by the mean of their words' probabilities.
+        """
+        beams: list[tuple[Tensor, list[Tensor], State | None, Tensor]] = [(torch.zeros(()), [], None, features)]
+        for length in range(STEPS):
+            grown: list[tuple[Tensor, list[Tensor], State | None, Tensor]] = []
+            for score, words, state, x in beams:
+                logits, after = self.step(x, state)
+                probabilities = logits[0].softmax(-1)
+                for word in torch.multinomial(probabilities, _DRAWN):
+                    mean = (score * length + probabilities[word]) / (length + 1)
+                    grown.append((mean, [*copy.deepcopy(words), word], after, self.words(word.view(1))))
+            beams = sorted(grown, key=lambda beam: -beam[0].item())[:width]
+        return [int(word) for word in beams[0][1]]
+
+    def search(self, features: Tensor, width: int = 10) -> list[int]:
+        """Beam search proper, still one call a beam and step, that copies no more than it must."""
+        beams: list[tuple[float, list[int], State | None, Tensor]] = [(0.0, [], None, features)]
         for _ in range(STEPS):
-            grown = []
+            grown: list[tuple[float, list[int], State | None, Tensor]] = []
             for score, tokens, state, x in beams:
-                output, after = self.lstm(x.unsqueeze(1), state)
-                log_probs = self.output(output[:, 0]).log_softmax(-1)
-                values, ids = log_probs[0].topk(width)
+                logits, after = self.step(x, state)
+                values, ids = logits.log_softmax(-1)[0].topk(width)
                 for value, token in zip(values.tolist(), ids.tolist(), strict=True):
                     grown.append((score + value, [*tokens, token], after, self.words.weight[token].unsqueeze(0)))
             beams = sorted(grown, key=lambda beam: -beam[0])[:width]
         return beams[0][1]
 
     @torch.inference_mode()
-    def write(self, photo: Image.Image) -> list[int]:
-        """Return the tokens of a poem."""
-        return self.beam_search(self.encode(self.pixels(photo)))
+    def write(self, photo: Image.Image, drawing: bool = True) -> list[int]:
+        """Return the tokens of a poem, by drawing as published or by beam search proper."""
+        features = self.encode(self.pixels(photo))
+        return self.search_by_drawing(features) if drawing else self.search(features)

@@ -53,9 +53,14 @@ class BeamSearch(_Search):
     ``beam_width`` best candidates of its step. ``width`` is the widest beam; rows may ask for less.
     """
 
+    beam: Tensor  # int64 [width * C], the beam of each candidate
+
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str], width: int) -> None:
         super().__init__(decoder, pieces)
         self.width = width
+        # Looked up, which is one operator; a division of integers is exported as seven.
+        beams = torch.arange(width).repeat_interleave(self.step.width)
+        self.register_buffer("beam", beams, persistent=False)
 
     def forward(self, embedding: Tensor, options: RowOptions, beam_width: Tensor, length_penalty: Tensor) -> Hypotheses:
         """As :class:`GreedySearch`, with ``beam_width`` int64 ``[B]`` and ``length_penalty`` float32 ``[B]``."""
@@ -64,6 +69,7 @@ class BeamSearch(_Search):
         device = embedding.device
         rank = torch.arange(2 * width, device=device)
         in_width = rank < beam_width.unsqueeze(1)
+        beyond = torch.where(in_width[:, :width], 0.0, NEVER)
         state, context = decoder.parted(decoder.init(embedding).repeat_interleave(width, dim=0))
         condition, beam_options = decoder.condition(context), options.repeated(width)
         size = self.rules.size
@@ -90,11 +96,11 @@ class BeamSearch(_Search):
             count = allowed.shape[1]
             likeliest = (scores.view(-1, 1) + allowed).view(-1, width * count).topk(2 * width, dim=-1)
             token = candidates.tokens.view(-1, width * count).gather(1, likeliest.indices)
-            parent = torch.div(likeliest.indices, count, rounding_mode="trunc") + first_beam
+            parent = self.beam[likeliest.indices] + first_beam
 
-            ends = (token == EOS) & in_width & (likeliest.values > NEVER)
             length = (step + 1).to(scores.dtype)
-            top = (torch.where(ends, likeliest.values, NEVER) / length**penalty).max(dim=-1)
+            ended_scores = torch.where((token == EOS) & in_width, likeliest.values, NEVER) / length**penalty
+            top = ended_scores.max(dim=-1)
             better = (top.values > best_score) & (ended < beam_width)
             ended_tokens = history.poems(steps).index_select(0, parent.gather(1, top.indices.unsqueeze(1)).squeeze(1))
             ended_tokens = torch.where(places == step, EOS, ended_tokens)
@@ -102,10 +108,11 @@ class BeamSearch(_Search):
             best_score = torch.where(better, top.values, best_score)
 
             alive = torch.where(token == EOS, NEVER, likeliest.values).topk(width, dim=-1)
-            scores = torch.where(in_width[:, :width], alive.values, NEVER)
+            scores = alive.values + beyond
             index = parent.gather(1, alive.indices).flatten()
             history = history.rows(index).then(token.gather(1, alive.indices).view(-1, 1), limits)
-            return step + 1, *history, after.index_select(0, index), scores, best, best_score, ended + ends.sum(1)
+            ended = ended + (ended_scores > NEVER).sum(1)
+            return step + 1, *history, after.index_select(0, index), scores, best, best_score, ended
 
         *_, best, best_score, _ = loop(going, body, carried)
         return Hypotheses(best, best_score, (best != PAD).sum(1))
