@@ -12,6 +12,7 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 
 _CONTRACT = "img2poem.contract"
+_PRECISION = "img2poem.precision"
 
 
 class TritonPythonModel:
@@ -25,6 +26,7 @@ class TritonPythonModel:
         # Each model is a process of its own here; threads that spin take the cores from the others: one caller would
         # get a poem in 0.88 of the time, sixteen only 0.73 as many poems.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = _threads(config)
         gpu = args["model_instance_kind"] == "GPU"
         cuda = ("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"]})
         providers = [cuda, "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
@@ -64,6 +66,18 @@ class TritonPythonModel:
             return self._run([feed])[0]
         except Exception as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"onnxruntime: {error}"))
+
+
+def _threads(config):
+    """How many threads a model's instance has; 0: one a core.
+
+    In int8 more than its share of the cores speeds up no single call, and takes a fifth of what many callers get; in
+    float32 it does speed one up.
+    """
+    if config.get("parameters", {}).get(_PRECISION, {}).get("string_value") != "int8":
+        return 0
+    instances = sum(group["count"] for group in config["instance_group"])
+    return max(1, len(os.sched_getaffinity(0)) // instances)
 
 
 def _check_stamp(config, session):
