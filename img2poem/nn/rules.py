@@ -60,17 +60,15 @@ class Limits(NamedTuple):
     before it, if any, and the token itself. So what keeps n-grams from coming twice keeps forbidden words out.
     """
 
-    reach: Tensor  # float32 [N, 5]: where the counts of History reach the last place, a word in the line, the most
-    # tokens of a line, the most and the fewest lines
+    reach: Tensor  # float32 [N, 5]: the last place, a word in the line, its most tokens, the most and the fewest lines
     log_penalty: Tensor  # float32 [N, P]: 0 where a token has not been used but is forbidden
     penalises: Tensor  # bool [N, 1]
     repeated: Tensor  # int64 [N, P]: with so many equal tokens before a place its token may not be used again
     places: Tensor  # float32 [1, P]: 0, 1, 2, ...
     breaks: Tensor  # int64 [N, 2]: newline and end
     free: Tensor  # float32 [N, V]: zeros, what tokens cost before any is used
-    word_counts: Tensor  # float32 [1, 5]: what a word adds to the counts
-    newline_counts: Tensor  # float32 [1, 5]: what a newline adds
-    line_counts: Tensor  # float32 [1, 5]: 0 for the counts that a newline sets back, else 1
+    word_counts: Tensor  # float32 [1, 5]: 1 for the counts that go up with a word
+    line_counts: Tensor  # float32 [1, 5]: 1 for those that go up with a newline, which sets back the others
 
     @classmethod
     def of(cls, options: RowOptions, steps: int, size: int) -> Limits:
@@ -95,7 +93,6 @@ class Limits(NamedTuple):
             torch.zeros(forbidden.shape[0], size, device=device),
             torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]], device=device),
             torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0]], device=device),
-            torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0]], device=device),
         )
 
 
@@ -104,7 +101,7 @@ class History(NamedTuple):
 
     tokens: Tensor  # int64 [N, P]: the poem so far, padding, forbidden pairs
     equal: Tensor  # int64 [N, P]: how many tokens before a place equal the last ones of the poem, in their order
-    counts: Tensor  # float32 [N, 5]: tokens, twice those of the line under way, twice the lines, that one included
+    counts: Tensor  # float32 [N, 5], as Limits.reach: tokens, twice those of the line under way, twice the lines with it
     previous: Tensor  # int64 [N, 1]: the last token; the begin token at first
     word: Tensor  # int64 [N, 1]: the last token that is no newline
 
@@ -150,11 +147,10 @@ class History(NamedTuple):
         newline = token == NEWLINE
         tokens = torch.where(limits.places == self.counts[:, :1], token, self.tokens)
         equal = torch.where(tokens == token, self.equal + 1, 0)
-        set_back = self.counts * limits.line_counts + limits.newline_counts
         return History(
             tokens,
             F.pad(equal, (1, -1)),
-            torch.where(newline, set_back, self.counts + limits.word_counts),
+            torch.where(newline, (self.counts + 1) * limits.line_counts, self.counts + limits.word_counts),
             token,
             torch.where(newline, self.word, token),
         )
