@@ -101,7 +101,7 @@ class History(NamedTuple):
 
     tokens: Tensor  # int64 [N, P]: the poem so far, padding, forbidden pairs
     equal: Tensor  # int64 [N, P]: how many tokens before a place equal the last ones of the poem, in their order
-    counts: Tensor  # float32 [N, 5], as Limits.reach: tokens, twice those of the line under way, twice the lines with it
+    counts: Tensor  # float32 [N, 5], as Limits.reach: tokens, twice those of the line, twice the lines with that one
     previous: Tensor  # int64 [N, 1]: the last token; the begin token at first
     word: Tensor  # int64 [N, 1]: the last token that is no newline
 
@@ -149,7 +149,8 @@ class History(NamedTuple):
         equal = torch.where(tokens == token, self.equal + 1, 0)
         return History(
             tokens,
-            F.pad(equal, (1, -1)),
+            # Not `pad`, which ONNX Runtime has no kernel for on a GPU, for integers.
+            torch.cat([self.equal[:, :1], equal[:, :-1]], dim=1),
             torch.where(newline, (self.counts + 1) * limits.line_counts, self.counts + limits.word_counts),
             token,
             torch.where(newline, self.word, token),
