@@ -190,14 +190,16 @@ def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) 
 
 
 def session_options() -> SessionOptions:
-    """Return the options of every session: threads that spin while a model runs, and only then.
+    """Return the options of every session: threads that spin between the operators of a model that runs.
 
-    One caller gets a poem in 0.8 of the time, eight at once in 1.1 times the time (docs/speed.md).
+    One caller gets a poem in 0.8 of the time; longer, and eight at once would take 1.1 times the time (docs/speed.md).
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    # Known from onnxruntime 1.26 on; those before spin until the model has run.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     # Sessions whose idle threads spin slow each other down several times over on few cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
