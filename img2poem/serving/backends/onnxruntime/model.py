@@ -67,7 +67,8 @@ class TritonPythonModel:
 def _options(config):
     """Each model is a process of its own here; threads that go on spinning take the cores from the others.
 
-    As long as one small operator takes, they may: one caller gets a poem in 0.8 to 0.9 of the time, sixteen lose nothing.
+    As long as one small operator takes, they may: one caller gets a poem in 0.8 to 0.9 of the time, sixteen lose
+    nothing.
     """
     options = onnxruntime.SessionOptions()
     # What says for how long came with 1.26; without it they would spin for milliseconds.
