@@ -83,10 +83,10 @@ def of_loop(path: Path, rows: int, steps: int) -> Floor:
         shape = (rows, *inner[node.output[0]][:-1], right.shape[-1 if transposed else -2])
         dtype = np.uint8 if node.op_type == _INT8 else np.float32
         inputs[f"{name}_x"] = (rng.normal(size=shape) * 20 + 100).astype(dtype)
-        constants = node.input[1 if node.input[1] in weights else 2 : None if node.op_type == _INT8 else 2]
-        read = [f"{name}_x", *([] if node.input[1] in weights else [f"{name}_y"]), *constants]
+        others = node.input[1 : None if node.op_type == _INT8 else 2]
+        read = [f"{name}_x", *(other if other in weights else f"{name}_y" for other in others)]
         body.append(helper.make_node(node.op_type, read, [name], domain=node.domain, **_attributes(node)))
-        for constant in constants:
+        for constant in weights.keys() & others:
             used[constant] = numpy_helper.from_array(weights[constant], constant)
         state.append(name)
     return Floor(_looped(body, state, inputs, list(used.values()), steps), inputs)

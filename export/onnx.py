@@ -25,6 +25,7 @@ from torchvision.models import ResNet50_Weights
 from img2poem.package import PackageConfig
 from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
 
+from .rewrite import bodies
 from .served import FREE, ServedModel
 from .settings import IR_VERSION
 from .simplify import simplified
@@ -119,9 +120,8 @@ def _forget_sources(graph: onnx.GraphProto) -> None:
         del part.metadata_props[:]
         part.doc_string = ""
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _forget_sources(attribute.g)
+        for body in bodies(node):
+            _forget_sources(body)
 
 
 def _keep_names(graph: Any, outputs: set[str]) -> None:

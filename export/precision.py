@@ -35,9 +35,10 @@ class Converter:
         if self._settings.precision == "int8":
             if images:
                 model = pixels.normalised(quantise.convolutions(model, self._calibration))
-            decodes = served.name.startswith("poem_decoder") or served.name == "decoder_step"
-            sample = served.sample(_OBSERVED, np.random.default_rng(0))
-            return quantise.products(model, ranges.observed(model, sample) if decodes else {})
+            seen: ranges.Ranges = {}
+            if served.name.startswith("poem_decoder") or served.name == "decoder_step":
+                seen = ranges.observed(model, served.sample(_OBSERVED, np.random.default_rng(0)))
+            return quantise.products(model, seen)
         return model
 
     def sample(self, sample: Sample) -> Sample:

@@ -74,7 +74,7 @@ def products(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
     """
     model.opset_import.append(helper.make_opsetid(FUSED, 1))
     rows = {node.output[0]: node for graph in _graphs(model.graph) for node in graph.node if node.op_type == "Gather"}
-    tables = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    tables = {t.name: t for t in model.graph.initializer}
 
     def product(
         node: onnx.NodeProto, weight: str, values: NDArray[np.float32], made: rewrite.Constants
@@ -89,7 +89,7 @@ def products(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
             int8_weight_zero=np.array(0, np.int8),
         )
         if x in rows and rows[x].input[0] in tables:
-            return _of_table(node, weight, rows[x], tables[rows[x].input[0]], made)
+            return _of_table(node, weight, rows[x], numpy_helper.to_array(tables[rows[x].input[0]]), made)
         if x in ranges:
             return _of_range(node, weight, ranges[x], made)
         return _of_rows(node, weight, made)

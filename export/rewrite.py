@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 import numpy as np
 import onnx
@@ -17,13 +17,13 @@ Constants = dict[str, TensorProto]
 Replacement = Callable[[onnx.NodeProto, str, NDArray[np.float32], Constants], list[onnx.NodeProto]]
 
 _SMALLEST = 64 * 1024
-_NONE = TensorProto()
 
 
 def products(model: onnx.ModelProto, replacement: Replacement) -> onnx.ModelProto:
     """Replace each product with a large constant weight, the bias that is added to it included."""
     made: Constants = {}
-    _rewrite(model.graph, large_weights(model.graph), made, {t.name: t for t in model.graph.initializer}, replacement)
+    rows = {t.name for t in model.graph.initializer if len(t.dims) == 1}
+    _rewrite(model.graph, large_weights(model.graph), rows, made, replacement)
     model.graph.initializer.extend(made.values())
     remove_unused_nodes(model)
     return model
@@ -57,12 +57,12 @@ def bias_of(node: onnx.NodeProto) -> str | None:
 
 
 def _rewrite(
-    graph: onnx.GraphProto, weights: Constants, made: Constants, constants: Constants, replacement: Replacement
+    graph: onnx.GraphProto, weights: Constants, rows: Set[str], made: Constants, replacement: Replacement
 ) -> None:
     nodes: list[onnx.NodeProto] = []
-    for node in _with_bias(graph, weights, constants):
+    for node in _with_bias(graph, weights, rows):
         for body in bodies(node):
-            _rewrite(body, weights, made, constants, replacement)
+            _rewrite(body, weights, rows, made, replacement)
         if is_product(node, weights):
             transposed = any(a.name == "transB" and a.i for a in node.attribute)
             values = numpy_helper.to_array(weights[node.input[1]])
@@ -74,7 +74,7 @@ def _rewrite(
     graph.node.extend(nodes)
 
 
-def _with_bias(graph: onnx.GraphProto, weights: Constants, constants: Constants) -> list[onnx.NodeProto]:
+def _with_bias(graph: onnx.GraphProto, weights: Constants, rows: Set[str]) -> list[onnx.NodeProto]:
     """Return the nodes, products that are read by nothing but the addition of a constant row having that as bias."""
     readers = collections.Counter(name for node in graph.node for name in node.input)
     readers.update(output.name for output in graph.output)
@@ -82,7 +82,7 @@ def _with_bias(graph: onnx.GraphProto, weights: Constants, constants: Constants)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         product = next((plain[name] for name in node.input if name in plain), None)
-        row = next((name for name in node.input if len(constants.get(name, _NONE).dims) == 1), None)
+        row = next((name for name in node.input if name in rows), None)
         if node.op_type == "Add" and product and row and readers[product.output[0]] == 1:
             nodes.remove(product)
             node = helper.make_node("MatMul", [*product.input, row], [node.output[0]], name=product.name)
