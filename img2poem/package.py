@@ -79,6 +79,24 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of the transformer decoder; ids below ``vocabulary_size`` are its vocabulary."""
+
+    vocabulary_size: int
+    hidden_dim: int
+    feed_forward_dim: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rope_theta: float
+    norm_epsilon: float
+    prefix_tokens: int
+    prefix_dim: int
+    positions: int
+
+
+@dataclass(frozen=True)
 class PackageConfig:
     """All of ``config.json``."""
 

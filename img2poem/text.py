@@ -1,22 +1,40 @@
-"""The one tokenizer: BERT's WordPiece with a newline token, in an order that suits the decoder.
+"""The one tokenizer: WordPiece over lower-case text, with a newline token, in an order that suits the decoder.
 
-BERT's pieces keep their meaning but get new ids: the pieces that poems use come first, by falling
-frequency. The decoder's vocabulary is then simply the ids below ``vocabulary_size``, and the aligner
-reads the decoder's output as it is, without a table in between.
+The words of the training texts come first, each whole, by falling frequency: they are the decoder's vocabulary, the
+ids below ``vocabulary_size``, so that a decoder cannot write a word that does not exist. BERT's pieces follow; with
+them the aligner reads any text, and the decoder's output as it is, without a table in between.
 """
 
 from __future__ import annotations
 
-import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from .vocabulary import BOS, EOS, NEWLINE, PAD, SPECIAL_TOKENS, UNK, joined, needs_no_space, text_of
+from .vocabulary import (
+    BOS,
+    EOS,
+    NEWLINE,
+    PAD,
+    PUNCTUATION,
+    SPECIAL_TOKENS,
+    SUFFIXES,
+    UNK,
+    joined,
+    needs_no_space,
+    text_of,
+)
 
 __all__ = ["BOS", "EOS", "NEWLINE", "PAD", "SPECIAL_TOKENS", "UNK", "PoemTokenizer", "joined", "needs_no_space"]
+
+# A suffix as "'s", the one common word with an apostrophe inside, a word, or any other character.
+_WORDS = rf"(?:{'|'.join(SUFFIXES)})(?![a-z])|o'clock(?![a-z])|[a-z]+|[0-9]|[^a-z0-9]"
+
+# How often a word of captions alone must occur to be a piece of its own.
+_FREQUENT = 6
 
 
 class PoemTokenizer:
@@ -39,35 +57,43 @@ class PoemTokenizer:
 
     @classmethod
     def from_pieces(cls, pieces: Sequence[str]) -> PoemTokenizer:
-        """Return the tokenizer of a vocabulary alone, given by id: BERT's (lower case), with a newline token."""
+        """Return the tokenizer of a vocabulary alone, given by id."""
         vocabulary = {piece: i for i, piece in enumerate(pieces)}
         tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS[UNK]))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        _add_special_tokens(tokenizer)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(_WORDS), "isolated")]
+        )
+        tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL_TOKENS])
         return cls(tokenizer)
 
     @classmethod
-    def from_bert(cls, tokenizer_json: str, poems: Iterable[str], captions: Iterable[str]) -> PoemTokenizer:
-        """Reorder the pieces of BERT's ``tokenizer.json`` by their frequency in ``poems``.
+    def from_bert(
+        cls, pieces: Sequence[str], poems: Iterable[str], captions: Iterable[str], size: int
+    ) -> tuple[PoemTokenizer, int]:
+        """Return a tokenizer whose first ids are the words of the texts, and how many the decoder takes of them.
 
-        Pieces that neither poems nor captions use are left out (a fifth of them); words that would
-        need them are spelt with smaller ones.
+        Args:
+            pieces: BERT's own, by id, which is by falling frequency.
+            poems: whose words come first, by falling frequency; those that occur twice, captions included.
+            captions: whose frequent words follow; rare ones are mostly misspelt.
+            size: of the whole vocabulary, the aligner's; behind the words it is filled with BERT's pieces.
         """
-        bert = Tokenizer.from_str(tokenizer_json)
-        bert.no_padding()
-        bert.no_truncation()
-        in_poems, in_captions = (_counts(bert, texts) for texts in (poems, captions))
-        # Single characters come before all else: whatever the limit, every word can be spelt.
-        ascii_pieces = [p for p in bert.get_vocab() if p.isascii() and not p.startswith("[")]
-        spelling = sorted(p for p in ascii_pieces if len(p.removeprefix("##")) == 1)
-        used = (in_poems.keys() | in_captions.keys()) & set(ascii_pieces) - set(spelling)
-        pieces = sorted(used, key=lambda p: (-in_poems[p], p))
-        return cls(_with_vocabulary(tokenizer_json, [*SPECIAL_TOKENS, *spelling, *pieces]))
+        in_poems, in_captions = (_words(texts) for texts in (poems, captions))
+        frequent = [word for word, count in in_poems.items() if count + in_captions[word] >= 2]
+        frequent += [word for word, count in in_captions.items() if count >= _FREQUENT and word not in in_poems]
+        ranked = sorted(frequent, key=lambda word: (-in_poems[word], -in_captions[word], word))
+        own = [*SPECIAL_TOKENS, *PUNCTUATION, *SUFFIXES]
+        own += [word for word in ranked if word not in own]
+        own = own[:size]
+        # Single characters come before all else of BERT's: whatever the size, every word can be spelt.
+        usable = [p for p in pieces if p.isascii() and not p.startswith("[")]
+        usable.sort(key=lambda piece: len(piece.removeprefix("##")) > 1)
+        return cls.from_pieces(list(dict.fromkeys([*own, *usable]))[: max(size, len(own))]), len(own)
 
     def limited(self, vocabulary_size: int) -> PoemTokenizer:
         """Return the same tokenizer with only the first ``vocabulary_size`` ids (the decoder's)."""
-        return type(self)(_with_vocabulary(self._tokenizer.to_str(), self._pieces[:vocabulary_size]))
+        return type(self).from_pieces(self._pieces[:vocabulary_size])
 
     @property
     def pieces(self) -> Sequence[str]:
@@ -91,22 +117,12 @@ class PoemTokenizer:
         path.write_text(self._tokenizer.to_str(pretty=False), encoding="utf-8")
 
 
-def _counts(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
+def _words(texts: Iterable[str]) -> Counter[str]:
+    """Return how often each word, suffix and mark occurs in ``texts``."""
+    cut = PoemTokenizer.from_pieces(SPECIAL_TOKENS)._tokenizer
     counts: Counter[str] = Counter()
-    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
-        counts.update(encoding.tokens)
+    for text in texts:
+        for line in text.splitlines():
+            found = cut.pre_tokenizer.pre_tokenize_str(cut.normalizer.normalize_str(line))
+            counts.update(word for word, _ in found if re.fullmatch(r"[a-z]+('[a-z]+)?|'[a-z]+", word))
     return counts
-
-
-def _with_vocabulary(tokenizer_json: str, pieces: Sequence[str]) -> Tokenizer:
-    spec = json.loads(tokenizer_json)
-    spec["model"]["vocab"] = {piece: i for i, piece in enumerate(pieces)}
-    spec["added_tokens"] = []
-    spec["padding"] = spec["truncation"] = spec["post_processor"] = None
-    tokenizer = Tokenizer.from_str(json.dumps(spec))
-    _add_special_tokens(tokenizer)
-    return tokenizer
-
-
-def _add_special_tokens(tokenizer: Tokenizer) -> None:
-    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL_TOKENS])

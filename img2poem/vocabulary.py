@@ -11,8 +11,13 @@ from typing import NamedTuple
 
 from .errors import InvalidOption
 
-SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "\n")
-PAD, BOS, EOS, UNK, NEWLINE = range(5)
+#: Of these, captions, free and rhymed poems begin with their own token where a decoder is to know what it reads.
+SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "\n", "[CAPTION]", "[FREE]", "[RHYMED]")
+PAD, BOS, EOS, UNK, NEWLINE, CAPTION, FREE, RHYMED = range(len(SPECIAL_TOKENS))
+#: Punctuation that poems may have, the first ids behind the special tokens.
+PUNCTUATION = (",", ".", ";", ":", "?", "!", "-", "'")
+#: Ends of words that are tokens of their own: "it's" is "it" and "'s".
+SUFFIXES = ("'s", "'t", "'ll", "'re", "'ve", "'d", "'m")
 
 #: Longest n-gram that may be kept from coming twice.
 MAX_NGRAM = 4

@@ -1,67 +1,88 @@
-"""The records that the stages learn from, each in its split; ``--limit`` applies here."""
+"""The photographs that the stages learn from, with their captions, poems and split; ``--limit`` applies here."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from img2poem.datasets import Groups, MultiMPoems, photographs, poems
-from img2poem.datasets.poems import PoemRecord, plain
+from img2poem.datasets import PhotoPoem, PhotoPoems, photographs
+from img2poem.datasets.photo_poems import PhotoSet
 from img2poem.datasets.splits import Split, split_of
 
 T = TypeVar("T")
 
+#: Sets whose photographs are there; of COCO's only captions and poems are.
+PICTURED: tuple[PhotoSet, ...] = ("flickr8k", "miniplaces", "oasis")
+# Poems with these faults are learned from nowhere: unkind ones, and ones about a picture as a picture.
+_LEFT_OUT = ("c", "x")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph by collection and name, its captions, and the poems about it; either may be none."""
+
+    set: PhotoSet
+    name: str
+    captions: tuple[str, ...]
+    poems: tuple[PhotoPoem, ...]
+
+    @property
+    def split(self) -> Split:
+        """By the hash of its name."""
+        return split_of(self.name)
+
 
 @dataclass(frozen=True)
 class Corpus:
-    """All poems, and the captions of all photographs, with the split of each."""
+    """All photographs with captions or poems."""
 
-    records: list[PoemRecord]
-    splits: list[Split]  # of the records
-    captions: dict[str, list[str]]  # five of each Flickr8k photograph, by its name
+    photos: list[Photo]
 
     @classmethod
     @functools.cache  # each stage of training.all asks for it anew
     def load(cls, data: Path, limit: int | None = None) -> Corpus:
-        """Read the collections in ``data``.
+        """Read the collections in ``data``; of each the first ``limit`` photographs.
 
         Raises:
             BadData: a file is missing or not in its format.
         """
-        sources = (poems.multim(data), poems.unim(data), poems.public_domain(data))
-        records = [record for source in sources for record in first(source, limit)]
-        # By MultiM's photographs too: poems about one photograph belong together.
-        groups = Groups([*MultiMPoems(data), *records])
-        captions = photographs.flickr8k_captions(data)
-        return cls(records, [groups.split_of(r) for r in records], dict(first(captions.items(), limit)))
+        captions: dict[PhotoSet, dict[str, list[str]]] = defaultdict(dict)
+        captions["flickr8k"] = photographs.flickr8k_captions(data)
+        captions["coco"] = photographs.coco_captions(data)
+        poems: dict[tuple[PhotoSet, str], list[PhotoPoem]] = defaultdict(list)
+        for record in PhotoPoems(data):
+            captions[record.set].setdefault(record.photo, [record.caption] if record.caption else [])
+            if record.fault not in _LEFT_OUT:
+                poems[record.set, record.photo].append(record)
+        photos = (
+            Photo(collection, name, tuple(texts), tuple(poems[collection, name]))
+            for collection, named in captions.items()
+            for name, texts in first(named.items(), limit)
+        )
+        return cls(list(photos))
 
-    def rows(self, *splits: Split) -> list[int]:
-        """Return the indices of the poems in ``splits``, each text once."""
-        found = {self.records[i].text: i for i, split in enumerate(self.splits) if split in splits}
-        return sorted(found.values())
+    def named(self, collection: PhotoSet) -> dict[str, Photo]:
+        """Return the photographs of a collection by name."""
+        return {photo.name: photo for photo in self.photos if photo.set == collection}
 
-    def poem_texts(self) -> list[str]:
-        """Return the texts of all poems."""
-        return [record.text for record in self.records]
+    def of(self, *splits: Split) -> list[Photo]:
+        """Return the photographs in ``splits``."""
+        return [photo for photo in self.photos if photo.split in splits]
 
-    def photo_captions(self) -> list[str]:
-        """Return the captions of all photographs, five in turn for each, in the poems' plain style."""
-        return [plain(caption) for five in self.captions.values() for caption in five]
+    def poem_texts(self, *splits: Split) -> list[str]:
+        """Return the poems about the photographs in ``splits``, of all without any."""
+        return [poem.text for photo in (self.of(*splits) if splits else self.photos) for poem in photo.poems]
 
-    def photographs(self, data: Path) -> Iterator[tuple[str, bytes, list[str]]]:
-        """Yield name, encoded photograph and captions of each photograph in ``captions``."""
-        return (photo for photo in photographs.flickr8k(data) if photo[0] in self.captions)
+    def caption_texts(self) -> list[str]:
+        """Return the captions of all photographs."""
+        return [caption for photo in self.photos for caption in photo.captions]
 
 
 def first(items: Iterable[T], limit: int | None) -> list[T]:
     """Return the first ``limit`` items, all without a limit."""
     return list(islice(items, limit))
-
-
-def photo_rows(names: Iterable[Any], *splits: Split) -> list[int]:
-    """Return the indices of the photographs in ``splits``, by the hash of their names."""
-    return [i for i, name in enumerate(names) if split_of(str(name)) in splits]

@@ -2,6 +2,7 @@
 
 from .errors import BadData, DownloadStopped, MissingData
 from .multim import MultiMPoem, MultiMPoems, PoeticPair, PoeticPairs
+from .photo_poems import PhotoPoem, PhotoPoems
 from .sentiment import EMOTIONS, POLARITIES, EmotionPhotograph, ImageEmotion, ImagePolarity, PolarityPhotograph
 from .splits import Groups, Split, split_of
 from .unim import UniMPoem, UniMPoems
@@ -18,6 +19,8 @@ __all__ = [
     "MissingData",
     "MultiMPoem",
     "MultiMPoems",
+    "PhotoPoem",
+    "PhotoPoems",
     "PoeticPair",
     "PoeticPairs",
     "PolarityPhotograph",

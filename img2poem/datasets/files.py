@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,23 @@ def json_records(data: bytes, path: Path, fields: Fields) -> Iterator[tuple[str,
         name = f"record {number}"
         if isinstance(record, dict) and "id" in record:
             name += f" (id {record['id']})"
+        check_record(record, path, name, fields)
+        yield name, record
+
+
+def xz_json_records(data: bytes, path: Path, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name (``line N``) and content of each object of compressed JSON lines, after a check of its fields.
+
+    Raises:
+        BadData: not an XZ file, a line is not an object, or a field is missing, of another type, or an empty poem.
+    """
+    try:
+        lines = lzma.decompress(data).splitlines()
+    except (lzma.LZMAError, EOFError) as error:
+        raise BadData.at(path, f"not an XZ file, or damaged: {error}", FETCH_ANEW) from error
+    for number, line in enumerate(lines, start=1):
+        name = f"line {number}"
+        record = json_of(line, path, name)
         check_record(record, path, name, fields)
         yield name, record
 

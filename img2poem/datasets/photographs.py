@@ -34,14 +34,31 @@ def flickr8k_captions(root: Path) -> dict[str, list[str]]:
     Raises:
         BadData: ``flickr8k_captions.json`` is missing or not in its format.
     """
-    path = root / "flickr8k_captions.json"
+    captions = _captions(root / "flickr8k_captions.json")
+    for name, five in captions.items():
+        if len(five) != CAPTIONS:
+            path = root / "flickr8k_captions.json"
+            raise BadData.at(path, f"a list of {CAPTIONS} captions is expected", "correct or delete the record", name)
+    return captions
+
+
+def coco_captions(root: Path) -> dict[str, list[str]]:
+    """Return the captions of each photograph of COCO's validation part by its name: five, of a few more.
+
+    Raises:
+        BadData: ``coco_captions.json`` is missing or not in its format.
+    """
+    return _captions(root / "coco_captions.json")
+
+
+def _captions(path: Path) -> dict[str, list[str]]:
     captions = json_of(read_bytes(path), path)
     if not isinstance(captions, dict):
         raise BadData.at(path, "an object of captions by file name is expected", FETCH_ANEW)
-    for name, five in captions.items():
-        if not isinstance(five, list) or len(five) != CAPTIONS or not all(isinstance(caption, str) for caption in five):
-            raise BadData.at(path, f"a list of {CAPTIONS} captions is expected", "correct or delete the record", name)
-    return {name: [caption.strip() for caption in five] for name, five in captions.items()}
+    for name, texts in captions.items():
+        if not isinstance(texts, list) or not all(isinstance(caption, str) for caption in texts):
+            raise BadData.at(path, "a list of captions is expected", "correct or delete the record", name)
+    return {name: [" ".join(caption.split()) for caption in texts] for name, texts in captions.items()}
 
 
 def miniplaces(root: Path, split: str) -> Iterator[tuple[str, bytes, int]]:

@@ -6,15 +6,13 @@ words, which is how MultiM-Poem is written: one style, or the decoder would mix 
 
 from __future__ import annotations
 
-import lzma
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BadData
-from .files import FETCH_ANEW, check_record, json_of, json_records, read_bytes, require
+from .files import json_records, read_bytes, xz_json_records
 from .splits import text_links
 
 MIN_LINES, MAX_LINES = 3, 8
@@ -86,16 +84,10 @@ def public_domain(root: Path) -> Iterator[PoemRecord]:
     Raises:
         BadData: ``public_domain_poems.jsonl.xz`` is missing, damaged or not in its format.
     """
-    path = require(root / "public_domain_poems.jsonl.xz")
-    try:
-        with lzma.open(path) as file:
-            for number, line in enumerate(file, start=1):
-                name = f"line {number}"
-                record = json_of(line, path, name)
-                check_record(record, path, name, {"author": (str,), "title": (str,), "poem": (str,)})
-                yield from _stanzas(f"public_domain/{record['author']}/{record['title']}", record["poem"])
-    except (lzma.LZMAError, EOFError) as error:
-        raise BadData.at(path, f"not an XZ file, or damaged: {error}", FETCH_ANEW) from error
+    path = root / "public_domain_poems.jsonl.xz"
+    fields = {"author": (str,), "title": (str,), "poem": (str,)}
+    for _, record in xz_json_records(read_bytes(path), path, fields):
+        yield from _stanzas(f"public_domain/{record['author']}/{record['title']}", record["poem"])
 
 
 def _stanzas(key: str, poem: str, caption: str | None = None) -> Iterator[PoemRecord]:

@@ -1,0 +1,78 @@
+"""PhotoPoems: poems written for this project about photographs of four collections (CC0-1.0)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from .collection import Collection
+from .errors import BadData
+from .files import FETCH_ANEW, xz_json_records
+from .splits import Split, split_of, text_links
+
+PhotoSet = Literal["flickr8k", "miniplaces", "oasis", "coco"]
+PoemForm = Literal["free", "rhymed"]
+
+
+@dataclass(frozen=True)
+class PhotoPoem:
+    """A poem about photograph ``photo`` of collection ``set``, in normal capitals and punctuation.
+
+    ``caption`` is ours, of MiniPlaces and OASIS alone. ``fault`` is what a strict second reading found: ``g`` grammar,
+    ``n`` a line without sense, ``r`` forced rhyme, ``c`` unkind, ``x`` mentions a picture; None where it found nothing.
+    """
+
+    set: PhotoSet
+    photo: str
+    form: PoemForm
+    poem: str
+    caption: str | None = None
+    fault: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The photograph's name among all collections; poems about one photograph share it."""
+        return f"{self.set}/{self.photo}"
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """What no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
+        return text_links(self.poem.lower().splitlines())
+
+    @property
+    def text(self) -> str:
+        """The poem without quotation marks, which decoders do not write."""
+        return re.sub(r"(?<![A-Za-z])'|\"", "", self.poem)
+
+    @property
+    def split(self) -> Split:
+        """The split of the photograph, by the hash of its name."""
+        return split_of(self.photo)
+
+
+class PhotoPoems(Collection[PhotoPoem]):
+    """The records of ``photo_poems/poems.jsonl.xz``; the project has them in its folder ``data``."""
+
+    FILE = "photo_poems/poems.jsonl.xz"
+
+    @classmethod
+    def parse(cls, data: bytes, path: Path) -> Iterator[PhotoPoem]:
+        """Yield the records in ``data``; see :meth:`Collection.parse`."""
+        text, maybe = (str,), (str, type(None))
+        fields = {"set": text, "photo": text, "form": text, "poem": text, "caption": maybe, "fault": maybe}
+        for name, record in xz_json_records(data, path, fields):
+            for field, allowed in (("set", get_args(PhotoSet)), ("form", get_args(PoemForm))):
+                if record[field] not in allowed:
+                    wanted = f"{field} must be {' or '.join(allowed)}, not {record[field]!r}"
+                    raise BadData.at(path, wanted, "correct or delete the record", name)
+            yield PhotoPoem(
+                cast(PhotoSet, record["set"]),
+                record["photo"],
+                cast(PoemForm, record["form"]),
+                record["poem"],
+                record.get("caption"),
+                record.get("fault"),
+            )
