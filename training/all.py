@@ -70,6 +70,8 @@ def train(options: All) -> None:
         "generator": (generator.train, options.generator),
         "adversarial": (adversarial.train, options.adversarial),
     }
+    if not options.generator.distilled:
+        del stages["teacher"], stages["distillation"]
     provenance: dict[str, Any] = {}
     results: dict[str, Result] = {}
     for name, (stage, settings) in stages.items():

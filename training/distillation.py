@@ -136,9 +136,11 @@ class Teacher:
     def __init__(self, parts: Parts, data: AlignmentData) -> None:
         config, result = parts.model.config, result_of(parts.run, "teacher")
         self.tokenizer = parts.tokenizer.limited(config.decoder.vocabulary_size)
-        prefix = result.tensors["teacher.prefix.2.weight"].shape[0] // result.tensors["teacher.norm.weight"].shape[0]
-        self.decoder = transformer_decoder(self.tokenizer, prefix, config.embedding_dim).bfloat16()
-        load_prefixed(self.decoder, result.tensors, "teacher")
+        tensors = result.tensors
+        prefix = tensors["teacher.prefix.2.weight"].shape[0] // tensors["teacher.norm.weight"].shape[0]
+        layers = sum(name.endswith(".down.weight") for name in tensors)
+        self.decoder = transformer_decoder(self.tokenizer, prefix, config.embedding_dim, layers).bfloat16()
+        load_prefixed(self.decoder, tensors, "teacher")
         self.fingerprint = result.fingerprint
         self.texts, self.points = TeacherTexts(parts, data), Points.of(parts, data)
 

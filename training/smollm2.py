@@ -32,19 +32,24 @@ def smollm2() -> tuple[Any, Any]:
     return AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name).eval(), tokenizer
 
 
-def transformer_decoder(tokenizer: PoemTokenizer, prefix_tokens: int, embedding_dim: int) -> TransformerDecoder:
+def transformer_decoder(
+    tokenizer: PoemTokenizer, prefix_tokens: int, embedding_dim: int, layers: int | None = None
+) -> TransformerDecoder:
     """Return SmolLM2's body over the vocabulary of ``tokenizer``, with a fresh prefix.
 
-    Each word begins as the mean of the pieces that SmolLM2 makes of it behind a space (vocabulary transfer).
+    Each word begins as the mean of the pieces that SmolLM2 makes of it behind a space (vocabulary transfer). With
+    ``layers``, only so many of the body's are kept, evenly from the first to the last.
     """
     language_model, theirs = smollm2()
     config = language_model.config
+    whole = config.num_hidden_layers
+    kept = torch.linspace(0, whole - 1, layers or whole).round().int().tolist()
     decoder = TransformerDecoder(
         TransformerConfig(
             vocabulary_size=len(tokenizer.pieces),
             hidden_dim=config.hidden_size,
             feed_forward_dim=config.intermediate_size,
-            layers=config.num_hidden_layers,
+            layers=len(kept),
             heads=config.num_attention_heads,
             kv_heads=config.num_key_value_heads,
             head_dim=config.hidden_size // config.num_attention_heads,
@@ -58,7 +63,7 @@ def transformer_decoder(tokenizer: PoemTokenizer, prefix_tokens: int, embedding_
     )
     theirs_table = language_model.get_input_embeddings().weight.detach()
     state = language_model.model.state_dict()
-    body = {name: tensor for i in range(config.num_hidden_layers) for name, tensor in _layer(state, i).items()}
+    body = {name: tensor for ours, i in enumerate(kept) for name, tensor in _layer(state, i, ours).items()}
     rows = [theirs(_spelt(i, piece), add_special_tokens=False).input_ids for i, piece in enumerate(tokenizer.pieces)]
     table = torch.stack([theirs_table[row].mean(0) if row else torch.zeros_like(theirs_table[0]) for row in rows])
     body |= {"token_embedding.weight": table, "norm.weight": state["norm.weight"]}
@@ -70,9 +75,9 @@ def transformer_decoder(tokenizer: PoemTokenizer, prefix_tokens: int, embedding_
     return decoder.eval()
 
 
-def _layer(state: dict[str, Tensor], i: int) -> dict[str, Tensor]:
-    """Return one layer's tensors by our names."""
-    theirs, ours = f"layers.{i}.", f"layers.{i}."
+def _layer(state: dict[str, Tensor], i: int, own: int) -> dict[str, Tensor]:
+    """Return the tensors of their layer ``i`` by the names of our layer ``own``."""
+    theirs, ours = f"layers.{i}.", f"layers.{own}."
     attention = [state[f"{theirs}self_attn.{name}_proj.weight"] for name in "qkv"]
     gate_up = [state[f"{theirs}mlp.{name}_proj.weight"] for name in ("gate", "up")]
     return {
