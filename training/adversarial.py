@@ -13,6 +13,7 @@ the decoder that the stage began with, and a package takes it only then.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, cast
 
 import lightning as L
@@ -23,14 +24,14 @@ from torch.utils.data import DataLoader
 from img2poem.text import BOS, NEWLINE, PAD
 
 from .alignment import AlignmentData
-from .conditions import Mixture
-from .fitting import Result, Stage, once, rounded
-from .generator import likelihood_loss, step_seed
+from .fitting import Result, Stage, once, rounded, step_seed
+from .generator import StudentTexts
 from .judge import Judge, Weights, human_texts
+from .likelihood import likelihood_loss
 from .parts import Parts, trained
 from .rollout import Samples, finish, line_ends, sample
 from .run import Run, fingerprint, main
-from .texts import TextBatches, Texts
+from .texts import Batch, Mixture, TextBatches
 from .trial import Trial
 
 _SCORE = "validation/score"
@@ -66,12 +67,14 @@ class AdversarialSettings:
     """Steps that the discriminators learn alone first."""
     batch: int = 128
     """Human texts a step for the likelihood; half as many for the discriminators."""
-    captions: float = 0.25
+    captions: float = 0.1
     """Share of captions among the texts of the likelihood."""
-    modern: float = 0.8
-    """Share of the modern collections among the poems of the likelihood."""
+    written: float = 0.5
+    """Share of written poems among the poems of the likelihood; the others are the teacher's."""
+    distilled: bool = True
+    """Whether there are poems of the teacher's."""
     conditions: Mixture = field(default_factory=Mixture)
-    """How often a text is learned under which condition."""
+    """How often a text is learned under which point."""
     validation_photos: int = 96
     """Validation photographs that each epoch is judged on."""
     patience: int | None = None
@@ -81,7 +84,7 @@ class AdversarialSettings:
 class AdversarialTraining(L.LightningModule):
     """Decoder and discriminators, each with its optimizer."""
 
-    def __init__(self, parts: Parts, data: AlignmentData, texts: Texts, settings: AdversarialSettings) -> None:
+    def __init__(self, parts: Parts, data: AlignmentData, texts: StudentTexts, settings: AdversarialSettings) -> None:
         super().__init__()
         self.automatic_optimization = False
         config = parts.model.config
@@ -89,8 +92,10 @@ class AdversarialTraining(L.LightningModule):
         self.decoder = parts.model.poem_decoder
         self.judge = Judge(parts.model.poem_encoder, config.decoder.vocabulary_size, config.embedding_dim)
         self._weights = Weights(settings.multi_modal, settings.style, settings.alignment)
-        shown = set(texts.conditions.depicted.nonzero().flatten().tolist())
-        self._depicted = [i for i in texts.modern + texts.classic if i in shown] or texts.modern
+        training = data.rows("train")
+        self._photos, shown = texts.points.photos[training], set(training.tolist())
+        self._depicting = [(photo, ids) for photo, ids in texts.written if photo in shown]
+        self._captions = [list(group) for _, group in groupby(texts.captions, key=lambda text: text[0])]
         self.trial = Trial(parts, data, texts, settings.validation_photos)
 
     def on_train_start(self) -> None:
@@ -105,10 +110,11 @@ class AdversarialTraining(L.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         s = self.settings
-        batches = TextBatches(self.texts, s.conditions, s.epoch_batches, s.batch, s.modern, s.captions, step_seed(self))
+        draw = self.texts.drawing(s.captions, s.written)
+        batches = TextBatches(draw, self.texts.points, s.conditions, s.epoch_batches, s.batch, step_seed(self))
         return DataLoader(batches, batch_size=None)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+    def training_step(self, batch: Batch, index: int) -> None:
         photos = self._draw_photos()
         self.decoder.eval()
         samples = sample(self.decoder, photos, self.settings.max_tokens)
@@ -116,7 +122,7 @@ class AdversarialTraining(L.LightningModule):
         advantage, reward = self._advantage(photos, samples, points)
         policy = policy_loss(self.decoder, photos, samples.tokens, advantage)
         self.decoder.train()
-        likelihood = likelihood_loss(self.decoder, *batch)
+        likelihood = likelihood_loss(self.decoder, batch.ids, batch.points)
         optimizer = cast(list[Any], self.optimizers())[0]
         optimizer.zero_grad()
         self.manual_backward(policy + self.settings.likelihood * likelihood)
@@ -138,9 +144,8 @@ class AdversarialTraining(L.LightningModule):
 
     def _draw_photos(self) -> Tensor:
         """Return embeddings of training photographs ``[photos * samples, D]``, each ``samples`` times in a row."""
-        photos = self.texts.conditions.photos
-        rows = torch.randint(len(photos), (self.settings.photos,))
-        return photos[rows].repeat_interleave(self.settings.samples, 0).to(self.device)
+        rows = torch.randint(len(self._photos), (self.settings.photos,))
+        return self._photos[rows].repeat_interleave(self.settings.samples, 0).to(self.device)
 
     def _advantage(self, photos: Tensor, samples: Samples, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return what each token's line is worth beyond the photograph's other samples, ``[B, T]``, and the mean."""
@@ -159,8 +164,9 @@ class AdversarialTraining(L.LightningModule):
         return (advantage / (advantage.std() + 1e-6)).gather(1, line), worth.mean()
 
     def _discriminate(self, photos: Tensor, generated: Tensor, points: Tensor) -> Tensor:
-        human = human_texts(self.texts, self._depicted, self.settings.batch // 2)
-        loss = self.judge.loss(type(human)(*(tensor.to(self.device) for tensor in human)), photos, generated, points)
+        human = human_texts(self._depicting, self._captions, self.texts.points, self.settings.batch // 2)
+        human = type(human)(*(tensor.to(self.device) for tensor in human))
+        loss = self.judge.loss(human, self.judge.embed(human.poems), photos, generated, points)
         optimizer = cast(list[Any], self.optimizers())[1]
         optimizer.zero_grad()
         self.manual_backward(loss)
@@ -172,7 +178,7 @@ def policy_loss(decoder: Any, photos: Tensor, tokens: Tensor, advantage: Tensor)
     """REINFORCE (Williams 1992): mean over tokens of minus the advantage times the log-probability.
 
     Args:
-        decoder: the policy, unguided.
+        decoder: the policy.
         photos: float32 ``[B, D]``.
         tokens: int64 ``[B, T]``, what was sampled, padded.
         advantage: float32 ``[B, T]``.
@@ -193,7 +199,8 @@ def train(run: Run, settings: AdversarialSettings) -> Result:
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)
-    module = AdversarialTraining(parts, data, Texts.load(parts, data), settings)
+    texts = StudentTexts.load(parts, data, settings.distilled)
+    module = AdversarialTraining(parts, data, texts, settings)
     before = module.trial.measure()
     print(f"adversarial: before {rounded(before)}", flush=True)
     if settings.epochs:

@@ -2,9 +2,8 @@
 
     python -m training.alignment --data folder [--negatives all|hardest|both]
 
-Photographs meet captions (Flickr8k), captions meet poems (MultiM-Poem); captions and poems share the
-projection of the text side, so photographs and poems meet through it. Where MultiM's own photographs have been
-downloaded they are of no use to it yet: captions stand for them.
+Photographs meet their captions and poems (Flickr8k, MiniPlaces, OASIS), captions meet poems (these, and COCO's).
+Captions and poems share the projection of the text side.
 """
 
 from __future__ import annotations
@@ -18,18 +17,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from img2poem import metrics
-from img2poem.datasets.photographs import CAPTIONS
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.losses import ranking_loss
 from img2poem.nn.poem_encoder import PoemEncoder
 
-from .corpus import photo_rows
-from .features import text_features, trunk_features
-from .fitting import Result, Stage, once, schedule
+from .corpus import PICTURED, Photo
+from .features import PhotoSource, text_features, trunk_features
+from .fitting import Result, Stage, once, rounded, schedule
 from .parts import Parts, trained
 from .run import Run, fingerprint, main
 
 _MONITOR = "photo_to_caption_r10"
+# Of MiniPlaces only photographs of the training part have poems.
+_SOURCES: dict[str, PhotoSource] = {"flickr8k": "flickr8k", "miniplaces": "miniplaces_train", "oasis": "oasis"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ class AlignmentSettings:
     """Margin of the ranking loss; Liu et al. 2018 have 0.2, which aligns worse here (docs/results.md)."""
     negatives: Literal["all", "hardest", "both"] = "both"
     """In-batch negatives; both: all for the first quarter, then the hardest (which collapse from scratch)."""
-    poem_weight: float = 0.2
-    """Weight of the caption-poem loss beside the photograph-caption loss."""
+    photo_poem_weight: float = 0.5
+    """Weight of the photograph-poem loss beside the photograph-caption loss."""
+    caption_poem_weight: float = 0.2
+    """Weight of the caption-poem loss beside them."""
     dropout: float = 0.0
     """Dropout inside the photographs' projection."""
     patience: int | None = None
@@ -57,39 +59,82 @@ class AlignmentSettings:
 
 
 @dataclass(frozen=True)
-class AlignmentData:
-    """Features of frozen parts: what both projections read."""
+class Texts:
+    """Pooled features of the texts about photographs, those about one photograph side by side."""
 
-    photos: dict[str, Tensor]  # by trunk, [P, F]
-    photo_names: list[str]
-    photo_captions: list[list[str]]  # five texts of each photograph
-    captions: Tensor  # [P, 5, hidden]
-    poems: Tensor  # [N, hidden]
-    poem_captions: Tensor  # [M, hidden], of the first M poems
+    features: Tensor  # float32 [N, hidden]
+    owners: Tensor  # int64 [N], the photograph of each
+    starts: Tensor  # int64 [P], the first text of each photograph
+    counts: Tensor  # int64 [P]
+
+    def draw(self, photos: Tensor) -> Tensor:
+        """Return one text's features of each of ``photos int64 [B]``, at random; each must have one."""
+        return self.features[self.starts[photos] + (torch.rand(len(photos)) * self.counts[photos]).long()]
+
+    def of(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of all texts about ``photos``, and the place in ``photos`` that each is about."""
+        place = torch.full((len(self.counts),), -1)
+        place[photos] = torch.arange(len(photos))
+        found = torch.nonzero(place[self.owners] >= 0).flatten()
+        return self.features[found], place[self.owners[found]]
+
+
+@dataclass(frozen=True)
+class AlignmentData:
+    """Features of frozen parts: what both projections read. Photographs with pixels come first."""
+
+    photos: list[Photo]
+    pictured: int  # how many of them have pixels
+    pixels: dict[str, Tensor]  # by trunk, float32 [pictured, F]
+    captions: Texts
+    poems: Texts
 
     @classmethod
     def load(cls, parts: Parts) -> AlignmentData:
         """Compute the features, or read them where they are cached."""
-        found = {name: trunk_features(parts, "flickr8k", name) for name in parts.model.image_encoder.trunks}
-        labels = next(iter(found.values()))
-        texts = [[str(caption) for caption in five] for five in labels["labels"]]
-
-        def through(source: str, lines: list[str]) -> Tensor:
-            return torch.from_numpy(text_features(parts, source, lines)).float()
-
-        multim = [r.caption or "" for r in parts.corpus.records if r.key.startswith("multim/")]
+        photos: list[Photo] = []
+        pixels: dict[str, list[Tensor]] = {name: [] for name in parts.model.image_encoder.trunks}
+        for collection in PICTURED:
+            named = parts.corpus.named(collection)
+            for trunk, found in pixels.items():
+                arrays = trunk_features(parts, _SOURCES[collection], trunk)
+                names = [str(name) for name in arrays["names"]]
+                rows = [i for i, name in enumerate(names) if name in named]
+                found.append(torch.from_numpy(arrays["features"][rows]).float())
+            photos += [named[names[i]] for i in rows]
+        pictured = len(photos)
+        photos += [photo for photo in parts.corpus.photos if photo.set not in PICTURED]
         return cls(
-            photos={name: torch.from_numpy(arrays["features"]).float() for name, arrays in found.items()},
-            photo_names=[str(name) for name in labels["names"]],
-            photo_captions=texts,
-            captions=through("flickr8k_captions", [c for five in texts for c in five]).view(len(texts), CAPTIONS, -1),
-            poems=through("poems", parts.corpus.poem_texts()),
-            poem_captions=through("multim_captions", multim),
+            photos,
+            pictured,
+            {trunk: torch.cat(found) for trunk, found in pixels.items()},
+            _texts(parts, "captions", [list(photo.captions) for photo in photos]),
+            _texts(parts, "poems", [[poem.text for poem in photo.poems] for photo in photos]),
         )
+
+    def rows(self, *splits: str, pictured: bool = True, sets: tuple[str, ...] = ()) -> Tensor:
+        """Return the photographs, int64 ``[M]``, in ``splits`` that have a caption and a poem."""
+        chosen = [
+            i
+            for i, photo in enumerate(self.photos[: self.pictured if pictured else None])
+            if photo.split in splits and photo.captions and photo.poems and (not sets or photo.set in sets)
+        ]
+        return torch.tensor(chosen, dtype=torch.int64)
 
     def photo_features(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the features of photographs ``rows`` by trunk."""
-        return {name: features[rows] for name, features in self.photos.items()}
+        return {name: features[rows] for name, features in self.pixels.items()}
+
+
+def _texts(parts: Parts, source: str, texts: list[list[str]]) -> Texts:
+    counts = torch.tensor([len(own) for own in texts])
+    features = text_features(parts, source, [text for own in texts for text in own])
+    return Texts(
+        torch.from_numpy(features).float(),
+        torch.arange(len(texts)).repeat_interleave(counts),
+        counts.cumsum(0) - counts,
+        counts,
+    )
 
 
 class AlignmentTraining(L.LightningModule):
@@ -104,25 +149,25 @@ class AlignmentTraining(L.LightningModule):
         for layer in self.image.projection:
             if isinstance(layer, nn.Dropout):
                 layer.p = settings.dropout
-        self._pairs = torch.tensor(_paired(parts, "train"))
-        self._held_out = torch.tensor(photo_rows(data.photo_names, "validation"))
+        self._any = data.rows("train", pictured=False)
+        self._held_out = data.rows("validation", sets=("flickr8k",))
 
     def training_step(self, batch: list[Tensor], index: int) -> Tensor:
-        rows, some = batch[0], self._pairs[torch.randint(len(self._pairs), (len(batch[0]),))]
-        image = self.image.encode_features(self._on_device(self.data.photo_features(rows.cpu()))).embedding
-        caption = self._text(self.data.captions[rows.cpu(), torch.randint(CAPTIONS, (len(rows),))])
-        hardest = self._hardest()
-        loss = ranking_loss(image, caption, self.settings.margin, hardest)
-        poem, poem_caption = self._text(self.data.poems[some]), self._text(self.data.poem_captions[some])
-        loss = loss + self.settings.poem_weight * ranking_loss(poem_caption, poem, self.settings.margin)
+        rows = batch[0].cpu()
+        settings, hardest = self.settings, self._hardest()
+        image = self.image.encode_features(self._on_device(self.data.photo_features(rows))).embedding
+        caption, poem = self._text(self.data.captions.draw(rows)), self._text(self.data.poems.draw(rows))
+        loss = ranking_loss(image, caption, settings.margin, hardest)
+        loss = loss + settings.photo_poem_weight * ranking_loss(image, poem, settings.margin, hardest)
+        some = self._any[torch.randint(len(self._any), (len(rows),))]
+        caption, poem = self._text(self.data.captions.draw(some)), self._text(self.data.poems.draw(some))
+        loss = loss + settings.caption_poem_weight * ranking_loss(caption, poem, settings.margin)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: list[Tensor], index: int) -> None:
-        rows = self._held_out
-        image = self.image.encode_features(self._on_device(self.data.photo_features(rows))).embedding
-        found = retrieval(image, self._text(self.data.captions[rows].flatten(0, 1)))
-        self.log(f"validation/{_MONITOR}", found[_MONITOR], prog_bar=True)
+        found = retrieval(self.image, self.poem, self.data, self._held_out)
+        self.log_dict({f"validation/{name}": value for name, value in found.items()})
 
     def configure_optimizers(self) -> Any:
         learned = [*self.image.projection.parameters(), *self.poem.projection.parameters()]
@@ -144,15 +189,17 @@ class AlignmentTraining(L.LightningModule):
 def train(run: Run, settings: AlignmentSettings) -> Result:
     """Train both projections on what the scene and sentiment stages left in the run's folder."""
     parts = Parts.after(run, "scene", "sentiment")
-    stage = Stage(run, "alignment", fingerprint(parts.sources(), settings))
+    stage = Stage(run, "alignment", fingerprint(parts.sources(), settings, list(parts.tokenizer.pieces)))
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)
     module = AlignmentTraining(parts, data, settings)
-    rows = torch.tensor(photo_rows(data.photo_names, "train"))
+    rows = data.rows("train")
     loader = DataLoader(TensorDataset(rows), min(settings.batch, len(rows)), shuffle=True, drop_last=True)
     stage.fit(module, loader, once(), settings.epochs, f"validation/{_MONITOR}", "max", settings.patience)
-    return stage.finish(trained(parts.model, "alignment"), measured(parts, data))
+    model, test = parts.model, data.rows("test", sets=("flickr8k",))
+    measured = {"test_photos": len(test), **retrieval(model.image_encoder, model.poem_encoder, data, test)}
+    return stage.finish(trained(model, "alignment"), rounded(measured))
 
 
 @torch.inference_mode()
@@ -167,31 +214,19 @@ def project(encoder: PoemEncoder, pooled: Tensor) -> Tensor:
     return encoder.eval().project(pooled)
 
 
-def measured(parts: Parts, data: AlignmentData) -> dict[str, float]:
-    """Return retrieval on the test split: photographs and their captions, captions and their poems."""
-    rows = torch.tensor(photo_rows(data.photo_names, "test"))
-    encoder = parts.model.poem_encoder
-    image = embed_photos(parts.model.image_encoder, data.photo_features(rows))
-    found = retrieval(image, project(encoder, data.captions[rows].flatten(0, 1)))
-    pairs = _paired(parts, "test")
-    caption, poem = project(encoder, data.poem_captions[pairs]), project(encoder, data.poems[pairs])
-    poems = metrics.retrieval(caption.numpy(), poem.numpy())
-    return {"test_photos": len(rows), **found, "test_poems": len(pairs), "caption_to_poem_r10": poems.recall_at_10}
-
-
-def retrieval(image: Tensor, captions: Tensor) -> dict[str, float]:
-    """Return R@1, 5, 10 and median rank of photographs' captions, five in turn for each photograph."""
-    labels = torch.arange(len(image)).repeat_interleave(CAPTIONS).numpy()
-    found = metrics.retrieval(image.float().cpu().numpy(), captions.float().cpu().numpy(), item_labels=labels)
-    named = (f"photo_to_caption_r{k}" for k in (1, 5, 10))
-    recalls = (found.recall_at_1, found.recall_at_5, found.recall_at_10)
-    return {**dict(zip(named, recalls, strict=True)), "photo_to_caption_median_rank": found.median_rank}
-
-
-def _paired(parts: Parts, split: str) -> list[int]:
-    """Return the poems of a split that have a caption; they come first of all poems."""
-    corpus = parts.corpus
-    return [i for i, r in enumerate(corpus.records) if r.caption and corpus.splits[i] == split]
+def retrieval(image: ImageEncoder, text: PoemEncoder, data: AlignmentData, rows: Tensor) -> dict[str, float]:
+    """Return R@1, 5, 10 and median rank of the captions, and of the poems, of photographs ``rows``."""
+    device = text.projection.weight.device
+    photos = embed_photos(image, {name: part.to(device) for name, part in data.photo_features(rows).items()})
+    measured = {}
+    for name, texts in (("caption", data.captions), ("poem", data.poems)):
+        features, owners = texts.of(rows)
+        points = project(text, features.to(device)).float().cpu().numpy()
+        found = metrics.retrieval(photos.float().cpu().numpy(), points, item_labels=owners.numpy())
+        for k, recall in ((1, found.recall_at_1), (5, found.recall_at_5), (10, found.recall_at_10)):
+            measured[f"photo_to_{name}_r{k}"] = recall
+        measured[f"photo_to_{name}_median_rank"] = found.median_rank
+    return measured
 
 
 if __name__ == "__main__":

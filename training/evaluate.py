@@ -9,7 +9,6 @@ standard output as Markdown and, with the poems, to ``--out`` as JSON.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,25 +19,26 @@ import torch
 import tyro
 from numpy.typing import NDArray
 from rich.progress import track
-from torch.nn import functional as F
 
 from img2poem import metrics
 from img2poem.atomic import write_atomically
+from img2poem.datasets import photographs
 from img2poem.decoding import Sampling
 from img2poem.images import decode
 from img2poem.nn.model import PhotoToPoem, load_package, save_package
-from img2poem.text import BOS, EOS, PoemTokenizer
+from img2poem.text import PoemTokenizer
+from img2poem.vocabulary import BOS
 
 from .card import evaluation_tables, model_card
-from .corpus import Corpus, photo_rows
+from .corpus import Corpus, Photo
+from .likelihood import HeldOutPoems
 from .run import reporting
 from .sentence_encoder import SentenceEncoder
 from .sheet import write_sheet
+from .texts import encoded
 from .writing import Writer
 
 BIGRAMS = 20_000
-#: BLEU compares with human poems whose captions are near to the photograph's: so many, after the nearest of all.
-REFERENCES = 3
 #: Photographs that the judge's retrieval chooses among.
 JUDGED_AMONG = 1000
 # The columns of the paper's Overall.
@@ -73,23 +73,27 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The photographs to write about, and what their poems are compared with."""
+    """The photographs to write about, and what poems about them are compared with."""
 
-    names: list[str]
+    photos: list[Photo]
     encoded: list[bytes]
-    captions: list[list[str]]
-    others: list[list[str]]  # captions of further photographs, for the judge to choose among
+    others: list[Photo]  # for the judge to choose among
     corpus: Corpus
 
     @classmethod
     def load(cls, data: Path, limit: int) -> HeldOut:
-        """Read the held-out photographs; the rest of the judge's choice are training photographs."""
+        """Read the held-out photographs of Flickr8k; the rest of the judge's choice are training photographs."""
         corpus = Corpus.load(data, None)
-        photos = list(corpus.photographs(data))
-        chosen = photo_rows((name for name, _, _ in photos), "validation", "test")[:limit]
-        rest = sorted(set(range(len(photos))) - set(chosen))[: max(0, JUDGED_AMONG - len(chosen))]
-        names, encoded, captions = (list(column) for column in zip(*(photos[i] for i in chosen), strict=True))
-        return cls(names, encoded, captions, [photos[i][2] for i in rest], corpus)
+        named = corpus.named("flickr8k")
+        chosen = [p for p in named.values() if p.split != "train" and p.poems][:limit]
+        files = {name: encoded for name, encoded, _ in photographs.flickr8k(data) if name in named}
+        rest = [photo for photo in named.values() if photo.split == "train"][: max(0, JUDGED_AMONG - len(chosen))]
+        return cls(chosen, [files[photo.name] for photo in chosen], rest, corpus)
+
+    @property
+    def captions(self) -> list[list[str]]:
+        """The captions of each photograph."""
+        return [list(photo.captions) for photo in self.photos]
 
 
 def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[str, Any]:
@@ -101,24 +105,16 @@ def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[st
     model, tokenizer = load_package(weights)
     writer = Writer(model, tokenizer)
     embeddings = _embed_photos(model, held_out.encoded)
-    captions = held_out.captions
-    caption_points = writer.embed([text for five in captions for text in five])
-    photo_captions = caption_points.reshape(len(captions), -1, caption_points.shape[-1]).mean(1)
-    human = [record for record in held_out.corpus.records if record.caption]
-    nearest = _nearest(photo_captions, writer.embed([str(record.caption) for record in human]))
-    random = np.random.default_rng(settings.seed).integers(len(human), size=len(captions))
     texts = {
-        "human, at random": [human[i].text for i in random],
-        "human, nearest caption": [human[row[0]].text for row in nearest],
+        "written": [photo.poems[0].text for photo in held_out.photos],
+        "written, of others": [photo.poems[0].text for photo in held_out.photos[1:] + held_out.photos[:1]],
         **_written(writer, embeddings, settings, ""),
     }
     for beside in settings.beside:
         other = load_package(beside)
         points = _embed_photos(other[0], held_out.encoded)
         texts |= _written(Writer(*other), points, settings, f"{beside.name}: ")
-    figures = _Figures(
-        writer, embeddings.numpy(), held_out, [[human[i].text for i in row[1:]] for row in nearest], judge
-    )
+    figures = _Figures(writer, embeddings.numpy(), held_out, judge)
     rows = {name: figures.of(written) for name, written in texts.items()}
     for name, value in zip(rows, metrics.overall([[row[c] for c in _OVERALL] for row in rows.values()]), strict=True):
         rows[name]["overall"] = float(value)
@@ -126,14 +122,14 @@ def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[st
         shown = slice(settings.sheet_photos)
         write_sheet(settings.sheet, held_out.encoded[shown], texts[f"best of {settings.best_of}"][shown])
     return {
-        "photographs": len(captions),
+        "photographs": len(held_out.photos),
         "settings": {name: str(value) for name, value in asdict(settings).items()},
         "systems": rows,
-        "retrieval": _retrievals(writer, embeddings.numpy(), caption_points, held_out.corpus),
-        "bits_per_character": _bits_per_character(model, tokenizer, held_out.corpus),
+        "retrieval": _retrievals(writer, embeddings.numpy(), held_out.photos),
+        "nats_a_token": _nats(model, tokenizer, embeddings, held_out.photos),
         "poems": [
-            {"photo": name, "captions": captions[i], **{system: texts[system][i] for system in texts}}
-            for i, name in enumerate(held_out.names)
+            {"photo": photo.name, "captions": list(photo.captions), **{system: texts[system][i] for system in texts}}
+            for i, photo in enumerate(held_out.photos)
         ],
     }
 
@@ -169,23 +165,20 @@ class _Figures:
         writer: Writer,
         photo_points: NDArray[np.float32],
         held_out: HeldOut,
-        references: list[list[str]],
         judge: SentenceEncoder | None,
     ) -> None:
-        self._writer, self._photo_points, self._references, self._judge = writer, photo_points, references, judge
+        self._writer, self._photo_points, self._judge = writer, photo_points, judge
         self._captions = held_out.captions
-        corpus = held_out.corpus
-        learned = [corpus.records[i] for i in corpus.rows("train")]
-        self._training = metrics.TrainingText(record.text for record in learned)
-        self._multim = metrics.TrainingText(r.text for r in learned if r.key.startswith("multim/"))
+        self._references = [[poem.text for poem in photo.poems] for photo in held_out.photos]
+        self._training = metrics.TrainingText(held_out.corpus.poem_texts("train"))
         if judge:
-            everything = [*held_out.captions, *held_out.others]
-            points = judge.embed([text for five in everything for text in five])
+            everything = [*held_out.photos, *held_out.others]
+            points = judge.embed([text for photo in everything for text in photo.captions])
             mean = points.reshape(len(everything), -1, points.shape[-1]).mean(1)
             self._choice = mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
     def of(self, written: list[str]) -> Row:
-        """Return one system's figures. Novelty is against MultiM-Poem as in the paper, copying against all poems."""
+        """Return one system's figures. Novelty and copying are against the training poems."""
         line_counts = metrics.line_counts(written)
         verse = metrics.prosody(written)
         judged = {}
@@ -197,8 +190,8 @@ class _Figures:
             **judged,
             "caption_r10_by_words": metrics.caption_retrieval(written, self._captions).recall_at_10,
             **metrics.bleu(written, self._references)._asdict(),
-            "novelty_2": metrics.novelty(written, self._multim, 2),
-            "novelty_3": metrics.novelty(written, self._multim, 3),
+            "novelty_2": metrics.novelty(written, self._training, 2),
+            "novelty_3": metrics.novelty(written, self._training, 3),
             "distinct_1": metrics.distinct(written, 1),
             "distinct_2": metrics.distinct(written, 2, BIGRAMS),
             "new_trigrams": metrics.new_ngrams(written, self._training),
@@ -211,49 +204,35 @@ class _Figures:
         }
 
 
-def _retrievals(
-    writer: Writer, photos: NDArray[np.float32], captions: NDArray[np.float32], corpus: Corpus
-) -> dict[str, Row]:
-    """Return how well photographs, their captions, and poems no stage learned from find each other, by way.
+def _retrievals(writer: Writer, points: NDArray[np.float32], photos: list[Photo]) -> dict[str, Row]:
+    """Return how well photographs, their captions and their written poems find each other, by way."""
 
-    No photograph comes with a poem here: its poem is the one whose own photograph's caption is nearest to its captions.
-    """
-    unseen = [record for i in corpus.rows("validation", "test") if (record := corpus.records[i]).caption]
-    poems, own = writer.embed([r.text for r in unseen]), writer.embed([str(r.caption) for r in unseen])
-    five = captions.reshape(len(photos), -1, captions.shape[-1])
-    poem_of, photo_of = (five.mean(1) @ own.T).argmax(1), np.repeat(np.arange(len(photos)), five.shape[1])
-    chosen = np.unique(poem_of)
+    def embedded(texts: list[list[str]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        owners = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
+        return writer.embed([text for own in texts for text in own]), owners
+
+    captions, captioned = embedded([list(photo.captions) for photo in photos])
+    poems, owners = embedded([[poem.text for poem in photo.poems] for photo in photos])
     ways = {
-        "photo_to_caption": (photos, captions, None, photo_of),
-        "caption_to_photo": (captions, photos, photo_of, None),
-        "photo_to_poem": (photos, poems, poem_of, None),
-        "poem_to_photo": (poems[chosen], photos, chosen, poem_of),
-        "caption_to_poem": (own, poems, None, None),
-        "poem_to_caption": (poems, own, None, None),
+        "photo_to_caption": (points, captions, None, captioned),
+        "caption_to_photo": (captions, points, captioned, None),
+        "photo_to_poem": (points, poems, None, owners),
+        "poem_to_photo": (poems, points, owners, None),
+        "caption_to_poem": (captions, poems, captioned, owners),
+        "poem_to_caption": (poems, captions, owners, captioned),
     }
     return {way: {**vars(metrics.retrieval(*given)), "among": len(given[1])} for way, given in ways.items()}
 
 
-@torch.inference_mode()
-def _bits_per_character(model: PhotoToPoem, tokenizer: PoemTokenizer, corpus: Corpus) -> dict[str, float]:
-    """Return bits a character on test poems: the decoder's, told of no photograph, and a 5-gram's of the same text."""
-    decoder = model.poem_decoder
-    vocabulary = decoder.config.vocabulary_size
-    limited = tokenizer.limited(vocabulary)
-    texts = [corpus.records[i].text for i in corpus.rows("test")]
-    ids = [row[: decoder.config.max_tokens - 1] for row in limited.encode_batch(texts)]
-    texts = [limited.decode(row) for row in ids]
-    learned = [corpus.records[i].text for i in corpus.rows("train")]
-    five_gram = metrics.KneserNey(limited.encode_batch(learned), vocabulary=range(vocabulary))
-    bits = []
-    for row in track(ids, "likelihood", transient=True):
-        tokens = torch.tensor([[BOS, *row, EOS]])
-        logits = decoder(tokens[:, :-1], torch.zeros(1, model.config.embedding_dim))
-        bits.append(F.cross_entropy(logits[0], tokens[0, 1:], reduction="sum").item() / math.log(2))
-    return {
-        "decoder": metrics.bits_per_character(bits, texts),
-        "5-gram": metrics.bits_per_character(five_gram.bits(ids), texts),
-    }
+def _nats(
+    model: PhotoToPoem, tokenizer: PoemTokenizer, embeddings: torch.Tensor, photos: list[Photo]
+) -> dict[str, float]:
+    """Return nats a token of the written poems about the photographs: told by the photograph, and by nothing."""
+    config = model.config.decoder
+    texts = [(i, poem.text) for i, photo in enumerate(photos) for poem in photo.poems if poem.fault is None]
+    rows = encoded(tokenizer.limited(config.vocabulary_size), [text for _, text in texts], config.max_tokens - 1)
+    poems = [(photo, BOS, ids) for (photo, _), ids in zip(texts, rows, strict=True)]
+    return HeldOutPoems(embeddings, poems).nats(model.poem_decoder)
 
 
 @torch.inference_mode()
@@ -264,12 +243,6 @@ def _embed_photos(model: PhotoToPoem, photos: list[bytes]) -> torch.Tensor:
         for encoded in track(photos, "photographs", transient=True)
     ]
     return torch.cat(points)
-
-
-def _nearest(photo_captions: NDArray[np.float32], poem_captions: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the ``1 + REFERENCES`` poems whose captions are nearest to each photograph's, nearest first."""
-    nearest: NDArray[np.int64] = np.argsort(-photo_captions @ poem_captions.T, axis=1)[:, : 1 + REFERENCES]
-    return nearest
 
 
 def main(

@@ -26,7 +26,7 @@ from .batches import by_length
 from .corpus import Corpus, first
 from .parts import Parts
 from .pretrained import MAX_TEXT_TOKENS
-from .run import Run
+from .run import Run, fingerprint
 
 Arrays = dict[str, NDArray[Any]]
 Photos = Iterable[tuple[str, bytes, Any]]
@@ -36,7 +36,8 @@ PhotoSource = Literal["flickr8k", "oasis", "polarity", "miniplaces_train", "mini
 def photos_of(source: PhotoSource, run: Run, corpus: Corpus) -> Photos:
     """Return name, encoded photograph and label of each photograph of a source, within the run's limit."""
     if source == "flickr8k":
-        return corpus.photographs(run.data)
+        named = corpus.named("flickr8k")
+        return ((name, data, None) for name, data, _ in photographs.flickr8k(run.data) if name in named)
     if source == "oasis":
         return first(photographs.oasis(run.data), run.limit)
     if source == "polarity":
@@ -62,7 +63,8 @@ def trunk_features(parts: Parts, source: PhotoSource, trunk: str) -> Arrays:
     def compute() -> Arrays:
         photos = photos_of(source, parts.run, parts.corpus)
         names, found, labels = _through(encoder.trunks[trunk].eval(), encoder.preprocessing, photos, source)
-        return {"names": np.array(names), "features": found, "labels": np.array(labels)}
+        arrays = {"names": np.array(names), "features": found}
+        return arrays if None in labels else {**arrays, "labels": np.array(labels)}
 
     return cached(parts.run.features / parts.tag(trunk) / f"{source}.npz", compute)
 
@@ -73,7 +75,8 @@ def text_features(parts: Parts, source: str, texts: list[str]) -> NDArray[Any]:
     def compute() -> Arrays:
         return {"features": _pooled(parts.model.poem_encoder.eval(), parts.tokenizer, texts, source)}
 
-    return cached(parts.run.features / "minilm" / f"{source}.npz", compute)["features"]
+    vocabulary = fingerprint(list(parts.tokenizer.pieces))
+    return cached(parts.run.features / f"minilm-{vocabulary}" / f"{source}.npz", compute)["features"]
 
 
 def cached(path: Path, compute: Callable[[], Arrays]) -> Arrays:

@@ -181,6 +181,11 @@ def schedule(
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
 
+def step_seed(module: L.LightningModule, index: int = 0) -> int:
+    """Return a seed of epoch, device and step: a resumed run draws what an uninterrupted one would have drawn."""
+    return int(fingerprint(module.current_epoch, module.global_rank, index), 16) % 2**31
+
+
 def rounded(metrics: dict[str, float]) -> dict[str, float]:
     """Return metrics as they are written down: to four decimals."""
     return {name: round(float(value), 4) for name, value in metrics.items()}

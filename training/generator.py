@@ -1,44 +1,45 @@
-"""Generator stage: the GRU decoder learns poems by likelihood, conditioned on points of the poetic space.
+"""Generator stage: the GRU decoder, the teacher's student, learns poems by likelihood.
 
     python -m training.generator --data folder [--epochs N --learning-rate X ...]
 
-Targets are the inputs shifted by one. An epoch is a fixed number of batches, so that there are checkpoints
-and validation every minute or so; the modern collections' share grows from the first epoch to the last.
+It reads the teacher's poems, the written ones and some captions, each under a point of the poetic space. An epoch is a
+fixed number of batches, so that there are checkpoints and validation every minute or so.
 """
 
 from __future__ import annotations
 
-import math
+import json
+import lzma
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from img2poem.nn.poem_decoder import PoemDecoder
-from img2poem.text import PAD
+from img2poem.vocabulary import BOS, CAPTION
 
 from .alignment import AlignmentData
-from .conditions import Mixture
-from .fitting import Result, Stage, once, rounded, schedule
-from .parts import Parts, trained
+from .fitting import Result, Stage, once, rounded, schedule, step_seed
+from .likelihood import HeldOutPoems, likelihood_loss
+from .parts import Parts, result_of, trained
 from .run import Run, fingerprint, main
-from .texts import TextBatches, Texts
+from .texts import Batch, Mixture, Points, Text, TextBatches, chosen, closed, encoded
 
-_HELD_OUT = 256  # validation poems at most
-_MONITOR = "validation/nats"
+_MONITOR = "validation/photo"
+_HELD_OUT = 400  # validation poems at most
 
 
 @dataclass(frozen=True)
 class GeneratorSettings:
     """Hyper-parameters of the decoder's training by likelihood."""
 
-    epochs: int = 26
+    epochs: int = 16
     """Epochs at most."""
-    epoch_batches: int = 200
+    epoch_batches: int = 150
     """Batches an epoch; fewer where the texts are fewer."""
     batch: int = 128
     """Texts a batch."""
@@ -48,47 +49,119 @@ class GeneratorSettings:
     """AdamW's weight decay."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
-    captions: float = 0.25
+    captions: float = 0.15
     """Share of captions among the texts."""
-    modern_start: float = 0.25
-    """Share of the modern collections (MultiM, UniM) among the poems in the first epoch."""
-    modern_end: float = 0.8
+    written_start: float = 0.3
+    """Share of the written poems among the poems in the first epoch; the others are the teacher's."""
+    written_end: float = 0.5
     """The same in the last epoch."""
+    distilled: bool = True
+    """Learn from the teacher's poems; else from the written ones alone."""
     conditions: Mixture = field(default_factory=Mixture)
-    """How often a text is learned under which condition."""
+    """How often a text is learned under which point."""
     patience: int | None = None
     """Epochs without gain on validation poems before it stops; none: never, the best epoch is kept anyway."""
+
+
+@dataclass(frozen=True)
+class StudentTexts:
+    """What the student reads: photograph and ids of each text, without begin and end tokens."""
+
+    written: list[tuple[int, list[int]]]  # poems about training photographs, those read as faulty left out
+    taught: list[tuple[int, list[int]]]  # the teacher's
+    captions: list[tuple[int, list[int]]]
+    held_out: list[tuple[int, list[int]]]  # poems about validation photographs with pixels
+    points: Points
+
+    @classmethod
+    def load(cls, parts: Parts, data: AlignmentData, distilled: bool) -> StudentTexts:
+        """Tokenize the corpus, and what the distillation stage left.
+
+        Raises:
+            ValueError: there is nothing to train on or to validate by.
+            MissingData: the distillation stage has not been run yet.
+        """
+        config, photos = parts.model.config.decoder, data.photos
+        tokenizer = parts.tokenizer.limited(config.vocabulary_size)
+
+        def rows(texts: list[tuple[int, str]]) -> list[tuple[int, list[int]]]:
+            ids = encoded(tokenizer, [text for _, text in texts], config.max_tokens - 1)
+            return [(photo, row) for (photo, _), row in zip(texts, ids, strict=True)]
+
+        training = [i for i, photo in enumerate(photos) if photo.split == "train"]
+        poems = {i: [poem.text for poem in photo.poems if poem.fault is None] for i, photo in enumerate(photos)}
+        found = cls(
+            written=rows([(i, text) for i in training for text in poems[i]]),
+            taught=rows(_taught(parts, data)) if distilled else [],
+            captions=rows([(i, text) for i in training for text in photos[i].captions]),
+            held_out=rows([(i, text) for i in data.rows("validation").tolist() for text in poems[i]][:_HELD_OUT]),
+            points=Points.of(parts, data),
+        )
+        if not found.written or not found.held_out:
+            raise ValueError("too few photographs with poems: none are left to train on or to validate by")
+        return found
+
+    def drawing(self, captions: float, written: float) -> Callable[[int], list[Text]]:
+        """Return what draws training texts: a share of ``captions``, and of ``written`` poems among the poems."""
+        groups = [
+            (CAPTION, self.captions, captions),
+            (BOS, self.written, (1 - captions) * (written if self.taught else 1.0)),
+            (BOS, self.taught, (1 - captions) * (1 - written)),
+        ]
+        groups = [group for group in groups if group[1] and group[2] > 0]
+        shares = torch.tensor([share for _, _, share in groups])
+
+        def draw(count: int) -> list[Text]:
+            numbers = torch.multinomial(shares, count, replacement=True).bincount(minlength=len(groups))
+            return [
+                Text(closed(begin, ids), photo)
+                for (begin, texts, _), number in zip(groups, numbers.tolist(), strict=True)
+                for photo, ids in (texts[i] for i in chosen(range(len(texts)), number))
+            ]
+
+        return draw
+
+    def poems_held_out(self) -> HeldOutPoems:
+        """Return the held-out poems."""
+        return HeldOutPoems(self.points.photos, [(photo, BOS, ids) for photo, ids in self.held_out])
+
+
+def _taught(parts: Parts, data: AlignmentData) -> list[tuple[int, str]]:
+    result_of(parts.run, "distillation")  # else it says what to run
+    rows = {(photo.set, photo.name): i for i, photo in enumerate(data.photos)}
+    with lzma.open(parts.run.root / "distillation" / "poems.jsonl.xz") as file:
+        records = [json.loads(line) for line in file]
+    return [(rows[record["set"], record["photo"]], record["poem"]) for record in records]
 
 
 class GeneratorTraining(L.LightningModule):
     """The decoder under teacher forcing."""
 
-    def __init__(self, decoder: PoemDecoder, texts: Texts, settings: GeneratorSettings) -> None:
+    def __init__(self, decoder: PoemDecoder, texts: StudentTexts, settings: GeneratorSettings) -> None:
         super().__init__()
         self.decoder, self.texts, self.settings = decoder, texts, settings
+        self._held_out = texts.poems_held_out()
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         torch.manual_seed(step_seed(self, index))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        s = self.settings
-        progress = self.current_epoch / max(1, s.epochs - 1)
-        share = s.modern_start + (s.modern_end - s.modern_start) * progress
-        texts = self.texts
-        everything = len(texts.modern) + len(texts.classic) + len(texts.captions)
+        s, texts = self.settings, self.texts
+        written = s.written_start + (s.written_end - s.written_start) * self.current_epoch / max(1, s.epochs - 1)
+        everything = len(texts.written) + len(texts.taught) + len(texts.captions)
         count = min(s.epoch_batches, -(-everything // s.batch))
-        batches = TextBatches(texts, s.conditions, count, s.batch, share, s.captions, step_seed(self))
-        return DataLoader(batches, batch_size=None)
+        draw = texts.drawing(s.captions, written)
+        return DataLoader(
+            TextBatches(draw, texts.points, s.conditions, count, s.batch, step_seed(self)), batch_size=None
+        )
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        loss = likelihood_loss(self.decoder, *batch)
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss = likelihood_loss(self.decoder, batch.ids, batch.points)
         self.log("train/nats", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Tensor, index: int) -> None:
-        nats = held_out_nats(self.decoder, self.texts)
-        self.log_dict({f"validation/{name}": value for name, value in nats.items()})
-        self.log(_MONITOR, sum(nats.values()) / len(nats), prog_bar=True)
+        self.log_dict({f"validation/{name}": value for name, value in self._held_out.nats(self.decoder).items()})
 
     def configure_optimizers(self) -> Any:
         s = self.settings
@@ -101,52 +174,18 @@ class GeneratorTraining(L.LightningModule):
 def train(run: Run, settings: GeneratorSettings) -> Result:
     """Train the decoder in the space that the alignment stage left in the run's folder."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
-    stage = Stage(run, "generator", fingerprint(parts.sources(), settings, parts.model.config.decoder))
+    teacher = result_of(run, "distillation").fingerprint if settings.distilled else None
+    sources = fingerprint(parts.sources(), settings, parts.model.config.decoder, teacher)
+    stage = Stage(run, "generator", sources)
     if (found := stage.finished()) is not None:
         return found
-    texts = Texts.load(parts, AlignmentData.load(parts))
+    texts = StudentTexts.load(parts, AlignmentData.load(parts), settings.distilled)
     decoder = parts.model.poem_decoder
     module = GeneratorTraining(decoder, texts, settings)
     stage.fit(
         module, None, once(), settings.epochs, _MONITOR, "min", settings.patience, gradient_clip=settings.gradient_clip
     )
-    return stage.finish(trained(parts.model, "generator"), rounded(held_out_nats(decoder, texts)))
-
-
-def likelihood_loss(decoder: PoemDecoder, ids: Tensor, condition: Tensor) -> Tensor:
-    """Mean cross-entropy, in nats, of each next token of ``ids int64 [B, T]``."""
-    features = decoder.features(ids[:, :-1], condition).flatten(0, 1)
-    real = ids[:, 1:].flatten() != PAD
-    # Without the padding, and in the dtype of the features: the output layer is most of the work.
-    weight, bias = (p.to(features.dtype) for p in (decoder.token_embedding.weight, decoder.output_bias))
-    with torch.autocast(features.device.type, enabled=False):  # which would widen the logits again
-        return F.linear_cross_entropy(features[real], weight, ids[:, 1:].flatten()[real], linear_bias=bias).float()
-
-
-@torch.inference_mode()
-def held_out_nats(decoder: PoemDecoder, texts: Texts) -> dict[str, float]:
-    """Nats a token on validation poems, conditioned on themselves, on their nearest photograph, on nothing."""
-    training, device = decoder.training, decoder.output_bias.device
-    decoder.eval()
-    chosen = texts.held_out[:_HELD_OUT]
-    conditions = texts.conditions
-    by_photo = conditions.photos[conditions.near_photos[chosen, 0]]
-    kinds = {"by_poem": conditions.texts[chosen], "by_photo": by_photo, "by_nothing": torch.zeros_like(by_photo)}
-    ids = texts.padded(chosen)
-    found = {}
-    with torch.autocast(device.type, enabled=False):  # bfloat16 rounds a loss of 4 nats to 1/32
-        for name, condition in kinds.items():
-            parts = list(zip(ids.to(device).split(128), condition.to(device).split(128), strict=True))
-            counts = [int((i[:, 1:] != PAD).sum()) for i, _ in parts]
-            losses = [float(likelihood_loss(decoder, *part)) for part in parts]
-            found[f"nats_a_token_{name}"] = sum(map(math.prod, zip(losses, counts, strict=True))) / sum(counts)
-    decoder.train(training)
-    return found
-
-
-def step_seed(module: L.LightningModule, index: int = 0) -> int:
-    """Return a seed of epoch, device and step: a resumed run draws what an uninterrupted one would have drawn."""
-    return int(fingerprint(module.current_epoch, module.global_rank, index), 16) % 2**31
+    return stage.finish(trained(parts.model, "generator"), rounded(texts.poems_held_out().nats(decoder)))
 
 
 if __name__ == "__main__":

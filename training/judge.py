@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from img2poem.datasets.photographs import CAPTIONS
 from img2poem.nn.discriminators import (
     DISORDERED,
     GENERATED,
@@ -24,7 +23,7 @@ from img2poem.nn.discriminators import (
 from img2poem.nn.poem_encoder import PoemEncoder, pad
 from img2poem.text import BOS, EOS, NEWLINE, PAD
 
-from .texts import Texts
+from .texts import Points
 
 
 class Weights(NamedTuple):
@@ -39,7 +38,6 @@ class Human(NamedTuple):
     """Human texts for the discriminators; token ids without begin tokens, padded."""
 
     photos: Tensor  # float32 [B, D]
-    points: Tensor  # float32 [B, D], the poems' embeddings
     poems: Tensor  # int64 [B, T], that the photographs depict
     disordered: Tensor  # int64 [B, T]
     prose: Tensor  # int64 [B, T]
@@ -75,15 +73,15 @@ class Judge(nn.Module):
         cosine = (photos * points).sum(-1)
         return weights.multi_modal * paired + weights.style * poetic + weights.alignment * cosine
 
-    def loss(self, human: Human, photos: Tensor, generated: Tensor, points: Tensor) -> Tensor:
+    def loss(self, human: Human, human_points: Tensor, photos: Tensor, generated: Tensor, points: Tensor) -> Tensor:
         """Cross-entropy of both discriminators on human texts and on poems generated about ``photos``.
 
-        ``points`` are the generated poems' embeddings by :meth:`embed`.
+        ``human_points`` and ``points`` are the poems' embeddings by :meth:`embed`.
         """
         self.train()
         multi_modal = [
-            (PAIRED, self.multi_modal(human.photos, human.points, human.poems)),
-            (UNPAIRED, self.multi_modal(human.photos.roll(1, 0), human.points, human.poems)),
+            (PAIRED, self.multi_modal(human.photos, human_points, human.poems)),
+            (UNPAIRED, self.multi_modal(human.photos.roll(1, 0), human_points, human.poems)),
             (GENERATED, self.multi_modal(photos, points, generated)),
         ]
         style = [
@@ -95,21 +93,25 @@ class Judge(nn.Module):
         return _cross_entropy(multi_modal) + _cross_entropy(style)
 
 
-def human_texts(texts: Texts, depicted: list[int], count: int) -> Human:
-    """Draw ``count`` poems of ``depicted`` with photographs that are near to them, and captions as prose."""
-    rows = torch.tensor([depicted[i] for i in torch.randint(len(depicted), (count,)).tolist()])
-    conditions = texts.conditions
-    photos = conditions.draw_photo(rows)
-    poems = [texts.rows[i][1:-1] for i in rows.tolist()]
+def human_texts(
+    poems: list[tuple[int, list[int]]], captions: list[list[tuple[int, list[int]]]], points: Points, count: int
+) -> Human:
+    """Draw ``count`` written poems with their photographs, and as many photographs' captions as prose.
+
+    Args:
+        poems: photograph with pixels, and ids of each poem.
+        captions: photograph and ids of each caption, by photograph.
+        points: where the photographs are.
+        count: how many.
+    """
+    drawn = [poems[i] for i in torch.randint(len(poems), (count,)).tolist()]
+    prose = [captions[i] for i in torch.randint(len(captions), (count,)).tolist()]
     shuffle = random.Random(int(torch.randint(2**31, ())))
-    first = texts.captions[0] + CAPTIONS * torch.randint(len(texts.captions) // CAPTIONS, (count,))
-    prose = [_joined([texts.rows[int(i) + k][1:-1] for k in range(CAPTIONS)]) for i in first]
     return Human(
-        photos,
-        conditions.texts[rows],
-        _padded(poems),
-        _padded([_disordered(p, shuffle) for p in poems]),
-        _padded(prose),
+        points.photos[torch.tensor([photo for photo, _ in drawn])],
+        _padded([ids for _, ids in drawn]),
+        _padded([_disordered(ids, shuffle) for _, ids in drawn]),
+        _padded([_joined([ids for _, ids in own]) for own in prose]),
     )
 
 

@@ -13,14 +13,15 @@ from img2poem.package import (
 )
 
 EMBEDDING_DIM = 512
-VOCABULARY_SIZE = 10_240
 
 # The EfficientNet-lite checkpoints were trained on (x - 127) / 128; torchvision's on ImageNet's mean and deviation.
 LITE_PIXELS = Preprocessing(size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
 TORCHVISION_PIXELS = Preprocessing(size=224, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
-def configuration(model: str, name: str, poem_encoder: PoemEncoderConfig, scenes: list[str]) -> PackageConfig:
+def configuration(
+    model: str, name: str, poem_encoder: PoemEncoderConfig, vocabulary_size: int, scenes: list[str]
+) -> PackageConfig:
     """Return the configuration of architecture ``model`` for a package called ``name``.
 
     ``lite``: scene and sentiment encoder share the object encoder's trunk, one pass for all three.
@@ -35,10 +36,10 @@ def configuration(model: str, name: str, poem_encoder: PoemEncoderConfig, scenes
         image_encoder=ImageEncoderConfig(encoders=encoders, projection_dim=768, dropout=0.3),
         poem_encoder=poem_encoder,
         decoder=DecoderConfig(
-            vocabulary_size=min(VOCABULARY_SIZE, poem_encoder.bert["vocab_size"]),
+            vocabulary_size=vocabulary_size,
             token_dim=256,
             context_dim=256,
-            hidden_dim=512,
+            hidden_dim=1024,
             layers=1,
             dropout=0.3,
             max_tokens=96,

@@ -15,8 +15,8 @@ from img2poem.nn.model import save_package
 from img2poem.package import PackageConfig
 
 from .card import model_card
-from .fitting import Result
-from .parts import STAGES, Parts, result_of
+from .fitting import Result, result_path
+from .parts import STAGES, TEACHING, Parts, result_of
 from .run import Run, main
 
 Decoder = Literal["generator", "adversarial"]
@@ -47,12 +47,13 @@ def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None 
     parts = Parts.after(run, *STAGES[: STAGES.index(decoder) + 1])
     config = parts.model.config
     config = PackageConfig(**{**vars(config), "name": settings.out.name})
-    config.metrics.update({stage: result.metrics for stage, result in parts.results.items()})
+    results = {stage: result_of(run, stage) for stage in (*STAGES, *TEACHING) if result_path(run, stage).exists()}
+    config.metrics.update({stage: result.metrics for stage, result in results.items()})
     config.provenance.update(
         {
             "run": run.sources(),
-            "poems": len(parts.corpus.rows("train")),
-            "photographs": len(parts.corpus.captions),
+            "poems": len(parts.corpus.poem_texts("train")),
+            "photographs": len(parts.corpus.of("train")),
             "torch": torch.__version__.split("+")[0],
             **(provenance or {}),
         }

@@ -20,6 +20,8 @@ from .run import Run, fingerprint
 
 #: In their order; each builds on those before it.
 STAGES = ("scene", "sentiment", "alignment", "generator", "adversarial")
+#: Whose results the generator stage learns from; none of them goes into the model.
+TEACHING = ("teacher", "distillation")
 
 
 @dataclass
@@ -42,11 +44,11 @@ class Parts:
         """
         torch.manual_seed(run.seed)
         corpus = Corpus.load(run.data, run.limit)
-        captions = corpus.photo_captions() + [r.caption for r in corpus.records if r.caption]
-        tokenizer, bert_config, bert = minilm(corpus.poem_texts(), captions)
-        config = configuration(run.model, run.model, bert_config, photographs.miniplaces_classes(run.data))
-        parts = cls(run, PhotoToPoem(config), tokenizer, corpus)
-        parts.model.poem_encoder.bert = bert
+        text = minilm(corpus.poem_texts(), corpus.caption_texts())
+        scenes = photographs.miniplaces_classes(run.data)
+        config = configuration(run.model, run.model, text.config, text.decoder_vocabulary, scenes)
+        parts = cls(run, PhotoToPoem(config), text.tokenizer, corpus)
+        parts.model.poem_encoder.bert = text.bert
         encoder = parts.model.image_encoder
         classes = encoder.encoders["object"].outputs
         if (classifier := load_backbone(encoder.trunks["object"], run.backbones, classes)) is not None:

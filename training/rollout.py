@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from img2poem.nn.poem_decoder import PoemDecoder
-from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
+from img2poem.vocabulary import BOS, CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, UNK
 
 #: Begin tokens, which no text holds within.
-_NEVER = (PAD, BOS, UNK)
+_NEVER = (PAD, BOS, UNK, CAPTION, FREE, RHYMED)
 
 
 class Samples(NamedTuple):
@@ -24,7 +24,7 @@ class Samples(NamedTuple):
 
 @torch.no_grad()
 def sample(decoder: PoemDecoder, condition: Tensor, max_tokens: int) -> Samples:
-    """Draw a poem for each condition ``float32 [B, D]`` from the unguided decoder as it is, token by token."""
+    """Draw a poem for each condition ``float32 [B, D]`` from the decoder as it is, token by token."""
     begin = torch.full((len(condition),), BOS, device=condition.device)
     return _draw(decoder, begin, decoder.first(condition), max_tokens)
 
@@ -34,7 +34,7 @@ def finish(decoder: PoemDecoder, samples: Samples, rows: Tensor, places: Tensor,
     """Draw new ends: of sample ``rows[i]`` its tokens up to and including ``places[i]`` stay.
 
     Args:
-        decoder: unguided.
+        decoder: whose poems.
         samples: what to begin with.
         rows: int64 ``[N]``.
         places: int64 ``[N]``; none is the last of its sample.

@@ -1,113 +1,153 @@
-"""What the decoder reads: poems and, behind a begin token of their own, captions, as token rows in batches.
+"""What decoders read: poems and captions as token rows, in batches, with the points of the poetic space they follow.
 
-Few poems come with a photograph here, and captions teach the decoder which words a photograph calls for.
+At inference a decoder follows a photograph's point. So a text about a photograph is mostly learned under that
+photograph, else under a caption of it with noise, and now and then under no point at all, which is what tells how
+much a decoder heeds its photograph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import IterableDataset
 
-from img2poem.datasets.poems import plain
 from img2poem.nn.poem_encoder import pad
-from img2poem.text import BOS, EOS, PAD, UNK
+from img2poem.text import PoemTokenizer
+from img2poem.vocabulary import EOS, PAD
 
-from .alignment import AlignmentData
-from .conditions import Conditions, Mixture, conditions_of
-from .corpus import photo_rows
+from .alignment import AlignmentData, Texts, embed_photos, project
 from .parts import Parts
-
-#: Begins a caption, as ``BOS`` begins a poem. No text holds the unknown token.
-CAPTION_BOS = UNK
 
 _POOL = 16  # batches that are drawn together and sorted by length, so that padding is little
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Token rows of poems and captions, their conditions, and which of them are learned."""
+class Mixture:
+    """How often a text is learned under which point; the rest is a caption of its photograph with noise."""
 
-    rows: list[list[int]]  # begin token, pieces, end token
-    conditions: Conditions
-    modern: list[int]  # training poems of MultiM and UniM
-    classic: list[int]  # training poems of the public domain
-    captions: list[int]  # captions of training photographs
-    held_out: Tensor  # int64, validation poems, those with captions first
+    nothing: float = 0.1
+    """Share of texts that are learned under no point."""
+    photo: float = 0.75
+    """Share learned under the photograph, of texts about photographs with pixels."""
+    noise: float = 0.4
+    """Length of the Gaussian noise on a caption's point, which has length 1."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of the poetic space: of photographs with pixels, which come first, and of all captions."""
+
+    photos: Tensor  # float32 [pictured, D]
+    captions: Texts  # their points in the place of features
 
     @classmethod
-    def load(cls, parts: Parts, data: AlignmentData) -> Texts:
-        """Tokenize the corpus.
+    def of(cls, parts: Parts, data: AlignmentData) -> Points:
+        """Embed what the alignment read."""
+        model, texts = parts.model, data.captions
+        everything = torch.arange(data.pictured)
+        photos = embed_photos(model.image_encoder, data.photo_features(everything))
+        captions = project(model.poem_encoder, texts.features)
+        return cls(photos, Texts(captions, texts.owners, texts.starts, texts.counts))
 
-        Raises:
-            ValueError: there is nothing to train on or to validate by.
-        """
-        corpus, config = parts.corpus, parts.model.config.decoder
-        tokenizer, limit = parts.tokenizer.limited(config.vocabulary_size), config.max_tokens - 1
-        photos = photo_rows(data.photo_names, "train")
-        captions = [plain(caption) for i in photos for caption in data.photo_captions[i]]
-        rows = [[BOS, *ids[:limit], EOS] for ids in tokenizer.encode_batch(corpus.poem_texts())]
-        rows += [[CAPTION_BOS, *ids[:limit], EOS] for ids in tokenizer.encode_batch(captions)]
-        learned, held_out = corpus.rows("train"), corpus.rows("validation")
-        if not learned or not held_out or not captions:
-            raise ValueError("too few poems or photographs: none are left to train on or to validate by")
-        held_out.sort(key=lambda i: corpus.records[i].caption is None)
-        classic = [i for i in learned if corpus.records[i].key.startswith("public_domain/")]
-        return cls(
-            rows=rows,
-            conditions=conditions_of(parts, data),
-            modern=sorted(set(learned) - set(classic)),
-            classic=classic,
-            captions=list(range(len(corpus.records), len(rows))),
-            held_out=torch.tensor(held_out),
-        )
-
-    def padded(self, rows: Tensor) -> Tensor:
-        """Return token ids ``int64 [B, T]`` of texts, padded at the end."""
-        return pad([self.rows[i] for i in rows.tolist()], PAD)[0]
+    def draw(self, photos: Tensor, mixture: Mixture) -> Tensor:
+        """Return a point ``float32 [B, D]`` for a text about each of ``photos int64 [B]``; zeros are none."""
+        caption = self.captions.draw(photos)
+        noise = torch.randn_like(caption) * mixture.noise / caption.shape[-1] ** 0.5
+        chosen = F.normalize(caption + noise, dim=-1)
+        pictured = photos < len(self.photos)
+        own = self.photos[torch.where(pictured, photos, 0)]
+        use_photo = pictured & (torch.rand(len(photos)) < mixture.photo)
+        chosen = torch.where(use_photo.unsqueeze(1), own, chosen)
+        return torch.where(torch.rand(len(photos), 1) < mixture.nothing, 0.0, chosen)
 
 
-class TextBatches(IterableDataset[tuple[Tensor, Tensor]]):
-    """``count`` batches of ``ids int64 [B, T]`` and ``conditions float32 [B, D]``, decided by ``seed`` alone.
+class Text(NamedTuple):
+    """Token ids with begin and end token, and the photograph that they are about."""
 
-    ``modern`` is the share of the modern collections among the poems, ``captions`` that of captions among all.
+    ids: list[int]
+    photo: int
+
+
+class Batch(NamedTuple):
+    """Texts of similar length with their points."""
+
+    ids: Tensor  # int64 [B, T], padded at the end
+    points: Tensor  # float32 [B, D]
+
+
+class TextBatches(IterableDataset[Batch]):
+    """``count`` batches of texts, decided by ``seed`` alone.
+
+    Args:
+        draw: returns so many texts, by torch's random numbers.
+        points: where their points come from, by ``mixture``.
+        count: how many batches.
+        batch: texts a batch.
+        seed: of all that is drawn.
+        multiple: of which the padded length is.
     """
 
     def __init__(
-        self, texts: Texts, mixture: Mixture, count: int, batch: int, modern: float, captions: float, seed: int
+        self,
+        draw: Callable[[int], list[Text]],
+        points: Points,
+        mixture: Mixture,
+        count: int,
+        batch: int,
+        seed: int,
+        multiple: int = 1,
     ) -> None:
-        self._texts, self._mixture, self._count, self._batch, self._seed = texts, mixture, count, batch, seed
-        shares = [(texts.modern, (1 - captions) * modern), (texts.classic, (1 - captions) * (1 - modern))]
-        self._groups = [(rows, share) for rows, share in [*shares, (texts.captions, captions)] if rows]
+        self._draw, self._points, self._mixture = draw, points, mixture
+        self._count, self._batch, self._seed, self._multiple = count, batch, seed, multiple
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         state = torch.Generator().manual_seed(self._seed).get_state()
         left = self._count
         while left > 0:
             # Apart from the random numbers of the model, which Lightning draws at times of its own.
             with torch.random.fork_rng(devices=[]):
                 torch.set_rng_state(state)
-                drawn = [
-                    (self._texts.padded(rows), self._texts.conditions.draw(rows, self._mixture))
-                    for rows in self._pool(min(left, _POOL))
-                ]
+                drawn = list(self._pool(min(left, _POOL)))
                 state = torch.get_rng_state()
             yield from drawn
             left -= _POOL
 
-    def _pool(self, batches: int) -> Iterator[Tensor]:
-        """Yield batches of rows of similar length, in random order, drawn from the groups by their shares."""
-        shares = torch.tensor([share for _, share in self._groups])
-        groups = torch.multinomial(shares, batches * self._batch, replacement=True).tolist()
-        places = torch.rand(len(groups)).tolist()
-        drawn = [self._groups[g][0][int(u * len(self._groups[g][0]))] for g, u in zip(groups, places, strict=True)]
-        drawn.sort(key=lambda i: len(self._texts.rows[i]))
-        parts = torch.tensor(drawn).split(self._batch)
-        for i in torch.randperm(len(parts)).tolist():
-            yield parts[i]
+    def _pool(self, batches: int) -> Iterator[Batch]:
+        texts = sorted(self._draw(batches * self._batch), key=lambda text: len(text.ids))
+        for i in torch.randperm(batches).tolist():
+            yield self.batch(texts[i * self._batch : (i + 1) * self._batch])
+
+    def batch(self, texts: Sequence[Text]) -> Batch:
+        """Return ``texts`` as one batch, each with a point of its own."""
+        points = self._points.draw(torch.tensor([text.photo for text in texts]), self._mixture)
+        return Batch(padded([text.ids for text in texts], self._multiple), points)
+
+
+def padded(rows: list[list[int]], multiple: int = 1) -> Tensor:
+    """Return token rows as ``int64 [B, T]``, padded at the end to a length that is one more than a ``multiple``."""
+    ids = pad(rows, PAD)[0]
+    # One more: a row of T tokens is read as T - 1 inputs.
+    return F.pad(ids, (0, -(ids.shape[1] - 1) % multiple), value=PAD)
+
+
+def chosen(items: Sequence[int], count: int) -> list[int]:
+    """Return ``count`` of ``items``, drawn with replacement by torch's random numbers."""
+    return [items[i] for i in torch.randint(len(items), (count,)).tolist()]
+
+
+def encoded(tokenizer: PoemTokenizer, texts: list[str], longest: int) -> list[list[int]]:
+    """Return the ids of texts, cut at ``longest``, without begin and end tokens."""
+    return [ids[:longest] for ids in tokenizer.encode_batch(texts)]
+
+
+def closed(begin: int, ids: Sequence[int]) -> list[int]:
+    """Return ``ids`` between a begin token and the end token."""
+    return [begin, *ids, EOS]

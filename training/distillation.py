@@ -1,0 +1,272 @@
+"""Distillation stage: the teacher writes poems about the training photographs, for the student to learn from.
+
+    python -m training.distillation --data folder [--rounds N --temperature X ...]
+
+Each poem is told by the photograph and by one of its captions (sequence-level distillation, Kim and Rush 2016): what
+it learned is simpler and more consistent than people's poems, which a small decoder learns far better (TinyStories,
+Eldan and Li 2023). Poems are written in pieces, each a file, so that a killed run goes on with the next piece.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from img2poem.atomic import write_atomically
+from img2poem.nn.transformer_decoder import TransformerDecoder
+from img2poem.vocabulary import CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, SPECIAL_TOKENS, UNK
+
+from .alignment import AlignmentData
+from .fitting import Result, Stage, load_prefixed
+from .parts import Parts, result_of
+from .run import Run, fingerprint, main
+from .smollm2 import transformer_decoder
+from .teacher import TeacherTexts
+from .texts import Points
+from .writing import Writer
+
+_FINAL = (".", "!", "?")
+_MAX_TOKENS = 72
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """How the teacher writes, and which of its poems are kept."""
+
+    rounds: int = 2
+    """Poems about each caption of a training photograph, one free and one rhymed in turn."""
+    piece: int = 3_072
+    """Poems a file; what a killed run loses at most."""
+    batch: int = 256
+    """Poems written at once."""
+    temperature: float = 0.7
+    """Sampling temperature."""
+    top_p: float = 0.9
+    """Nucleus of the sampling."""
+    least_likely: float = 0.1
+    """Share of the poems that is dropped for the lowest log-probability a token."""
+    least_near: float = 0.15
+    """Share that is dropped for the lowest cosine of poem and photograph, or caption, by the aligner."""
+
+
+class Task(NamedTuple):
+    """A poem to be written."""
+
+    photo: int
+    caption: int
+    begin: int  # FREE or RHYMED
+
+
+class Drawn(NamedTuple):
+    """A text that was written: its tokens, the end token included, and log-probability a token."""
+
+    tokens: list[int]
+    score: float
+
+
+@torch.inference_mode()
+def write(
+    decoder: TransformerDecoder,
+    points: Tensor,
+    prompts: Tensor,
+    temperature: float,
+    top_p: float,
+    random: torch.Generator,
+    max_tokens: int = _MAX_TOKENS,
+) -> list[Drawn]:
+    """Draw a text behind each prompt.
+
+    Args:
+        decoder: in the dtype to compute in.
+        points: float ``[B, embedding_dim]``.
+        prompts: int64 ``[B, T]``, none padded.
+        temperature: of the sampling; the scores are of temperature 1.
+        top_p: nucleus of the sampling.
+        random: decides what is drawn.
+        max_tokens: longest text.
+    """
+    weight = decoder.token_embedding.weight
+    cache = decoder.begin(points.to(weight.dtype), prompts.shape[1] + max_tokens)
+    never = torch.tensor([PAD, UNK, *range(NEWLINE + 1, len(SPECIAL_TOKENS))])
+    tokens, scores = [], torch.zeros(len(prompts))
+    drawn, rows, ended = prompts, torch.arange(len(prompts)), torch.zeros(len(prompts), dtype=torch.bool)
+    for _ in range(max_tokens):
+        logits, cache = decoder.advance(drawn, cache)
+        log_probs = logits.float().index_fill_(1, never, -math.inf).log_softmax(-1)
+        drawn = _draw(log_probs, temperature, top_p, random)
+        chances = log_probs.gather(1, drawn)[:, 0]
+        scores[rows] += torch.where(ended, 0.0, chances)
+        drawn = torch.where(ended.unsqueeze(1), PAD, drawn)
+        tokens.append(torch.full((len(prompts),), PAD).index_copy_(0, rows, drawn[:, 0]))
+        ended = ended | (drawn[:, 0] == EOS)
+        if ended.all():
+            break
+        if ended.float().mean() > 0.2:  # what has ended need not be computed any more
+            going = torch.nonzero(~ended).flatten()
+            cache, rows, drawn, ended = cache.rows(going), rows[going], drawn[going], ended[going]
+    written = torch.stack(tokens, dim=1)
+    lengths = (written != PAD).sum(1)
+    kept = [row[:length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
+    return [Drawn(row, score) for row, score in zip(kept, (scores / lengths).tolist(), strict=True)]
+
+
+def _draw(log_probs: Tensor, temperature: float, top_p: float, random: torch.Generator) -> Tensor:
+    """Return one token a row, int64 ``[B, 1]``, of the nucleus."""
+    top = log_probs.topk(64, dim=-1)
+    probabilities = (top.values / temperature).softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    kept = torch.where(before < top_p, probabilities, 0.0)
+    return top.indices.gather(1, torch.multinomial(kept, 1, generator=random))
+
+
+class Teacher:
+    """The trained teacher, and what it is told."""
+
+    def __init__(self, parts: Parts, data: AlignmentData) -> None:
+        config, result = parts.model.config, result_of(parts.run, "teacher")
+        self.tokenizer = parts.tokenizer.limited(config.decoder.vocabulary_size)
+        prefix = result.tensors["teacher.prefix.2.weight"].shape[0] // result.tensors["teacher.norm.weight"].shape[0]
+        self.decoder = transformer_decoder(self.tokenizer, prefix, config.embedding_dim).bfloat16()
+        load_prefixed(self.decoder, result.tensors, "teacher")
+        self.fingerprint = result.fingerprint
+        self.texts, self.points = TeacherTexts(parts, data), Points.of(parts, data)
+
+    def point(self, task: Task) -> Tensor:
+        """Return the photograph's point, of one without pixels its caption's, ``[embedding_dim]``."""
+        captions = self.points.captions
+        if task.photo < len(self.points.photos):
+            return self.points.photos[task.photo]
+        return captions.features[captions.starts[task.photo] + task.caption]
+
+    def write(self, tasks: Sequence[Task], settings: DistillationSettings, seed: int) -> Iterator[tuple[Task, Drawn]]:
+        """Write a poem for each task, those with captions of one length together."""
+        random = torch.Generator().manual_seed(seed)
+        lengths = [len(self.texts.captions[task.photo][task.caption]) for task in tasks]
+        order = sorted(range(len(tasks)), key=lambda i: lengths[i])
+        batches: list[list[Task]] = []
+        for i in order:
+            if not batches or len(batches[-1]) == settings.batch or self._length(batches[-1][0]) != lengths[i]:
+                batches.append([])
+            batches[-1].append(tasks[i])
+        for batch in batches:
+            prompts = [[CAPTION, *self.texts.captions[t.photo][t.caption], t.begin] for t in batch]
+            points = torch.stack([self.point(task) for task in batch])
+            drawn = write(self.decoder, points, torch.tensor(prompts), settings.temperature, settings.top_p, random)
+            yield from zip(batch, drawn, strict=True)
+
+    def _length(self, task: Task) -> int:
+        return len(self.texts.captions[task.photo][task.caption])
+
+
+def well_formed(text: str, finished: bool) -> bool:
+    """Whether a poem came to its end, has 3 to 6 lines, no line twice, and a final mark."""
+    lines = text.lower().split("\n")
+    words = [line.strip(" ,.;:?!") for line in lines]
+    return finished and 3 <= len(lines) <= 6 and text.endswith(_FINAL) and len({*words}) == len(lines) and all(words)
+
+
+def train(run: Run, settings: DistillationSettings) -> Result:
+    """Let the teacher write about every training photograph and caption; keep the better poems."""
+    parts = Parts.after(run, "scene", "sentiment", "alignment")
+    stage = Stage(run, "distillation", fingerprint(parts.sources(), settings, result_of(run, "teacher").fingerprint))
+    if (found := stage.finished()) is not None:
+        return found
+    data = AlignmentData.load(parts)
+    teacher = Teacher(parts, data)
+    folder = stage.folder / "pieces" / stage.fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = all_tasks(teacher.texts, data, settings.rounds)
+    pieces = range(0, len(tasks), settings.piece)
+    for number, start in enumerate(track(pieces, "teacher's poems", transient=True)):
+        path = folder / f"{number:04}.jsonl"
+        if not path.exists():
+            _write_piece(path, tasks[start : start + settings.piece], teacher, parts, data, settings, number)
+    return stage.finish({}, collected(stage.folder, folder, settings))
+
+
+def all_tasks(texts: TeacherTexts, data: AlignmentData, rounds: int) -> list[Task]:
+    """Return the poems to be written, in an order in which any first part is of all collections."""
+    captions = [
+        (photo, caption)
+        for photo, record in enumerate(data.photos)
+        if record.split == "train"
+        for caption in range(len(texts.captions[photo]))
+    ]
+    tasks = []
+    for turn in range(rounds):
+        order = np.random.default_rng(turn).permutation(len(captions))
+        tasks += [Task(*captions[i], (FREE, RHYMED)[(int(i) + turn) % 2]) for i in order]
+    return tasks
+
+
+def _write_piece(
+    path: Path,
+    tasks: Sequence[Task],
+    teacher: Teacher,
+    parts: Parts,
+    data: AlignmentData,
+    settings: DistillationSettings,
+    number: int,
+) -> None:
+    started = time.monotonic()
+    written = list(teacher.write(tasks, settings, number))
+    texts = [teacher.tokenizer.decode(drawn.tokens) for _, drawn in written]
+    poems = Writer(parts.model, parts.tokenizer).embed(texts)
+    points = torch.stack([teacher.point(task) for task, _ in written]).numpy()
+    records = [
+        {
+            "set": data.photos[task.photo].set,
+            "photo": data.photos[task.photo].name,
+            "caption": task.caption,
+            "form": "rhymed" if task.begin == RHYMED else "free",
+            "poem": text,
+            "finished": drawn.tokens[-1] == EOS,
+            "score": round(drawn.score, 4),
+            "cosine": round(float(cosine), 4),
+        }
+        for (task, drawn), text, cosine in zip(written, texts, (poems * points).sum(1), strict=True)
+    ]
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records))
+    rate = len(tasks) / (time.monotonic() - started)
+    print(f"distillation: piece {number}, {rate:.1f} poems a second; last: {texts[-1]!r}", flush=True)
+
+
+def collected(folder: Path, pieces: Path, settings: DistillationSettings) -> dict[str, float]:
+    """Filter all pieces into ``poems.jsonl.xz`` and return how many poems there were and how many were kept."""
+    records = [json.loads(line) for path in sorted(pieces.glob("*.jsonl")) for line in path.open(encoding="utf-8")]
+    formed = [record for record in records if well_formed(record["poem"], record["finished"])]
+    distinct = list({record["poem"]: record for record in formed}.values())
+    kept = _likely_and_near(distinct, settings)
+    fields = ("set", "photo", "form", "poem")
+    lines = "".join(json.dumps({name: record[name] for name in fields}) + "\n" for record in kept)
+    path = folder / "poems.jsonl.xz"
+    staging = path.with_suffix(".tmp")
+    staging.write_bytes(lzma.compress(lines.encode()))
+    staging.replace(path)
+    return {"written": len(records), "well_formed": len(formed), "distinct": len(distinct), "kept": len(kept)}
+
+
+def _likely_and_near(records: list[dict[str, Any]], settings: DistillationSettings) -> list[dict[str, Any]]:
+    """Drop the least likely poems of each form, and the least near of each collection: their values differ."""
+    kept = records
+    for value, share, group in (("score", settings.least_likely, "form"), ("cosine", settings.least_near, "set")):
+        for name in {record[group] for record in records}:
+            own = [record[value] for record in kept if record[group] == name]
+            limit = float(np.quantile(own, share)) if own else 0.0
+            kept = [record for record in kept if record[group] != name or record[value] >= limit]
+    return kept
+
+
+if __name__ == "__main__":
+    main(DistillationSettings, train, __doc__)

@@ -1,0 +1,106 @@
+"""Likelihood of texts under either decoder: the loss that is learned by, and nats a token on held-out poems."""
+
+from __future__ import annotations
+
+import copy
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from img2poem.vocabulary import CAPTION, EOS, PAD, UNK
+
+from .texts import padded
+
+_ROWS = 64
+
+
+class Decoder(Protocol):
+    """What both decoders have."""
+
+    token_embedding: nn.Embedding
+
+    def features(self, tokens: Tensor, embedding: Tensor) -> Tensor:
+        """What the output layer reads, of ``int64 [B, T]`` and ``float [B, embedding_dim]``."""
+
+
+def learned(ids: Tensor) -> Tensor:
+    """Return which next tokens of ``ids int64 [B, T]`` are learned, bool ``[B, T - 1]``: no padding, no unknown."""
+    return (ids[:, 1:] != PAD) & (ids[:, 1:] != UNK)
+
+
+def likelihood_loss(decoder: Decoder, ids: Tensor, points: Tensor, real: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy, in nats, of each learned token of ``ids int64 [B, T]``, or of those that are ``real``."""
+    features = decoder.features(ids[:, :-1], points).flatten(0, 1)
+    chosen = (learned(ids) if real is None else real).flatten()
+    # Without the padding, and in the dtype of the features: the output layer is most of the work.
+    weight = decoder.token_embedding.weight.to(features.dtype)
+    bias = getattr(decoder, "output_bias", None)
+    with torch.autocast(features.device.type, enabled=False):  # which would widen the logits again
+        found = F.linear_cross_entropy(
+            features[chosen],
+            weight,
+            ids[:, 1:].flatten()[chosen],
+            linear_bias=None if bias is None else bias.to(features.dtype),
+        )
+    return found.float()
+
+
+class HeldOutPoems:
+    """Poems about validation photographs with pixels, and what they cost a decoder that reads them in several ways.
+
+    Args:
+        points: where each photograph is, float32 ``[P, embedding_dim]``.
+        poems: photograph, begin token and ids of each poem.
+        captions: ids of each photograph's captions.
+    """
+
+    def __init__(
+        self, points: Tensor, poems: list[tuple[int, int, list[int]]], captions: list[list[list[int]]] | None = None
+    ) -> None:
+        photos = torch.tensor([photo for photo, _, _ in poems])
+        self._photos = points[photos]
+        self._none = torch.zeros_like(self._photos)
+        self._poems = [[begin, *ids, EOS] for _, begin, ids in poems]
+        self._captions = [[CAPTION, *captions[photo][0]] for photo, _, _ in poems] if captions else []
+
+    def nats(self, decoder: Decoder) -> dict[str, float]:
+        """Return nats a token of poems behind the photograph alone and behind nothing: the gain is what it heeds."""
+        return {
+            "photo": self._mean(decoder, self._poems, self._photos),
+            "nothing": self._mean(decoder, self._poems, self._none),
+        }
+
+    def described(self, decoder: Decoder) -> dict[str, float]:
+        """Return nats a token of poems behind photograph and caption, of captions behind the photograph and nothing.
+
+        The captions must have been given.
+        """
+        both = [caption + poem for caption, poem in zip(self._captions, self._poems, strict=True)]
+        captions = [[*caption, EOS] for caption in self._captions]
+        return {
+            "described": self._mean(decoder, both, self._photos, [len(caption) for caption in self._captions]),
+            "caption_photo": self._mean(decoder, captions, self._photos),
+            "caption_nothing": self._mean(decoder, captions, self._none),
+        }
+
+    @staticmethod
+    @torch.inference_mode()
+    def _mean(decoder: Decoder, rows: list[list[int]], points: Tensor, skipped: list[int] | None = None) -> float:
+        device, dtype = decoder.token_embedding.weight.device, decoder.token_embedding.weight.dtype
+        nats, count = 0.0, 0
+        for start in range(0, len(rows), _ROWS):
+            part = slice(start, start + _ROWS)
+            ids = padded(rows[part])
+            real = learned(ids)
+            if skipped is not None:
+                real &= torch.arange(ids.shape[1] - 1) >= torch.tensor(skipped[part]).unsqueeze(1)
+            loss = likelihood_loss(decoder, ids.to(device), points[part].to(device, dtype), real.to(device))
+            nats, count = nats + float(loss) * int(real.sum()), count + int(real.sum())
+        return nats / max(1, count)
+
+
+def computing(decoder: nn.Module) -> nn.Module:
+    """Return a copy of ``decoder`` in bfloat16, in evaluation mode."""
+    return copy.deepcopy(decoder).bfloat16().eval()
