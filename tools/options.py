@@ -61,16 +61,19 @@ _Declared = OptionInfo | ArgumentInfo
 def of_settings(settings: Callable[..., Any], prefix: str = "--") -> Iterator[Row]:
     """Yield the options that tyro makes of a dataclass or function, those of nested dataclasses among them.
 
+    What is annotated, as positional, has its name in capitals.
+
     Raises:
         ValueError: one is not described.
     """
-    told, hints = meanings(settings), get_type_hints(settings)
+    told, hints = meanings(settings), get_type_hints(settings, include_extras=True)
     for parameter in inspect.signature(settings).parameters.values():
-        kind = hints[parameter.name]
+        kind, name = hints[parameter.name], prefix + parameter.name.replace("_", "-")
+        if get_origin(kind) is Annotated:
+            kind, name = get_args(kind)[0], parameter.name.upper()
         if dataclasses.is_dataclass(kind):
             yield from of_settings(kind, prefix)  # type: ignore[arg-type]
         else:
-            name = prefix + parameter.name.replace("_", "-")
             taken = type_of(kind) + (" or `None`" if type(None) in get_args(kind) else "")
             yield Row(name, taken, default_of(parameter.default), told[parameter.name])
 

@@ -17,7 +17,7 @@ import export.check
 import training.evaluate
 from img2poem import cli, decoding, form
 from img2poem.atomic import write_atomically
-from training import adversarial, alignment, encoder, generator, package, run, sentiment
+from training import adversarial, alignment, encoder, generator, package, reading, run, sentiment
 
 from . import options
 
@@ -128,6 +128,8 @@ def _training() -> Iterator[str]:
     for stage, settings in STAGES.items():
         yield _settings(f"`python -m training.{stage}`", settings)
     yield _settings("`python -m training.evaluate`", training.evaluate.main)
+    yield _settings("`python -m training.reading sheet`", reading.sheet)
+    yield _settings("`python -m training.reading table`", reading.table)
 
 
 def _settings(title: str, settings: Callable[..., Any]) -> str:

@@ -42,7 +42,7 @@ class Collection(Generic[R]):
         BadData: the file is missing (``MissingData``) or not in its format.
     """
 
-    #: Name of the annotation file, and the address that ``download`` fetches it from.
+    #: Name of the annotation file, and the address that ``download`` fetches it from, "" where there is none.
     FILE: ClassVar[str]
     URL: ClassVar[str]
 
@@ -80,6 +80,8 @@ class Collection(Generic[R]):
         url = url or cls.URL
         if path.exists():
             return downloader.DownloadReport((downloader.Result(url, path, "present"),))
+        if not url:
+            raise MissingData.at(path, "no such file, and no address to fetch it from", "put it there or give url")
         # Reading the file is what verifies it; a table about one file is no use.
         item = downloader.Download(url, path, lambda data: list(cls.parse(data, path)))
         quiet = dataclasses.replace(options or downloader.DownloadOptions(), quiet=True)

@@ -10,8 +10,8 @@ from typing import Literal, cast, get_args
 
 from .collection import Collection
 from .errors import BadData
-from .files import FETCH_ANEW, xz_json_records
-from .splits import Split, split_of, text_links
+from .files import xz_json_records
+from .splits import Groups, Split, split_of, text_links
 
 PhotoSet = Literal["flickr8k", "miniplaces", "oasis", "coco"]
 PoemForm = Literal["free", "rhymed"]
@@ -57,6 +57,7 @@ class PhotoPoems(Collection[PhotoPoem]):
     """The records of ``photo_poems/poems.jsonl.xz``; the project has them in its folder ``data``."""
 
     FILE = "photo_poems/poems.jsonl.xz"
+    URL = ""  # it comes with the project
 
     @classmethod
     def parse(cls, data: bytes, path: Path) -> Iterator[PhotoPoem]:
@@ -76,3 +77,7 @@ class PhotoPoems(Collection[PhotoPoem]):
                 record.get("caption"),
                 record.get("fault"),
             )
+
+    def in_split(self, split: Split, groups: Groups | None = None) -> list[PhotoPoem]:
+        """Return the records of ``split``: by their photographs, or by ``groups`` of several collections."""
+        return super().in_split(split, groups) if groups else [record for record in self if record.split == split]

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from .words import lines, ngrams, share
+from .words import lines, ngrams, share, words
 
 
 def distinct(poems: Sequence[str], n: int, first: int | None = None) -> float:
@@ -35,6 +35,21 @@ def repeated_lines(poems: Sequence[str]) -> float:
     by_poem = [lines(poem) for poem in poems]
     every = [line for poem in by_poem for line in poem]
     return share(sum(len(poem) - len(set(poem)) for poem in by_poem), every, "lines")
+
+
+def repeated_words(poems: Sequence[str], letters: int = 4) -> float:
+    """Return the share of words of ``letters`` letters or more that repeat an earlier word of their poem.
+
+    What follows an apostrophe does not count: ``they`` and ``they've`` are the same word. Poems repeat some words
+    on purpose; read the figure beside that of written poems.
+
+    Raises:
+        ValueError: no poem has such a word.
+    """
+    stems = ([word.split("'")[0] for word in words(poem)] for poem in poems)
+    by_poem = [[stem for stem in row if len(stem) >= letters] for row in stems]
+    every = [word for row in by_poem for word in row]
+    return share(sum(len(row) - len(set(row)) for row in by_poem), every, f"words of {letters} letters")
 
 
 def line_counts(poems: Sequence[str]) -> NDArray[np.int64]:

@@ -29,6 +29,11 @@ class TrainingText:
             self._lines = frozenset(line for poem in self._poems for line in lines(poem))
         return self._lines
 
+    @property
+    def words(self) -> frozenset[str]:
+        """The different words."""
+        return frozenset(word for (word,) in self.ngrams(1))
+
     def ngrams(self, n: int) -> Counter[NGram]:
         """Return how often each ``n``-gram occurs."""
         if n not in self._ngrams:

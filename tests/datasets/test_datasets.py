@@ -98,7 +98,7 @@ def test_photographs_come_with_their_labels(tmp_path: Path) -> None:
         (poems.public_domain, "public_domain_poems.jsonl.xz", lzma.compress(b"{"), "line 1: not JSON"),
         (poems.public_domain, "public_domain_poems.jsonl.xz", lzma.compress(b"{}"), "line 1: no field 'author'"),
         (photographs.flickr8k, "flickr8k_captions.json", b"[]", "an object of captions"),
-        (photographs.flickr8k, "flickr8k_captions.json", b'{"1.jpg": "a"}', "1.jpg: a list of 5 captions"),
+        (photographs.flickr8k, "flickr8k_captions.json", b'{"1.jpg": "a"}', "1.jpg: a list of captions"),
         (photographs.flickr8k, "flickr8k_captions.json", b'{"1.jpg": ["a", "b"]}', "1.jpg: a list of 5 captions"),
         (photographs.flickr8k, "flickr8k.tar", b"no archive", "not a tar archive"),
         (lambda root: photographs.miniplaces(root, "val"), "miniplaces_val.txt", b"a 1\nb", "line 2: two words"),

@@ -21,6 +21,8 @@ from ..conftest import ROOT
 
 #: Modules of others, whose options are theirs.
 _OTHERS = {"pytest"}
+#: Modules of ours that have commands.
+_WITH_COMMANDS = {"training.reading"}
 
 
 def faults(command: str) -> Iterator[str]:
@@ -48,7 +50,7 @@ def _module_faults(words: list[str]) -> Iterator[str]:
     if importlib.util.find_spec(module) is None:
         yield f"no module {module}"
     elif module not in _OTHERS and any(word.startswith("--") for word in words):
-        yield from _unknown(words, _options_of_module(module))
+        yield from _unknown(words, _options_of_module(module, *words[3 : 3 + (module in _WITH_COMMANDS)]))
 
 
 def _make_faults(words: list[str]) -> Iterator[str]:
@@ -76,12 +78,12 @@ def _options_of_command(name: str) -> frozenset[str]:
 
 
 @cache
-def _options_of_module(name: str) -> frozenset[str]:
-    """Ask a module for its ``--help``, in this process: what it imports, it imports once."""
+def _options_of_module(name: str, *command: str) -> frozenset[str]:
+    """Ask a module, or a command of it, for its ``--help``, in this process: what it imports, it imports once."""
     told = io.StringIO()
     with (
         warnings.catch_warnings(),
-        mock.patch.object(sys, "argv", [name, "--help"]),
+        mock.patch.object(sys, "argv", [name, *command, "--help"]),
         mock.patch.dict("os.environ", {"COLUMNS": "200", "TERM": "dumb"}),
         contextlib.redirect_stdout(told),
         contextlib.suppress(SystemExit),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from img2poem.metrics import distinct, line_counts, repeated_lines
+from img2poem.metrics import distinct, line_counts, repeated_lines, repeated_words
 
 poems = st.lists(st.lists(st.sampled_from("sea sky sun rain".split()), min_size=2).map(" ".join), min_size=1)
 
@@ -35,6 +35,12 @@ def test_repeated_lines_repeat_within_their_poem() -> None:
     assert repeated_lines(["the sea\nthe sky\nThe sea.\n", "the sea"]) == 1 / 4
 
 
+def test_repeated_words_are_long_ones_that_come_again_in_their_poem() -> None:
+    # By hand: of grass, wave, wave, they, they and, apart, grass, two come again; "he's", "the" and "sea" are short.
+    assert repeated_words(["The grass, a wave, the sea;\nthey've a WAVE. He's they; he's the sea", "grass"]) == 2 / 6
+    assert repeated_words(["the sea, the sea"], letters=3) == 2 / 4
+
+
 def test_line_counts_leave_out_empty_lines() -> None:
     assert line_counts(["a\n\nb\n", "", "a\n...\n"]).tolist() == [2, 0, 1]
 
@@ -44,6 +50,8 @@ def test_nothing_to_measure_says_so() -> None:
         distinct(["sea", ""], 2)
     with pytest.raises(ValueError, match="no lines"):
         repeated_lines(["\n"])
+    with pytest.raises(ValueError, match="no words of 4 letters"):
+        repeated_words(["the sea"])
     with pytest.raises(ValueError, match="no poems"):
         line_counts([])
 
