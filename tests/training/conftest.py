@@ -19,7 +19,7 @@ from ..conftest import ROOT, encoded
 COLOURS = ("red", "green", "blue", "orange", "purple", "grey", "brown", "white")
 VERSES = {
     "free": "The {0} sea is wide,\nand I don't know why.\nIt's {0} all the way,\nand {0} is the sky.",
-    "rhymed": "A {0} bird, a {0} tree,\nA {0} boat upon the sea.\nWe sit and see the {0} light,\nAnd stay until the night.",
+    "rhymed": "A {0} bird, a {0} tree,\nA {0} boat upon the sea.\nWe sit and see the light,\nAnd stay until the night.",
 }
 
 

@@ -42,7 +42,7 @@ SHORT = (
     ),
     *("--adversarial.epochs", "1", "--adversarial.epoch-batches", "2", "--adversarial.discriminator-start", "2"),
     *("--adversarial.photos", "2", "--adversarial.samples", "2", "--adversarial.validation-photos", "8"),
-    *("--evaluation.photos", "16", "--evaluation.best-of", "2"),
+    *("--evaluation.photos", "16", "--evaluation.best-of", "2", "--evaluation.order-gain", "4"),
 )
 
 
@@ -80,7 +80,16 @@ def test_all_writes_a_measured_package_and_goes_on_after_a_kill(data: Path, tmp_
     assert card.startswith("# small") and "| best of 2 |" in card and "| generator | epochs 2," in card
 
     command_line = [*command("evaluate", data, work)[:3], "--data", str(data), "--weights", str(out)]
-    command_line += ["--out", str(tmp_path / "new" / "figures.json"), "--photos", "16", "--best-of", "2"]
+    command_line += [
+        "--out",
+        str(tmp_path / "new" / "figures.json"),
+        "--photos",
+        "16",
+        "--best-of",
+        "2",
+        "--order-gain",
+        "4",
+    ]
     measured = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert measured.returncode == 0, measured.stderr
     figures = json.loads((tmp_path / "new" / "figures.json").read_text())
