@@ -24,6 +24,7 @@ from rich.progress import track
 from torch import Tensor
 
 from img2poem.atomic import write_atomically
+from img2poem.decoding import TOP_TOKENS
 from img2poem.nn.transformer_decoder import TransformerDecoder
 from img2poem.vocabulary import CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, SPECIAL_TOKENS, UNK
 
@@ -123,7 +124,7 @@ def write(
 
 def _draw(log_probs: Tensor, temperature: float, top_p: float, random: torch.Generator) -> Tensor:
     """Return one token a row, int64 ``[B, 1]``, of the nucleus."""
-    top = log_probs.topk(64, dim=-1)
+    top = log_probs.topk(min(TOP_TOKENS, log_probs.shape[-1]), dim=-1)
     probabilities = (top.values / temperature).softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
     kept = torch.where(before < top_p, probabilities, 0.0)
