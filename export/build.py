@@ -50,6 +50,7 @@ def build(
 
     Raises:
         ParityError: an exported file differs from torch.
+        PlacementError: one for GPUs would not run there as a whole.
         InvalidOption: a model is asked for that there is none of.
     """
     writer = Writer(weights, folder, settings)
@@ -68,7 +69,7 @@ def build(
         (folder / QUALITY).write_text(json.dumps(measures, indent=2) + "\n", encoding="utf-8")
     for name, config in configs.items():
         if name in graphs:
-            yield _write_graph(graphs[name], folder, settings.opset, writer.stamps(name))
+            yield _write_graph(graphs[name], folder, settings.cpu_opset, writer.stamps(name))
         elif config.backend == "python":
             (folder / name / "1").mkdir(parents=True)
             shutil.copyfile(_PYTHON_MODELS / f"{name}.py", folder / name / "1" / triton.PYTHON_FILE)

@@ -127,7 +127,9 @@ def test_batches_shrink_to_what_is_asked_for_and_grow_in_proportion(largest: int
     [
         ({"formats": ("tensorrt",)}, "formats are onnx and torchscript"),
         ({"formats": ()}, "formats are"),
-        ({"opset": 22}, "opset must be 20 to 21"),
+        ({"opset": 22}, "opset must be 20 or 21 for --device cpu"),
+        ({"opset": 20, "device": "gpu"}, "opset must be 18 for --device gpu"),
+        ({"target": "24.12", "device": "gpu"}, "a Triton release from 25.03 on for --device gpu"),
         ({"max_batch": 0}, "max-batch must be from 1"),
         ({"target": "24.01"}, "a Triton release from 24.10 on"),
         ({"target": "newest"}, "a Triton release"),
