@@ -49,6 +49,13 @@ def _by_device(values: Mapping[Device, object]) -> str:
     return ", ".join(f"{text} for --device {device}" for device, text in texts.items())
 
 
+class ProfileOption(str, Enum):
+    """Which models."""
+
+    all = "all"
+    serving = "serving"
+
+
 class PrecisionOption(str, Enum):
     """What the models compute in."""
 
@@ -120,6 +127,10 @@ def main(
     models: Annotated[
         str, typer.Option(help="Only these models, with commas; an ensemble brings its parts.", show_default="all")
     ] = "",
+    profile: Annotated[
+        ProfileOption,
+        typer.Option(help="serving: only the models of whole poems, img2poem..., and what they are made of."),
+    ] = ProfileOption.all,
     opset: Annotated[
         int | None,
         typer.Option(help=f"Opset of the ONNX files: {_by_device(OPSETS)}.", show_default="the first of these"),
@@ -134,6 +145,22 @@ def main(
             show_default="the oldest",
         ),
     ] = None,
+    instances: Annotated[
+        int, typer.Option(help="How many times each model that most poems need is loaded, 1 to 16.")
+    ] = Settings.instances,
+    photo_processes: Annotated[
+        int, typer.Option(help="Processes that decode photographs, 1 to 64.")
+    ] = Settings.photo_processes,
+    streams: Annotated[
+        int, typer.Option(help="Poems that img2poem_stream writes at a time, 1 to 1024.")
+    ] = Settings.streams,
+    gpu_memory: Annotated[
+        int,
+        typer.Option(
+            help="MiB of the GPU's memory that one instance of a model may take for its tensors.",
+            show_default="no limit",
+        ),
+    ] = Settings.gpu_memory,
     data: Annotated[
         Path | None,
         typer.Option(help="Training data: photographs that fp16 and int8 are calibrated and measured on."),
@@ -157,9 +184,14 @@ def main(
             precision=precision.value,
             formats=_names(formats),
             models=_names(models),
+            profile=profile.value,
             opset=opset or 0,
             max_batch=max_batch,
             target=target or "",
+            instances=instances,
+            photo_processes=photo_processes,
+            streams=streams,
+            gpu_memory=gpu_memory,
             data=data,
             forbidden_words=None if forbidden_words is None else word_list(forbidden_words),
         )

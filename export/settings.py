@@ -11,6 +11,7 @@ from img2poem.errors import InvalidOption
 
 Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "fp16", "int8"]
+Profile = Literal["all", "serving"]
 
 FORMATS = ("onnx", "torchscript")
 #: Oldest Triton release that serves what we write. For CPUs, the first whose ONNX Runtime (1.19) reads it; for GPUs,
@@ -33,12 +34,18 @@ class Settings:
         precision: ``fp32``; ``fp16`` for GPUs; ``int8`` for CPUs.
         formats: ``onnx``, ``torchscript`` or both; the TorchScript models are named ``<model>_torchscript``.
         models: names of models to export, all when empty; an ensemble brings what it is made of.
+        profile: ``serving`` writes the models that make whole poems and what they are made of, and neither the single
+            encoders nor the steps of a decoder, which callers who decode or compare themselves ask for.
         opset: of the ONNX files; 0 for the usual one of ``device``.
         max_batch: largest batch that a served model takes, 1 to 256; of one whose rows are several candidates each, a
             quarter of it, but 8 where it is from 8 to 32.
         target: Triton release that is to read the repository, as ``24.10``; refused if it is too old, else written the
             same. The oldest for ``device`` when empty.
         data: folder of the training data, for photographs that calibrate and measure.
+        instances: how many times each of the models is loaded that most poems need, 1 to 16; the others once.
+        photo_processes: processes that decode photographs, 1 to 64; each decodes one photograph at a time.
+        streams: how many poems ``img2poem_stream`` writes at a time, 1 to 1024.
+        gpu_memory: MiB of the GPU's memory that one instance of a model may take for its tensors; 0 for no limit.
         forbidden_words: that no poem holds, in the letters a to z; None for those of the package.
 
     Raises:
@@ -49,10 +56,15 @@ class Settings:
     precision: Precision = "fp32"
     formats: tuple[str, ...] = ("onnx",)
     models: tuple[str, ...] = ()
+    profile: Profile = "all"
     opset: int = 0
     max_batch: int = 32
     target: str = ""
     data: Path | None = None
+    instances: int = 2
+    photo_processes: int = 2
+    streams: int = 16
+    gpu_memory: int = 0
     forbidden_words: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +83,17 @@ class Settings:
             raise InvalidOption(
                 f"target must be a Triton release from {oldest} on for --device {self.device}, not {self.target}"
             )
+        for name, value, most in (
+            ("instances", self.instances, 16),
+            ("photo-processes", self.photo_processes, 64),
+            ("streams", self.streams, 1024),
+        ):
+            if not 1 <= value <= most:
+                raise InvalidOption(f"{name} must be from 1 to {most}, not {value}")
+        if self.gpu_memory < 0 or (self.gpu_memory and self.device == "cpu"):
+            raise InvalidOption("gpu-memory is a number of MiB, and for --device gpu")
+        if self.models and self.profile != "all":
+            raise InvalidOption("profile and models both say what to write: give one of them")
         if self.precision == "fp16" and self.device == "cpu":
             raise InvalidOption("fp16 is for --device gpu: CPUs compute in float32")
         if self.precision == "int8" and self.device == "gpu":
@@ -89,6 +112,10 @@ class Settings:
         """Return the largest batch of a model that usually takes ``usual``."""
         grown = usual * self.max_batch // Settings.max_batch
         return min(usual, self.max_batch) if self.max_batch <= Settings.max_batch else grown
+
+    def instances_of(self, usual: int) -> int:
+        """Return how many times a model is loaded that usually is loaded ``usual`` times."""
+        return self.instances if usual > 1 else 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that decide what is written, as JSON values."""
