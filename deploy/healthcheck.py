@@ -3,7 +3,8 @@
 
 Triton goes on calling itself ready when a process of its Python backend has died; a picture of one
 pixel, decoded a few times since there are two such processes, shows that it has not. It waits in the
-callers' queue: what is refused there shows that the server is alive, as an answer does.
+callers' queue: what is refused there shows that the server is alive, as an answer does. And so does a
+server that answers nothing in time, but others meanwhile: it decodes large photographs.
 """
 
 import json
@@ -26,8 +27,9 @@ REQUEST = {
 }
 #: What Triton answers where the queue is full, or a request waited in it for too long.
 BUSY = 503
-#: Seconds for the answer of whether it is ready, which waits for nothing, and for a picture: requests wait 10 until
-#: they are refused. The limits of the probes are above both together.
+#: Seconds for the answers of whether it is ready and of how many were decoded, which wait for nothing, and for a
+#: picture: requests wait 10 until they are refused. The limits of the probes are above three of the first and one of
+#: the other.
 READY_TIMEOUT, TIMEOUT = 5, 20
 
 
@@ -35,23 +37,39 @@ def main(server: str) -> int:
     """Return the exit status; the reason goes to standard error."""
     try:
         urllib.request.urlopen(f"{server}/v2/health/ready", timeout=READY_TIMEOUT).close()
+        before = decoded(server)
         # At once, so that they go to both processes, and wait no longer than one among the callers' requests.
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(decode, [server] * 4))
-    except OSError as error:
+            answered = all(list(pool.map(decode, [server] * 4)))
+        if not answered and decoded(server) == before:
+            raise TimeoutError(f"no photograph was decoded in {TIMEOUT} s")
+    except (OSError, ValueError, LookupError) as error:
         print(f"healthcheck: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def decode(server: str) -> None:
-    """Let the picture be decoded; a server that is too busy for it is not a dead one."""
+def decode(server: str) -> bool:
+    """Let the picture be decoded; False when no answer came in time.
+
+    A server that is too busy for it is not a dead one.
+    """
     url, body = f"{server}/v2/models/decode_image/infer", json.dumps(REQUEST).encode()
     try:
         urllib.request.urlopen(url, data=body, timeout=TIMEOUT).close()
     except urllib.error.HTTPError as error:
         if error.code != BUSY:
             raise
+    except TimeoutError:
+        return False
+    return True
+
+
+def decoded(server: str) -> int:
+    """Return how many requests the decoder has answered since the server's start, errors included."""
+    with urllib.request.urlopen(f"{server}/v2/models/decode_image/stats", timeout=READY_TIMEOUT) as response:
+        counts = json.load(response)["model_stats"][0]["inference_stats"]
+    return int(counts["success"]["count"]) + int(counts["fail"]["count"])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ after a change, what does not depend on it is kept.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from enum import Enum
@@ -26,7 +27,7 @@ from img2poem.vocabulary import word_list
 
 from . import table
 from .repository import fingerprint, is_current, write_manifest
-from .settings import FORMATS, OLDEST_TARGET, OPSETS, Settings
+from .settings import FORMATS, OLDEST_TARGET, OPSETS, Device, Settings
 
 if TYPE_CHECKING:
     from .writing import Row
@@ -40,6 +41,19 @@ class DeviceOption(str, Enum):
 
     cpu = "cpu"
     gpu = "gpu"
+
+
+def _by_device(values: Mapping[Device, object]) -> str:
+    """Say of an option what it may be for each device."""
+    texts = {device: " or ".join(map(str, v)) if isinstance(v, tuple) else v for device, v in values.items()}
+    return ", ".join(f"{text} for --device {device}" for device, text in texts.items())
+
+
+class ProfileOption(str, Enum):
+    """Which models."""
+
+    all = "all"
+    serving = "serving"
 
 
 class PrecisionOption(str, Enum):
@@ -65,6 +79,7 @@ def export(
     Raises:
         BadPackage: ``weights`` is not a model package.
         ParityError: an exported file differs from torch; ``out`` is untouched.
+        PlacementError: a file for GPUs would not run there as a whole; ``out`` is untouched.
         BadRepository: ``out`` holds something else, cannot be replaced, or another export is writing it.
         OSError: it cannot be written; it is untouched.
         BrokenProcessPool: a process was killed, as for want of memory; it is untouched.
@@ -112,13 +127,40 @@ def main(
     models: Annotated[
         str, typer.Option(help="Only these models, with commas; an ensemble brings its parts.", show_default="all")
     ] = "",
-    opset: Annotated[int, typer.Option(help=f"Opset of the ONNX files, {OPSETS[0]} or {OPSETS[-1]}.")] = OPSETS[0],
+    profile: Annotated[
+        ProfileOption,
+        typer.Option(help="serving: only the models of whole poems, img2poem..., and what they are made of."),
+    ] = ProfileOption.all,
+    opset: Annotated[
+        int | None,
+        typer.Option(help=f"Opset of the ONNX files: {_by_device(OPSETS)}.", show_default="the first of these"),
+    ] = None,
     max_batch: Annotated[
         int, typer.Option(help="Largest batch of most models, 1 to 256; a quarter where a row is several poems.")
     ] = Settings.max_batch,
     target: Annotated[
-        str, typer.Option(help=f"Refuse if this Triton release could not read it: {OLDEST_TARGET} or newer can.")
-    ] = OLDEST_TARGET,
+        str | None,
+        typer.Option(
+            help=f"Triton release that is to serve it; refused if older than {_by_device(OLDEST_TARGET)}.",
+            show_default="the oldest",
+        ),
+    ] = None,
+    instances: Annotated[
+        int, typer.Option(help="How many times each model that most poems need is loaded, 1 to 16.")
+    ] = Settings.instances,
+    photo_processes: Annotated[
+        int, typer.Option(help="Processes that decode photographs, 1 to 64.")
+    ] = Settings.photo_processes,
+    streams: Annotated[
+        int, typer.Option(help="Poems that img2poem_stream writes at a time, 1 to 1024.")
+    ] = Settings.streams,
+    gpu_memory: Annotated[
+        int,
+        typer.Option(
+            help="MiB of the GPU's memory that one instance of a model may take for its tensors.",
+            show_default="no limit",
+        ),
+    ] = Settings.gpu_memory,
     data: Annotated[
         Path | None,
         typer.Option(help="Training data: photographs that fp16 and int8 are calibrated and measured on."),
@@ -142,9 +184,14 @@ def main(
             precision=precision.value,
             formats=_names(formats),
             models=_names(models),
-            opset=opset,
+            profile=profile.value,
+            opset=opset or 0,
             max_batch=max_batch,
-            target=target,
+            target=target or "",
+            instances=instances,
+            photo_processes=photo_processes,
+            streams=streams,
+            gpu_memory=gpu_memory,
             data=data,
             forbidden_words=None if forbidden_words is None else word_list(forbidden_words),
         )

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from img2poem.decoding import OPTIONS
 from img2poem.errors import InvalidOption
 from img2poem.package import PackageConfig
 
-from . import onnx, quality, stream, torchscript, triton
-from .ensembles import ENSEMBLES, ensemble_config
+from . import onnx, quality, stream, torchscript, triton, warmup
+from .ensembles import DECODERS, ENSEMBLES, ensemble_config
 from .graphs import GraphModel, graph_models
 from .reuse import Earlier, Made
 from .served import MAX_BATCH, ServedModel, TensorSpec
@@ -50,6 +51,7 @@ def build(
 
     Raises:
         ParityError: an exported file differs from torch.
+        PlacementError: one for GPUs would not run there as a whole.
         InvalidOption: a model is asked for that there is none of.
     """
     writer = Writer(weights, folder, settings)
@@ -68,7 +70,7 @@ def build(
         (folder / QUALITY).write_text(json.dumps(measures, indent=2) + "\n", encoding="utf-8")
     for name, config in configs.items():
         if name in graphs:
-            yield _write_graph(graphs[name], folder, settings.opset, writer.stamps(name))
+            yield _write_graph(graphs[name], folder, settings.cpu_opset, writer.stamps(name))
         elif config.backend == "python":
             (folder / name / "1").mkdir(parents=True)
             shutil.copyfile(_PYTHON_MODELS / f"{name}.py", folder / name / "1" / triton.PYTHON_FILE)
@@ -78,6 +80,7 @@ def build(
             (folder / name / "1").mkdir(parents=True)
             yield Row(name, "ensemble")
         (folder / name / "config.pbtxt").write_text(triton.to_text(config), encoding="utf-8")
+        warmup.write(folder / name, config)
 
 
 def model_configs(
@@ -91,45 +94,55 @@ def model_configs(
     device = settings.device
     configs: dict[str, pb.ModelConfig] = {}
     for one in served:
-        tensors, limits = (one.inputs, one.outputs), (one.max_batch, one.typical)
+        tensors, load = (one.inputs, one.outputs), _load(one, settings)
         if "onnx" in settings.formats:
-            configs[one.name] = triton.onnx_config(
-                one.name, *tensors, device, stamps(one.name), *limits, instances=one.instances
-            )
+            configs[one.name] = triton.onnx_config(one.name, *tensors, device, stamps(one.name), load)
         if "torchscript" in settings.formats and one.name in torchscript.MODELS:
             name = one.name + torchscript.SUFFIX
-            configs[name] = triton.torchscript_config(
-                name, *tensors, device, stamps(name), *limits, instances=one.instances
-            )
+            configs[name] = triton.torchscript_config(name, *tensors, device, stamps(name), load)
     if "onnx" in settings.formats:
         for graph in graphs:
-            tensors, largest = (graph.inputs, graph.outputs), settings.largest_batch(graph.max_batch)
-            configs[graph.name] = triton.onnx_config(
-                graph.name,
-                *tensors,
-                "cpu",
-                stamps(graph.name),
-                largest,
-                batched=graph.batched,
-                instances=graph.instances,
-            )
+            largest, instances = settings.largest_batch(graph.max_batch), settings.instances_of(graph.instances)
+            load = triton.Load(largest, instances, batched=graph.batched)
+            tensors = (graph.inputs, graph.outputs)
+            configs[graph.name] = triton.onnx_config(graph.name, *tensors, "cpu", stamps(graph.name), load)
         largest, size = settings.largest_batch(MAX_BATCH), package.preprocessing.size
         pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
         # It looks at the options too: one that is out of range fails its own request, and not a batch of the decoder.
         options = [TensorSpec(name, option.dtype, (option.width,)) for name, option in OPTIONS.items()]
         configs["decode_image"] = triton.python_config(
-            "decode_image", [triton.IMAGE], [pixels], stamps("decode_image"), largest, options
+            "decode_image",
+            [triton.IMAGE],
+            [pixels],
+            stamps("decode_image"),
+            largest,
+            options,
+            settings.photo_processes,
         )
         for ensemble in ENSEMBLES:
             configs[ensemble.name] = ensemble_config(ensemble, configs, stamps(ensemble.name))
-        configs[stream.NAME] = stream.stream_config(stamps(stream.NAME), configs[stream.DECODER])
-    return _chosen(configs, settings.models)
+        configs[stream.NAME] = stream.stream_config(stamps(stream.NAME), configs[stream.DECODER], settings.streams)
+    return _chosen(configs, settings)
 
 
-def _chosen(configs: dict[str, pb.ModelConfig], models: tuple[str, ...]) -> dict[str, pb.ModelConfig]:
-    if unknown := set(models) - configs.keys():
+def _load(one: ServedModel, settings: Settings) -> triton.Load:
+    """Return how Triton loads a model."""
+    part_of_poems = {*chain.from_iterable(ensemble.models for ensemble in ENSEMBLES), *stream.CALLS}
+    return triton.Load(
+        one.max_batch,
+        settings.instances_of(one.instances),
+        one.typical,
+        awaited=one.name in {*DECODERS, stream.DECODER},
+        rare=one.name not in part_of_poems,
+        gpu_memory=settings.gpu_memory,
+    )
+
+
+def _chosen(configs: dict[str, pb.ModelConfig], settings: Settings) -> dict[str, pb.ModelConfig]:
+    if unknown := set(settings.models) - configs.keys():
         raise InvalidOption(f"there is no model {', '.join(sorted(unknown))}; there are {', '.join(configs)}")
-    wanted = {*(models or configs)}
+    whole = {ensemble.name for ensemble in ENSEMBLES} | {stream.NAME}
+    wanted = {*(settings.models or (whole & configs.keys() if settings.profile == "serving" else configs))}
     for name in [*wanted]:
         wanted |= {step.model_name for step in configs[name].ensemble_scheduling.step}
         wanted |= {*stream.CALLS} if name == stream.NAME else set()

@@ -70,6 +70,10 @@ ENSEMBLES = (
 )
 
 
+#: What an ensemble spends most of its time in, so that requests wait for it.
+DECODERS = frozenset(ensemble.decoder for ensemble in ENSEMBLES)
+
+
 def ensemble_config(
     ensemble: Ensemble, configs: Mapping[str, pb.ModelConfig], stamps: dict[str, str]
 ) -> pb.ModelConfig:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def _check_versions(name: str, path: Path, opset: int | None) -> None:
     except DecodeError as error:
         raise BadRepository(f"{path} cannot be loaded ({error})") from error
     found = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
-    allowed = OPSETS if opset is None else (opset,)
+    allowed = sorted({*chain(*OPSETS.values())}) if opset is None else (opset,)
     if len(found) != 1 or found[0] not in allowed:
         raise ParityError(f"{name}: the file has opset {found}, not {' or '.join(map(str, allowed))}")
     if proto.ir_version > IR_VERSION:

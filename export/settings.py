@@ -11,11 +11,17 @@ from img2poem.errors import InvalidOption
 
 Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "fp16", "int8"]
+Profile = Literal["all", "serving"]
 
 FORMATS = ("onnx", "torchscript")
-#: Oldest Triton release whose ONNX Runtime, 1.19, reads what we write, and what that one reads at the most.
-OLDEST_TARGET = "24.10"
-OPSETS = range(20, 22)
+#: Oldest Triton release that serves what we write. For CPUs, the first whose ONNX Runtime (1.19) reads it; for GPUs,
+#: the first whose ONNX Runtime (1.21) has a CUDA kernel for every operator of it, ArgMax being the last that came.
+OLDEST_TARGET: dict[Device, str] = {"cpu": "24.10", "gpu": "25.03"}
+#: Opsets that we write, the usual one first. ONNX Runtime 1.19 reads up to 21. From 19 on, Equal, Pad, ReduceMax and
+#: others have no CUDA kernel before ONNX Runtime 1.27 (Triton 26.07): onnxruntime#26393, #27728, #27729, and
+#: ``placement``, which checks every export for GPUs.
+OPSETS: dict[Device, tuple[int, ...]] = {"cpu": (20, 21), "gpu": (18,)}
+#: What ONNX Runtime 1.19 reads at the most.
 IR_VERSION = 10
 
 
@@ -28,12 +34,18 @@ class Settings:
         precision: ``fp32``; ``fp16`` for GPUs; ``int8`` for CPUs.
         formats: ``onnx``, ``torchscript`` or both; the TorchScript models are named ``<model>_torchscript``.
         models: names of models to export, all when empty; an ensemble brings what it is made of.
-        opset: of the ONNX files.
+        profile: ``serving`` writes the models that make whole poems and what they are made of, and neither the single
+            encoders nor the steps of a decoder, which callers who decode or compare themselves ask for.
+        opset: of the ONNX files; 0 for the usual one of ``device``.
         max_batch: largest batch that a served model takes, 1 to 256; of one whose rows are several candidates each, a
             quarter of it, but 8 where it is from 8 to 32.
         target: Triton release that is to read the repository, as ``24.10``; refused if it is too old, else written the
-            same.
+            same. The oldest for ``device`` when empty.
         data: folder of the training data, for photographs that calibrate and measure.
+        instances: how many times each of the models is loaded that most poems need, 1 to 16; the others once.
+        photo_processes: processes that decode photographs, 1 to 64; each decodes one photograph at a time.
+        streams: how many poems ``img2poem_stream`` writes at a time, 1 to 1024.
+        gpu_memory: MiB of the GPU's memory that one instance of a model may take for its tensors; 0 for no limit.
         forbidden_words: that no poem holds, in the letters a to z; None for those of the package.
 
     Raises:
@@ -44,21 +56,44 @@ class Settings:
     precision: Precision = "fp32"
     formats: tuple[str, ...] = ("onnx",)
     models: tuple[str, ...] = ()
-    opset: int = OPSETS[0]
+    profile: Profile = "all"
+    opset: int = 0
     max_batch: int = 32
-    target: str = OLDEST_TARGET
+    target: str = ""
     data: Path | None = None
+    instances: int = 2
+    photo_processes: int = 2
+    streams: int = 16
+    gpu_memory: int = 0
     forbidden_words: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.formats or set(self.formats) - {*FORMATS}:
             raise InvalidOption(f"formats are {' and '.join(FORMATS)}, not {', '.join(self.formats) or 'none'}")
-        if self.opset not in OPSETS:
-            raise InvalidOption(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, which ONNX Runtime 1.19 reads")
+        opsets, oldest = OPSETS[self.device], OLDEST_TARGET[self.device]
+        object.__setattr__(self, "opset", self.opset or opsets[0])
+        object.__setattr__(self, "target", self.target or oldest)
+        if self.opset not in opsets:
+            raise InvalidOption(
+                f"opset must be {' or '.join(map(str, opsets))} for --device {self.device}, not {self.opset}"
+            )
         if not 1 <= self.max_batch <= 256:
             raise InvalidOption(f"max-batch must be from 1 to 256, not {self.max_batch}")
-        if not re.fullmatch(r"\d\d\.\d\d", self.target) or self.target < OLDEST_TARGET:
-            raise InvalidOption(f"target must be a Triton release from {OLDEST_TARGET} on, not {self.target}")
+        if not re.fullmatch(r"\d\d\.\d\d", self.target) or self.target < oldest:
+            raise InvalidOption(
+                f"target must be a Triton release from {oldest} on for --device {self.device}, not {self.target}"
+            )
+        for name, value, most in (
+            ("instances", self.instances, 16),
+            ("photo-processes", self.photo_processes, 64),
+            ("streams", self.streams, 1024),
+        ):
+            if not 1 <= value <= most:
+                raise InvalidOption(f"{name} must be from 1 to {most}, not {value}")
+        if self.gpu_memory < 0 or (self.gpu_memory and self.device == "cpu"):
+            raise InvalidOption("gpu-memory is a number of MiB, and for --device gpu")
+        if self.models and self.profile != "all":
+            raise InvalidOption("profile and models both say what to write: give one of them")
         if self.precision == "fp16" and self.device == "cpu":
             raise InvalidOption("fp16 is for --device gpu: CPUs compute in float32")
         if self.precision == "int8" and self.device == "gpu":
@@ -68,10 +103,19 @@ class Settings:
         if self.precision != "fp32" and "torchscript" in self.formats:
             raise InvalidOption("torchscript is written in fp32 only")
 
+    @property
+    def cpu_opset(self) -> int:
+        """Opset of the files that run on the CPU wherever the others do; the text graphs need 20 for StringConcat."""
+        return self.opset if self.device == "cpu" else OPSETS["cpu"][0]
+
     def largest_batch(self, usual: int) -> int:
         """Return the largest batch of a model that usually takes ``usual``."""
         grown = usual * self.max_batch // Settings.max_batch
         return min(usual, self.max_batch) if self.max_batch <= Settings.max_batch else grown
+
+    def instances_of(self, usual: int) -> int:
+        """Return how many times a model is loaded that usually is loaded ``usual`` times."""
+        return self.instances if usual > 1 else 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that decide what is written, as JSON values."""

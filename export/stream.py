@@ -17,9 +17,6 @@ NAME = "img2poem_stream"
 DECODER = "poem_decoder_line"
 #: The models that it calls.
 CALLS = ("decode_image", "image_encoder", DECODER, "poem_text")
-#: How many streams go on at a time; the inner models take them as batches.
-STREAMS = 16
-
 _OUTPUTS = (
     TensorSpec("line", np.object_, (1,)),
     TensorSpec("index", np.int64, (1,)),
@@ -30,10 +27,13 @@ _OUTPUTS = (
 )
 
 
-def stream_config(stamps: Mapping[str, str], decoder: pb.ModelConfig) -> pb.ModelConfig:
+def stream_config(stamps: Mapping[str, str], decoder: pb.ModelConfig, streams: int) -> pb.ModelConfig:
     """Return the config: one photograph a request, every option optional, responses as many as lines and one more.
 
-    ``decoder`` is the config of ``DECODER``.
+    Args:
+        stamps: for the parameters.
+        decoder: the config of ``DECODER``.
+        streams: how many go on at a time, in all processes together; the inner models take them as batches.
     """
     names = (*SAMPLE_OPTIONS, "seed")
     options = [TensorSpec(name, OPTIONS[name].dtype, (OPTIONS[name].width,)) for name in names]
@@ -41,7 +41,7 @@ def stream_config(stamps: Mapping[str, str], decoder: pb.ModelConfig) -> pb.Mode
     photographs = [IMAGE, TensorSpec("image_base64", np.object_, (1,))]
     config = python_config(NAME, [], _OUTPUTS, dict(stamps), 1, [*photographs, *options])
     config.model_transaction_policy.decoupled = True
-    config.parameters["streams"].string_value = str(STREAMS // INSTANCES)
+    config.parameters["streams"].string_value = str(-(-streams // INSTANCES))
     [state_dim] = next(tensor.dims for tensor in decoder.input if tensor.name == "hidden")
     config.parameters["state_dim"].string_value = str(state_dim)
     return config

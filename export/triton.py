@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from . import warmup
 from .served import FREE, INSTANCES, TensorSpec
 from .settings import Device
 
-#: A GPU takes as many as wait, up to the largest batch; on a CPU more than 8 together only keep each other waiting.
-PREFERRED_BATCHES: dict[Device, tuple[int, ...]] = {"cpu": (4, 8), "gpu": (4, 8, 16, 32, 64, 128, 256)}
 #: A request that waited this long is refused: its caller has most likely given up.
 QUEUE_TIMEOUT_US = 10_000_000
 MAX_QUEUE = 256
 #: Requests of level 1, the usual one, go before those of level 2, which a client says are in the background.
 PRIORITY_LEVELS = 2
+
+#: The only GPU that a model is loaded on: the first that the server sees. Without it Triton loads every model on every
+#: GPU.
+_GPU = 0
 
 ONNX_FILE, TORCHSCRIPT_FILE, PYTHON_FILE = "model.onnx", "model.pt", "model.py"
 IMAGE = TensorSpec("image", np.object_, (1,))
@@ -32,16 +35,32 @@ _TYPES = {
 }
 
 
+@dataclass(frozen=True)
+class Load:
+    """How Triton loads a model that runs on ONNX Runtime or libtorch."""
+
+    max_batch: int
+    instances: int = 1
+    """How many times."""
+    typical: int = 1
+    """Size of free axes at warmup."""
+    batched: bool = True
+    """Whether requests may be put together; without, each runs alone and there is no warmup."""
+    awaited: bool = False
+    """Whether requests wait for this model above all, as for a decoder: its queue then has limits and priorities."""
+    rare: bool = False
+    """Whether it is seldom asked: it gives the GPU's memory back after each call, which costs time."""
+    gpu_memory: int = 0
+    """MiB of the GPU's memory that one instance may take; 0: as many as it asks for."""
+
+
 def onnx_config(
     name: str,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     device: Device,
     stamps: dict[str, str],
-    max_batch: int,
-    typical: int = 1,
-    batched: bool = True,
-    instances: int = 1,
+    load: Load,
 ) -> pb.ModelConfig:
     """Return the config of a model on ONNX Runtime.
 
@@ -51,20 +70,21 @@ def onnx_config(
         outputs: its tensors.
         device: where it runs; strings and integer arithmetic are on the CPU only.
         stamps: for the parameters.
-        max_batch: largest batch.
-        typical: size of free axes at warmup.
-        batched: whether requests may be put together; without, each runs alone and there is no warmup.
-        instances: how many times it is loaded.
+        load: how it is loaded.
     """
-    config = _config(name, inputs, outputs, stamps, max_batch)
+    config = _config(name, inputs, outputs, stamps, load.max_batch)
     config.platform, config.backend, config.default_model_filename = "onnxruntime_onnx", "onnxruntime", ONNX_FILE
-    _place(config, device, instances)
+    _place(config, device, load.instances)
+    # Each instance is a session. By default each has threads for all the cores of the host, which spin against those of
+    # the others (server#6325): on two cores that took the native backend 1.2 to 3.4 times as long. On a GPU they have
+    # nothing to do. `deploy/start.sh` gives a machine with more cores one pool for all sessions, to which this does not
+    # apply; the Python-based backend of `img2poem serve` has a rule of its own.
+    config.parameters["intra_op_thread_count"].string_value = "1"
     if device == "gpu":
-        # EXHAUSTIVE, the backend's default, costs seconds at each new shape.
-        config.parameters["cudnn_conv_algo_search"].string_value = "1"
-    if batched:
-        _batching(config, device)
-        _warmups(config, inputs, device, typical)
+        _on_cuda(config, load)
+    if load.batched:
+        _batching(config, load.awaited)
+        _warmups(config, inputs, device, load.typical)
     return config
 
 
@@ -74,21 +94,21 @@ def torchscript_config(
     outputs: Sequence[TensorSpec],
     device: Device,
     stamps: dict[str, str],
-    max_batch: int,
-    typical: int = 1,
-    instances: int = 1,
+    load: Load,
 ) -> pb.ModelConfig:
     """Return the config of a model on Triton's PyTorch backend, which knows tensors by their place only."""
     inputs = [replace(spec, name=f"INPUT__{i}") for i, spec in enumerate(inputs)]
     outputs = [replace(spec, name=f"OUTPUT__{i}") for i, spec in enumerate(outputs)]
-    config = _config(name, inputs, outputs, stamps, max_batch)
+    config = _config(name, inputs, outputs, stamps, load.max_batch)
     config.platform, config.backend, config.default_model_filename = "pytorch_libtorch", "pytorch", TORCHSCRIPT_FILE
-    _place(config, device, instances)
+    _place(config, device, load.instances)
     # Profiling recompiles at every new shape for the first calls.
     config.parameters["ENABLE_JIT_PROFILING"].string_value = "false"
     config.parameters["INFERENCE_MODE"].string_value = "true"
-    _batching(config, device)
-    _warmups(config, inputs, device, typical)
+    # The instances on a device read one copy of the weights, which nothing here changes.
+    config.parameters["ENABLE_WEIGHT_SHARING"].string_value = "true"
+    _batching(config, load.awaited)
+    _warmups(config, inputs, device, load.typical)
     return config
 
 
@@ -99,17 +119,18 @@ def python_config(
     stamps: dict[str, str],
     max_batch: int,
     optional: Sequence[TensorSpec] = (),
+    instances: int = INSTANCES,
 ) -> pb.ModelConfig:
     """Return the config of a model on the Python backend; these always run on the CPU.
 
-    ``optional`` are further inputs, which a request may leave out.
+    ``optional`` are further inputs, which a request may leave out. Every instance is a process.
     """
     config = _config(name, [*inputs, *optional], outputs, stamps, max_batch)
     for tensor in config.input[len(inputs) :]:
         tensor.optional = True
     config.backend, config.default_model_filename = "python", PYTHON_FILE
-    _place(config, "cpu", INSTANCES)
-    _batching(config, "cpu")
+    _place(config, "cpu", instances)
+    _batching(config, True)
     return config
 
 
@@ -139,9 +160,22 @@ def _config(
     return config
 
 
-def _batching(config: pb.ModelConfig, device: Device) -> None:
-    preferred = [batch for batch in PREFERRED_BATCHES[device] if batch <= config.max_batch_size]
-    config.dynamic_batching.preferred_batch_size.extend(preferred)
+def _batching(config: pb.ModelConfig, awaited: bool) -> None:
+    """Let requests be put together as they come: what waits is a batch, up to the largest.
+
+    No preferred sizes: of 31 that wait they would make 16 + 8 + 4 + 3 (core, ``GetDynamicBatch``). No queue delay: on
+    Triton 26.07 and newer it delays what it should not (server#8870).
+
+    The queue of a model that is ``awaited`` has limits and priorities, if there are two instances or more. Any of them
+    switches off that batches are made ahead (core ``scheduler_utils.cc``, ``support_prefetching_``), and then the
+    batcher may miss that an instance has become free: it waits on a mutex of its own (``dynamic_batch_scheduler.cc``,
+    ``WaitForPayloadSlotAvailable``), is told when a call ends, and may look before the instance has said that it waits
+    (``rate_limiter.cc``, ``DequeuePayload``). It then looks again 500 ms later, or when another instance ends a call:
+    with one instance there is no other.
+    """
+    config.dynamic_batching.SetInParent()
+    if not awaited or sum(group.count for group in config.instance_group) < 2:
+        return
     config.dynamic_batching.priority_levels = PRIORITY_LEVELS
     config.dynamic_batching.default_priority_level = 1
     policy = config.dynamic_batching.default_queue_policy
@@ -152,15 +186,44 @@ def _batching(config: pb.ModelConfig, device: Device) -> None:
 
 
 def _place(config: pb.ModelConfig, device: Device, instances: int) -> None:
-    kind = pb.ModelInstanceGroup.KIND_GPU if device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
-    config.instance_group.add(count=instances, kind=kind)
+    if device == "gpu":
+        config.instance_group.add(count=instances, kind=pb.ModelInstanceGroup.KIND_GPU, gpus=[_GPU])
+    else:
+        config.instance_group.add(count=instances, kind=pb.ModelInstanceGroup.KIND_CPU)
+
+
+def _on_cuda(config: pb.ModelConfig, load: Load) -> None:
+    """Set the CUDA provider's options.
+
+    The backend overwrites four of the accelerator's by those of ``parameters``, or by its own defaults where
+    ``parameters`` have none: ``cudnn_conv_algo_search``, ``gpu_mem_limit``, ``arena_extend_strategy`` and
+    ``do_copy_in_default_stream`` (onnxruntime_backend ``onnxruntime.cc``, ``LoadModel``), so that these stand there.
+    The last one stays at its default of 1: a CUDA ``Loop`` refuses 0 (onnxruntime ``cuda/controlflow/loop.cc``).
+    """
+    parameters = {
+        # HEURISTIC; EXHAUSTIVE, the backend's default, costs seconds at each new shape.
+        "cudnn_conv_algo_search": "1",
+        # As much as is asked for; the default doubles the memory each time that it is too small.
+        "arena_extend_strategy": "1",
+        **({"gpu_mem_limit": str(load.gpu_memory * 2**20)} if load.gpu_memory else {}),
+        **({"memory.enable_memory_arena_shrinkage": f"gpu:{_GPU}"} if load.rare else {}),
+    }
+    for key, value in parameters.items():
+        config.parameters[key].string_value = value
+    # In TF32, a GPU's way with float32 unless told otherwise, poems are not those of other machines.
+    accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
+    accelerator.parameters["use_tf32"] = "0"
 
 
 def _warmups(config: pb.ModelConfig, inputs: Sequence[TensorSpec], device: Device, typical: int) -> None:
-    """Warm up one row and, on a GPU, each preferred batch."""
-    for batch in (1, *(config.dynamic_batching.preferred_batch_size if device == "gpu" else ())):
-        warmup = config.model_warmup.add(name=f"batch_{batch}", batch_size=batch)
+    """Warm up one row and, on a GPU, more; see :mod:`export.warmup`."""
+    for batch in warmup.batches(inputs, config.max_batch_size) if device == "gpu" else (1,):
+        warm = config.model_warmup.add(name=f"batch_{batch}", batch_size=batch)
         for spec in inputs:
-            tensor = warmup.inputs[spec.name]
-            tensor.data_type, tensor.zero_data = _TYPES[spec.dtype], True
+            tensor = warm.inputs[spec.name]
+            tensor.data_type = _TYPES[spec.dtype]
+            if spec.name in warmup.VALUES:
+                tensor.input_data_file = spec.name
+            else:
+                tensor.zero_data = True
             tensor.dims.extend(typical if size == FREE else size for size in spec.dims)

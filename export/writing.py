@@ -19,7 +19,7 @@ from img2poem.package import PackageConfig, contract_hash
 from img2poem.targets import Device
 from img2poem.text import PoemTokenizer
 
-from . import onnx, parity, torchscript, triton
+from . import onnx, parity, placement, torchscript, triton
 from .precision import Converter
 from .repository import sources
 from .reuse import Earlier, Made, key_of
@@ -107,11 +107,14 @@ class Writer:
 
         Raises:
             ParityError: it differs from torch.
+            PlacementError: it is for GPUs, and would not run there as a whole.
         """
         served, path, opset = self.served[job.model], self._path(job), self._settings.opset
         if job.format == "onnx":
             model = self.converter.convert(served, onnx.export_module(served, opset))
             onnx.write(model, path, self.stamps(job.name))
+            if self._settings.device == "gpu":
+                placement.check(job.name, model, self._settings.target)
         else:
             torchscript.write(served, path, self.stamps(job.name))
         return self.check(job)

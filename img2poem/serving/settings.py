@@ -135,6 +135,8 @@ class ServerSettings:
         """Return the options for ``tritonserver``; ``caches`` is the folder of its response caches."""
         return [
             *self._addresses(ports),
+            # Quantiles of times, beside their sums.
+            "--metrics-config=summary_latencies=true",
             *self._logging(),
             *self._control(),
             *self._restrictions(),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import io
+import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -160,26 +164,54 @@ def test_the_health_check_notices_what_triton_does_not(running: TritonServer) ->
     assert run(DEPLOY / "healthcheck.py", "http://127.0.0.1:9").returncode == 1
 
 
+class Triton(BaseHTTPRequestHandler):
+    """What Triton would answer to the health check."""
+
+    answer, counted, hangs = 200, iter([1, 1]), threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        if self.path.endswith("/stats"):
+            counts = {"success": {"count": str(next(self.counted))}, "fail": {"count": "0"}}
+            self.wfile.write(json.dumps({"model_stats": [{"inference_stats": counts}]}).encode())
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.answer == 0:
+            self.hangs.wait(60)
+            return
+        self.send_response(self.answer)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def checked(answer: int, counted: tuple[int, ...] = (1, 1), seconds: float = 20) -> tuple[int, str]:
+    """Status and error of the health check on a server that answers so, 0 for never, and decodes so many meanwhile."""
+    hangs = threading.Event()
+    handler = type("Handler", (Triton,), {"answer": answer, "counted": iter(counted), "hangs": hangs})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        check = runpy.run_path(str(DEPLOY / "healthcheck.py"))
+        check["main"].__globals__["TIMEOUT"] = seconds
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            status = check["main"](f"http://127.0.0.1:{server.server_port}")
+        hangs.set()
+        server.shutdown()
+    return status, errors.getvalue()
+
+
 @pytest.mark.parametrize(("answer", "status"), [(200, 0), (503, 0), (400, 1), (500, 1)])
 def test_only_a_refusal_for_want_of_room_is_healthy(answer: int, status: int) -> None:
-    class Triton(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
+    assert checked(answer)[0] == status
 
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(answer)
-            self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Triton) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        done = run(DEPLOY / "healthcheck.py", f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-    assert done.returncode == status, done.stderr
+def test_who_decodes_large_photographs_is_alive_and_who_decodes_nothing_is_not() -> None:
+    assert checked(0, counted=(5, 6), seconds=0.3) == (0, "")
+    assert checked(0, counted=(5, 5), seconds=0.3) == (1, "healthcheck: no photograph was decoded in 0.3 s\n")
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -196,6 +228,8 @@ def test_the_start_script_shuts_what_needs_a_key(tmp_path: Path, given: bool) ->
     assert options["--grpc-restricted-protocol"] == options["--http-restricted-api"] and "--more" in options
     known = known_options()
     assert all(option in known for option in options if option != "--more")
+    metrics = {option for option in found if option.startswith("--metrics-config=")}
+    assert metrics == {f"--metrics-config={kind}_latencies=true" for kind in ("summary", "histogram")}
 
 
 def test_the_start_script_removes_what_killed_processes_shared(tmp_path: Path) -> None:
@@ -224,6 +258,36 @@ def test_the_start_script_refuses_to_go_on_without_the_key_that_it_was_told_of(t
         assert f"start.sh: the key file {file} cannot be read" in done.stderr
 
 
+def test_the_start_script_refuses_a_shared_memory_in_which_photographs_have_no_room(tmp_path: Path) -> None:
+    done = start(tmp_path, shared_memory=64)
+    assert done.returncode == 1 and not done.stdout
+    assert "has 64 MiB and needs 1024: docker run --shm-size 1024m" in done.stderr
+    assert start(tmp_path, shared_memory=64, IMG2POEM_SHM_MIB="64").returncode == 0
+    done = start(tmp_path, shared_memory=64, IMG2POEM_SHM_MIB="1g")
+    assert done.returncode == 1 and "IMG2POEM_SHM_MIB is '1g', not a whole number above 0" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("threads", "kind", "pool"), [("3", "KIND_CPU", None), ("4", "KIND_CPU", "4"), ("64", "KIND_GPU", None)]
+)
+def test_the_start_script_makes_one_pool_of_threads_on_machines_with_cores_for_it(
+    tmp_path: Path, threads: str, kind: str, pool: str | None
+) -> None:
+    (tmp_path / "models" / "one").mkdir(parents=True)
+    (tmp_path / "models" / "one" / "config.pbtxt").write_text(f"instance_group {{ kind: {kind} }}")
+    options = started_with(tmp_path, IMG2POEM_THREADS=threads, MODELS=str(tmp_path / "models"))
+    found = [option for option in options if option.startswith("--backend-config=onnxruntime,")]
+    settings = ("enable-global-threadpool=1", f"intra_op_thread_count={pool}")
+    assert found == ([f"--backend-config=onnxruntime,{setting}" for setting in settings] if pool else [])
+
+
+def test_the_start_script_counts_the_cores_itself_and_refuses_what_is_no_number(tmp_path: Path) -> None:
+    assert started_with(tmp_path)
+    for wrong in ("many", "0", "2.5"):
+        done = start(tmp_path, IMG2POEM_THREADS=wrong)
+        assert done.returncode == 1 and f"IMG2POEM_THREADS is '{wrong}'" in done.stderr
+
+
 def started_with(folder: Path, *more: str, **environment: str) -> list[str]:
     """Options with which the script starts Triton."""
     done = start(folder, *more, **environment)
@@ -231,11 +295,13 @@ def started_with(folder: Path, *more: str, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def start(folder: Path, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the script; in Triton's place a program prints the options."""
-    program = folder / "tritonserver"
-    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    program.chmod(0o755)
+def start(folder: Path, *more: str, shared_memory: int = 1024, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the script; in Triton's place a program prints the options, and another says how many MiB are shared."""
+    size = f"echo Filesystem; echo tmpfs {shared_memory * 1024} 0 {shared_memory * 1024} 0% /dev/shm"
+    for name, line in (("tritonserver", 'printf "%s\\n" "$@"'), ("df", size)):
+        program = folder / name
+        program.write_text(f"#!/bin/sh\n{line}\n")
+        program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **environment}
     command = [DEPLOY / "start.sh", *more]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10)

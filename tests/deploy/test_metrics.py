@@ -20,6 +20,8 @@ from ..conftest import ROOT
 DEPLOY = ROOT / "deploy"
 #: Given by a server with an NVIDIA GPU only; from Triton's documentation of its metrics.
 GPU_ONLY = {"nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes"}
+#: Given by newer releases than the wheel's (core, metric_model_reporter.cc of 26.06), as ``start.sh`` asks for it.
+NEWER = {"nv_inference_first_response_histogram_ms_bucket"}
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -47,7 +49,7 @@ def test_every_metric_is_one_that_the_server_gives(server: TritonServer) -> None
         given = set(re.findall(r"^((?:nv|img2poem)_\w+)", response.read().decode(), re.M))
     names = r"\b(?:nv_\w+|img2poem_\w+_total)"
     asked = {name for _, expression in expressions() for name in re.findall(names, expression)}
-    assert asked - given <= GPU_ONLY
+    assert asked - given <= GPU_ONLY | NEWER
     assert any(name.startswith("img2poem") for name in asked) and any(name.startswith("nv") for name in asked)
 
 

@@ -16,7 +16,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.streams import client_of, streaming
-from export.stream import STREAMS
+from export.settings import Settings
 from img2poem import Greedy, Img2Poem, Sampling
 from img2poem.decoding import MAX_FORBIDDEN
 from img2poem.flows import line_options
@@ -24,6 +24,7 @@ from img2poem.serving.server import TritonServer
 
 from ..waiting import eventually
 
+STREAMS = Settings.streams
 REASONS = ("end", "length", "cancelled", "failed")
 STRATEGIES: list[Sampling | Greedy] = [
     *(Sampling(seed=seed) for seed in range(4)),
