@@ -54,7 +54,7 @@ class All:
             distillation=DistillationSettings(rounds=1, batch=128),
             generator=GeneratorSettings(epochs=8),
             adversarial=AdversarialSettings(epochs=2, epoch_batches=4, discriminator_start=8, validation_photos=16),
-            evaluation=EvaluationSettings(photos=32, best_of=4),
+            evaluation=EvaluationSettings(photos=32, best_of=4, order_gain=16),
         )
 
 
@@ -70,6 +70,8 @@ def train(options: All) -> None:
         "generator": (generator.train, options.generator),
         "adversarial": (adversarial.train, options.adversarial),
     }
+    if not options.generator.distilled:
+        del stages["teacher"], stages["distillation"]
     provenance: dict[str, Any] = {}
     results: dict[str, Result] = {}
     for name, (stage, settings) in stages.items():

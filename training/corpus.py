@@ -46,14 +46,15 @@ class Corpus:
     @classmethod
     @functools.cache  # each stage of training.all asks for it anew
     def load(cls, data: Path, limit: int | None = None) -> Corpus:
-        """Read the collections in ``data``; of each the first ``limit`` photographs.
+        """Read the collections in ``data``, COCO's where it is there; of each the first ``limit`` photographs.
 
         Raises:
             BadData: a file is missing or not in its format.
         """
         captions: dict[PhotoSet, dict[str, list[str]]] = defaultdict(dict)
         captions["flickr8k"] = photographs.flickr8k_captions(data)
-        captions["coco"] = photographs.coco_captions(data)
+        if (data / "coco_captions.json").exists():
+            captions["coco"] = photographs.coco_captions(data)
         poems: dict[tuple[PhotoSet, str], list[PhotoPoem]] = defaultdict(list)
         for record in PhotoPoems(data):
             captions[record.set].setdefault(record.photo, [record.caption] if record.caption else [])

@@ -24,6 +24,7 @@ from rich.progress import track
 from torch import Tensor
 
 from img2poem.atomic import write_atomically
+from img2poem.decoding import TOP_TOKENS
 from img2poem.nn.transformer_decoder import TransformerDecoder
 from img2poem.vocabulary import CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, SPECIAL_TOKENS, UNK
 
@@ -123,7 +124,7 @@ def write(
 
 def _draw(log_probs: Tensor, temperature: float, top_p: float, random: torch.Generator) -> Tensor:
     """Return one token a row, int64 ``[B, 1]``, of the nucleus."""
-    top = log_probs.topk(64, dim=-1)
+    top = log_probs.topk(min(TOP_TOKENS, log_probs.shape[-1]), dim=-1)
     probabilities = (top.values / temperature).softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
     kept = torch.where(before < top_p, probabilities, 0.0)
@@ -136,9 +137,11 @@ class Teacher:
     def __init__(self, parts: Parts, data: AlignmentData) -> None:
         config, result = parts.model.config, result_of(parts.run, "teacher")
         self.tokenizer = parts.tokenizer.limited(config.decoder.vocabulary_size)
-        prefix = result.tensors["teacher.prefix.2.weight"].shape[0] // result.tensors["teacher.norm.weight"].shape[0]
-        self.decoder = transformer_decoder(self.tokenizer, prefix, config.embedding_dim).bfloat16()
-        load_prefixed(self.decoder, result.tensors, "teacher")
+        tensors = result.tensors
+        prefix = tensors["teacher.prefix.2.weight"].shape[0] // tensors["teacher.norm.weight"].shape[0]
+        layers = sum(name.endswith(".down.weight") for name in tensors)
+        self.decoder = transformer_decoder(self.tokenizer, prefix, config.embedding_dim, layers).bfloat16()
+        load_prefixed(self.decoder, tensors, "teacher")
         self.fingerprint = result.fingerprint
         self.texts, self.points = TeacherTexts(parts, data), Points.of(parts, data)
 

@@ -25,12 +25,14 @@ from img2poem.atomic import write_atomically
 from img2poem.datasets import photographs
 from img2poem.decoding import Sampling
 from img2poem.images import decode
+from img2poem.metrics.words import words
 from img2poem.nn.model import PhotoToPoem, load_package, save_package
 from img2poem.text import PoemTokenizer
 from img2poem.vocabulary import BOS
 
 from .card import evaluation_tables, model_card
 from .corpus import Corpus, Photo
+from .language_model import LanguageModel
 from .likelihood import HeldOutPoems
 from .run import reporting
 from .sentence_encoder import SentenceEncoder
@@ -61,6 +63,8 @@ class EvaluationSettings:
     """Nucleus of sampling."""
     seed: int = 0
     """Seed of sampling and of the random human poems."""
+    order_gain: int = 200
+    """Poems of each system that the order gain is measured on, by SmolLM2; 0 leaves it out."""
     judge: Path | None = None
     """Folder of a sentence encoder that no stage trains on (Hugging Face's format), for relevance apart."""
     beside: tuple[Path, ...] = ()
@@ -114,7 +118,7 @@ def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[st
         other = load_package(beside)
         points = _embed_photos(other[0], held_out.encoded)
         texts |= _written(Writer(*other), points, settings, f"{beside.name}: ")
-    figures = _Figures(writer, embeddings.numpy(), held_out, judge)
+    figures = _Figures(writer, embeddings.numpy(), held_out, judge, settings.order_gain)
     rows = {name: figures.of(written) for name, written in texts.items()}
     for name, value in zip(rows, metrics.overall([[row[c] for c in _OVERALL] for row in rows.values()]), strict=True):
         rows[name]["overall"] = float(value)
@@ -166,11 +170,17 @@ class _Figures:
         photo_points: NDArray[np.float32],
         held_out: HeldOut,
         judge: SentenceEncoder | None,
+        order_gain: int,
     ) -> None:
+        self._order_gain = order_gain
+        self._bits = LanguageModel().bits if order_gain else None
         self._writer, self._photo_points, self._judge = writer, photo_points, judge
         self._captions = held_out.captions
         self._references = [[poem.text for poem in photo.poems] for photo in held_out.photos]
-        self._training = metrics.TrainingText(held_out.corpus.poem_texts("train"))
+        corpus = held_out.corpus
+        self._training = metrics.TrainingText(corpus.poem_texts("train"))
+        texts = (*corpus.poem_texts(), *corpus.caption_texts())
+        self._known = metrics.english_words() | {word for text in texts for word in words(text)}
         if judge:
             everything = [*held_out.photos, *held_out.others]
             points = judge.embed([text for photo in everything for text in photo.captions])
@@ -188,6 +198,9 @@ class _Figures:
         return {
             "relevance": float((self._writer.embed(written) * self._photo_points).sum(1).mean()),
             **judged,
+            **({"order_gain": metrics.order_gain(written[: self._order_gain], self._bits)} if self._bits else {}),
+            "unknown_words": metrics.unknown_words(written, self._known).share,
+            "repeated_words": metrics.repeated_words(written),
             "caption_r10_by_words": metrics.caption_retrieval(written, self._captions).recall_at_10,
             **metrics.bleu(written, self._references)._asdict(),
             "novelty_2": metrics.novelty(written, self._training, 2),

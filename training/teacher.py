@@ -64,6 +64,8 @@ class TeacherSettings:
     """Share of poems that follow a caption; the others begin at once."""
     conditions: Mixture = field(default_factory=Mixture)
     """How often a text is learned under which point."""
+    layers: int | None = None
+    """Layers of SmolLM2's body that are kept, evenly; none: all 30."""
     compiled: bool = True
     """Compile the body, which makes a step a third faster, after a minute."""
 
@@ -206,7 +208,7 @@ def train(run: Run, settings: TeacherSettings) -> Result:
     texts, points = TeacherTexts(parts, data), Points.of(parts, data)
     config = parts.model.config
     tokenizer = parts.tokenizer.limited(config.decoder.vocabulary_size)
-    decoder = transformer_decoder(tokenizer, settings.prefix_tokens, config.embedding_dim)
+    decoder = transformer_decoder(tokenizer, settings.prefix_tokens, config.embedding_dim, settings.layers)
     poems = held_out(texts, data, points)
     module = TeacherTraining(decoder, texts, points, poems, settings)
     stage.fit(module, None, once(), settings.epochs, _MONITOR, "min")

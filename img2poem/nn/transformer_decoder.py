@@ -84,22 +84,17 @@ class TransformerDecoder(nn.Module):
         config, x = self.config, self.prefixed(embedding)
         shape = (len(x), config.kv_heads, config.prefix_tokens + positions, config.head_dim)
         keys, values = ([x.new_zeros(shape) for _ in self.layers] for _ in range(2))
-        _, cache = self._read(x, Cache(keys, values, 0), None)
+        _, cache = self._read(x, Cache(keys, values, 0))
         return cache
 
-    def advance(self, tokens: Tensor, cache: Cache, real: Tensor | None = None) -> tuple[Tensor, Cache]:
-        """Read ``tokens int64 [B, T]``: return ``logits [B, V]`` after the last of them, and the cache behind it.
-
-        ``real`` bool ``[B, positions]`` says which positions of the cache a row may look at, where not at all.
-        """
-        features, cache = self._read(self.token_embedding(tokens), cache, real)
+    def advance(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Read ``tokens int64 [B, T]``: return ``logits [B, V]`` after the last of them, and the cache with them."""
+        features, cache = self._read(self.token_embedding(tokens), cache)
         return self.logits(features[:, -1]), cache
 
-    def _read(self, x: Tensor, cache: Cache, real: Tensor | None) -> tuple[Tensor, Cache]:
+    def _read(self, x: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         start, end = cache.position, cache.position + x.shape[1]
         mask = causal(x.shape[1], end, x)
-        if real is not None:
-            mask = mask + torch.zeros_like(mask).masked_fill(~real[:, None, None, :end], _FAR)
         x = x.to(self.prefix[0].weight.dtype)
         for i, layer in enumerate(self.layers):
             x = layer.step(x, self.cos[start:end], self.sin[start:end], cache.keys[i], cache.values[i], start, mask)
@@ -153,14 +148,16 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Te
         queries: ``[B, heads, T, head_dim]``.
         keys: ``[B, kv_heads, S, head_dim]``.
         values: as ``keys``.
-        mask: float, added to the logits ``[B, kv_heads, group, T, S]``.
+        mask: float, added to the logits ``[B, kv_heads, heads / kv_heads, T, S]``.
 
     Returns:
         ``[B, heads, T, head_dim]``.
     """
+    # A group's queries are rows of one product, so that keys and values are not copied for each of its heads.
     groups = queries.unflatten(1, (keys.shape[1], -1))
-    logits = groups @ keys.unsqueeze(2).transpose(-1, -2) * queries.shape[-1] ** -0.5
-    return ((logits + mask).softmax(-1) @ values.unsqueeze(2)).flatten(1, 2)
+    logits = groups.flatten(2, 3) @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+    weights = (logits.view(*groups.shape[:-1], keys.shape[2]) + mask).softmax(-1)
+    return (weights.flatten(2, 3) @ values).view(groups.shape).flatten(1, 2)
 
 
 def causal(rows: int, columns: int, like: Tensor) -> Tensor:

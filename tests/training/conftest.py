@@ -17,12 +17,20 @@ from PIL import Image
 from ..conftest import ROOT, encoded
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "grey", "brown", "white")
-VERSE = "the {0} sea is {1} and i am here\nwith all the {1} stars of night\nand you are in my {1} heart\n"
+VERSES = {
+    "free": "The {0} sea is wide,\nand I don't know why.\nIt's {0} all the way,\nand {0} is the sky.",
+    "rhymed": "A {0} bird, a {0} tree,\nA {0} boat upon the sea.\nWe sit and see the light,\nAnd stay until the night.",
+}
 
 
-def verse(word: str, number: int) -> str:
-    """Return a poem of lines that no other has: poems that share lines are kept apart."""
-    return VERSE.format(word, word[0] + chr(97 + number % 26) + chr(97 + number // 26))
+def poems(collection: str, names: dict[str, str], captioned: bool) -> list[dict[str, str]]:
+    """Return two poems about each photograph of a colour, by name; with a caption where the set has none of its own."""
+    return [
+        {"set": collection, "photo": name, "form": form, "poem": verse.format(colour)}
+        | ({"caption": f"A {colour} picture of a sea."} if captioned else {})
+        for name, colour in names.items()
+        for form, verse in VERSES.items()
+    ]
 
 
 def archive(path: Path, files: dict[str, bytes]) -> None:
@@ -51,15 +59,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = csv.writer(file)
         rows.writerow(["file", "valence", "arousal"])
         rows.writerows([f"{i}.jpg", 1 + i % 6, 7 - i % 6] for i in range(80))
-    multim = [
-        {"id": i, "poem": verse(c, i), "image_url": f"http://localhost/{i}.jpg", "caption": f"a {c} picture"}
-        for i, c in enumerate(COLOURS * 8)
-    ]
-    (root / "multim_poem.json").write_text(json.dumps(multim))
-    (root / "unim_poem_part.json").write_text(json.dumps([{"id": i, "poem": verse("old", i)} for i in range(40)]))
-    with lzma.open(root / "public_domain_poems.jsonl.xz", "wt") as file:
-        for i in range(40):
-            file.write(json.dumps({"author": "A", "title": str(i), "poem": verse("yellow", i)}) + "\n")
+    colours = {i: COLOURS[i % 8] for i in photos}
+    written = poems("flickr8k", {f"{i}.jpg": colours[i] for i in photos}, False)
+    written += poems("miniplaces", {f"train/{i}.jpg": colours[i] for i in range(64)}, True)
+    written += poems("oasis", {f"{i}.jpg": colours[i] for i in range(80)}, True)
+    written += poems("coco", {f"c{i}.jpg": colours[i] for i in range(40)}, False)
+    (root / "coco_captions.json").write_text(
+        json.dumps({f"c{i}.jpg": [f"a {colours[i]} picture {k}" for k in "abcde"] for i in range(40)})
+    )
+    (root / "photo_poems").mkdir()
+    with lzma.open(root / "photo_poems" / "poems.jsonl.xz", "wt") as file:
+        file.writelines(json.dumps(record) + "\n" for record in written)
     return root
 
 

@@ -4,17 +4,18 @@ import torch
 
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.package import DecoderConfig
-from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
+from img2poem.vocabulary import BOS, EOS, NEWLINE, PAD, SPECIAL_TOKENS, UNK
 from training.adversarial import policy_loss
 from training.judge import Human, Judge, Weights
 from training.rollout import finish, line_ends, sample
 
 VOCABULARY = 30
+NEVER = [PAD, BOS, UNK, *range(NEWLINE + 1, len(SPECIAL_TOKENS))]
 
 
 def small_decoder() -> PoemDecoder:
     torch.manual_seed(0)
-    return PoemDecoder(DecoderConfig(VOCABULARY, 16, 16, 32, 1, 0.0, 96, 1.0), 8).eval()
+    return PoemDecoder(DecoderConfig(VOCABULARY, 16, 16, 32, 1, 0.0, 96), 8).eval()
 
 
 def test_samples_are_padded_after_their_end_and_hold_no_begin_token() -> None:
@@ -22,7 +23,7 @@ def test_samples_are_padded_after_their_end_and_hold_no_begin_token() -> None:
     samples = sample(decoder, torch.randn(64, 8), 20)
     for row in samples.tokens.tolist():
         text = row[: row.index(EOS) + 1] if EOS in row else row
-        assert not {PAD, BOS, UNK} & set(text)
+        assert not set(NEVER) & set(text)
         assert set(row[len(text) :]) <= {PAD}
     assert samples.states.shape == (*samples.tokens.shape, 48)
 
@@ -31,7 +32,7 @@ def test_samples_follow_the_decoder() -> None:
     decoder = small_decoder()
     condition = torch.randn(1, 8)
     first = sample(decoder, condition.repeat(20_000, 1), 1).tokens[:, 0]
-    logits = decoder(torch.tensor([[BOS]]), condition)[0, 0].detach().index_fill(0, torch.tensor([PAD, BOS, UNK]), -1e9)
+    logits = decoder(torch.tensor([[BOS]]), condition)[0, 0].detach().index_fill(0, torch.tensor(NEVER), -1e9)
     found = torch.bincount(first, minlength=VOCABULARY) / len(first)
     assert (found - logits.softmax(-1)).abs().max() < 0.015
 
@@ -94,14 +95,14 @@ def test_the_judge_learns_to_tell_pairs_and_generated_poems() -> None:
         poems[:, 0] = poems[:, 4] = subject
         poems[:, -1] = EOS
         photos = torch.nn.functional.one_hot(subject - 5, 8).float()
-        human = Human(photos, judge.embed(poems), poems, poems.flip(1), poems.masked_fill(poems == NEWLINE, 25))
+        human = Human(photos, poems, poems.flip(1), poems.masked_fill(poems == NEWLINE, 25))
         generated = poems.clone()
         generated[:, 1] = 29
         return human, generated
 
     for _ in range(150):
         human, generated = draw(64)
-        loss = judge.loss(human, human.photos, generated, judge.embed(generated))
+        loss = judge.loss(human, judge.embed(human.poems), human.photos, generated, judge.embed(generated))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -19,7 +19,7 @@ from training.fitting import read_result
 from ..conftest import ROOT, encoded
 from .conftest import COLOURS, command, run
 
-EPOCHS = ("--epochs", "4", "--epoch-batches", "2", "--batch", "16")
+EPOCHS = ("--no-distilled", "--epochs", "4", "--epoch-batches", "2", "--batch", "16")
 
 
 def test_a_generator_killed_between_epochs_ends_as_one_that_was_not(data: Path, aligned: Path, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data: Path, aligned: P
     work = tmp_path / "work"
     shutil.copytree(aligned, work)
     process = subprocess.Popen(
-        command("generator", data, work, "--epochs", "500", "--epoch-batches", "2", "--batch", "8"),
+        command("generator", data, work, "--no-distilled", "--epochs", "500", "--epoch-batches", "2", "--batch", "8"),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -140,7 +140,8 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data: Path, aligned: P
     ("stage", "options", "status", "told"),
     [
         ("alignment", ("--limit", "50"), 2, "--limit must be 100 or more"),
-        ("generator", (), 1, "run first: python -m training.scene"),
+        ("teacher", (), 1, "run first: python -m training.scene"),
+        ("generator", (), 1, "run first: python -m training.distillation"),
         ("scene", ("--model", "resnet50", "--backbones", "/nowhere.pth"), 1, "/nowhere.pth"),
     ],
 )
@@ -155,11 +156,11 @@ def test_wrong_options_say_what_to_do(
 def test_missing_data_and_a_damaged_result_are_named(data: Path, aligned: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     missing = run("scene", tmp_path / "empty", tmp_path / "work")
-    assert missing.returncode == 1 and "multim_poem.json" in missing.stderr and "Traceback" not in missing.stderr
+    assert missing.returncode == 1 and "flickr8k_captions.json" in missing.stderr and "Traceback" not in missing.stderr
 
     work = tmp_path / "damaged"
     shutil.copytree(aligned, work)
     result = work / "lite" / "alignment" / "result.safetensors"
     result.write_bytes(result.read_bytes()[:-100])
-    damaged = run("generator", data, work)
+    damaged = run("generator", data, work, "--no-distilled")
     assert damaged.returncode == 1 and str(result) in damaged.stderr and "delete it" in damaged.stderr
