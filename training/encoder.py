@@ -6,7 +6,8 @@ own learns from photographs, mirrored at random, and tunes the trunk's last bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from img2poem.datasets.splits import split_of
 from img2poem.images import decode
 from img2poem.nn.image_encoder import EncoderHead, ImageEncoder
 
 from .features import PhotoSource, photos_of, trunk_features
-from .fitting import Result, Stage, schedule
+from .fitting import Result, Stage, precision, schedule
 from .parts import Parts, parts_of, trained
 from .pretrained import load_backbone
 from .run import Run, fingerprint
@@ -63,6 +64,8 @@ class EncoderTask:
     loss: Callable[[Tensor, Tensor], Tensor]
     metrics: Callable[[Tensor, Tensor], dict[str, float]]
     monitor: str
+    # Of cross-validation over all photographs, where they are few and the trunk is frozen; 0: the test split measures.
+    folds: int = 0
 
 
 class EncoderTraining(L.LightningModule):
@@ -136,16 +139,67 @@ def train_encoder(parts: Parts, task: EncoderTask, settings: EncoderSettings) ->
     if own_trunk:
         _start_trunk(run, task, trunk, settings.tuned_layers)
     train, validation, test = _splits(parts, task, own_trunk)
+    fresh = copy.deepcopy(head)
+    module, loader = _started(task, settings, trunk, head, train)
+    monitor = f"validation/{task.monitor}" if settings.patience else None
+    checked = DataLoader(validation, loader.batch_size)
+    stage.fit(module, loader, checked, settings.epochs, monitor, "max", settings.patience)
+    if task.folds and not own_trunk:
+        everything = ConcatDataset([train, validation, test])
+        measured = cross_validated(run, task, settings, fresh, everything)
+    else:
+        measured = _measured(task, *_predicted(module, test))
+    return stage.finish(trained(parts.model, task.name), measured)
+
+
+def _started(
+    task: EncoderTask, settings: EncoderSettings, trunk: nn.Module, head: EncoderHead, train: Dataset[Any]
+) -> tuple[EncoderTraining, DataLoader[Any]]:
+    """Return what trains ``head`` in place, and the batches that it learns from."""
+    examples = len(cast(Sized, train))
     if task.dtype.is_floating_point:
         # Starting from the mean, of what is known: rated photographs are few.
         nn.init.zeros_(head.output.weight)
-        head.output.bias.data.copy_(torch.stack([y for _, y in train]).nanmean(0).nan_to_num(_MIDDLE))
-    module = EncoderTraining(task, settings, trunk, head)
-    batch = min(settings.batch, max(2, len(train) // 4))
-    loader = DataLoader(train, batch, shuffle=True, drop_last=True)
-    monitor = f"validation/{task.monitor}" if settings.patience else None
-    stage.fit(module, loader, DataLoader(validation, batch), settings.epochs, monitor, "max", settings.patience)
-    return stage.finish(trained(parts.model, task.name), _measured(module, test))
+        head.output.bias.data.copy_(torch.stack([train[i][1] for i in range(examples)]).nanmean(0).nan_to_num(_MIDDLE))
+    batch = min(settings.batch, max(2, examples // 4))
+    return EncoderTraining(task, settings, trunk, head), DataLoader(train, batch, shuffle=True, drop_last=True)
+
+
+def cross_validated(
+    run: Run, task: EncoderTask, settings: EncoderSettings, fresh: EncoderHead, everything: Dataset[Any]
+) -> dict[str, float]:
+    """Return the metrics over all photographs, each judged by a head that learned from the other folds alone.
+
+    Args:
+        run: decides accelerator, precision and folds.
+        task: what is learned, in how many folds.
+        settings: as of the head that is kept, but that each head trains to the last epoch.
+        fresh: head as it is before training; left as it is.
+        everything: features of all photographs with their labels.
+    """
+    order = np.random.default_rng(run.seed).permutation(len(cast(Sized, everything)))
+    outputs = []
+    for held_out in np.array_split(order, task.folds):
+        learned = Subset(everything, np.setdiff1d(order, held_out).tolist())
+        module, loader = _started(task, settings, nn.Identity(), copy.deepcopy(fresh), learned)
+        L.seed_everything(run.seed, verbose=False)
+        trainer = L.Trainer(
+            accelerator=run.accelerator,
+            devices=1,
+            precision=precision(run),
+            max_epochs=settings.epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+        try:
+            trainer.fit(module.train(), loader)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        outputs.append(_predicted(module.cpu(), Subset(everything, held_out.tolist())))
+    predicted, wanted = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+    return {f"{name}_{task.folds}_fold": value for name, value in _measured(task, predicted, wanted).items()}
 
 
 def _start_trunk(run: Run, task: EncoderTask, trunk: nn.Module, tuned_layers: int) -> None:
@@ -177,10 +231,13 @@ def _splits(parts: Parts, task: EncoderTask, pixels: bool) -> tuple[Any, Any, An
 
 
 @torch.inference_mode()
-def _measured(module: EncoderTraining, test: Dataset[Any]) -> dict[str, float]:
+def _predicted(module: EncoderTraining, photos: Dataset[Any]) -> tuple[Tensor, Tensor]:
+    """Return what ``module`` says of photographs, and what is right."""
     module.eval()
-    outputs = [(module(x), y) for x, y in DataLoader(test, 64)]
+    outputs = [(module(x), y) for x, y in DataLoader(photos, 64)]
     predicted, wanted = (torch.cat(parts) for parts in zip(*outputs, strict=True))
-    return {
-        f"{module.task.name}_{name}": round(value, 4) for name, value in module.task.metrics(predicted, wanted).items()
-    }
+    return predicted, wanted
+
+
+def _measured(task: EncoderTask, predicted: Tensor, wanted: Tensor) -> dict[str, float]:
+    return {f"{task.name}_{name}": round(value, 4) for name, value in task.metrics(predicted, wanted).items()}
