@@ -18,7 +18,7 @@ from .errors import BadPackage
 from .vocabulary import default_forbidden
 
 #: Raised when a change makes older packages unreadable.
-ARCHITECTURE_VERSION = 1
+ARCHITECTURE_VERSION = 2
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 T = TypeVar("T")
@@ -63,8 +63,7 @@ class PoemEncoderConfig:
 class DecoderConfig:
     """Sizes of the GRU decoder; ids below ``vocabulary_size`` are its vocabulary.
 
-    ``guidance`` is how far decoding leans to what the photograph makes likelier (0: not at all); see
-    :class:`img2poem.nn.poem_decoder.PoemDecoder`. ``forbidden_words`` stand in no poem.
+    ``forbidden_words`` stand in no poem.
     """
 
     vocabulary_size: int
@@ -74,7 +73,6 @@ class DecoderConfig:
     layers: int
     dropout: float
     max_tokens: int
-    guidance: float
     forbidden_words: list[str] = field(default_factory=lambda: [*default_forbidden()])
 
 

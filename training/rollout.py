@@ -24,9 +24,9 @@ class Samples(NamedTuple):
 
 @torch.no_grad()
 def sample(decoder: PoemDecoder, condition: Tensor, max_tokens: int) -> Samples:
-    """Draw a poem for each condition ``float32 [B, D]`` from the unguided decoder as it is, token by token."""
+    """Draw a poem for each condition ``float32 [B, D]`` from the decoder as it is, token by token."""
     begin = torch.full((len(condition),), BOS, device=condition.device)
-    return _draw(decoder, begin, decoder.first(condition), max_tokens)
+    return _draw(decoder, begin, decoder.init(condition), max_tokens)
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def finish(decoder: PoemDecoder, samples: Samples, rows: Tensor, places: Tensor,
     """Draw new ends: of sample ``rows[i]`` its tokens up to and including ``places[i]`` stay.
 
     Args:
-        decoder: unguided.
+        decoder: the policy.
         samples: what to begin with.
         rows: int64 ``[N]``.
         places: int64 ``[N]``; none is the last of its sample.

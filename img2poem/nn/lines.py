@@ -68,7 +68,7 @@ class LineDecoder(nn.Module):
             chosen = draw(allowed, temperature, top_k, top_p, gumbel.gather(1, place).squeeze(1))
             # Of a row that is done, only tokens, state and score still matter.
             token = torch.where(done, PAD, candidates.tokens.gather(1, chosen))
-            state = torch.where(done.unsqueeze(2), state, after)
+            state = torch.where(done, state, after)
             score = torch.where(done, score, score + allowed.gather(1, chosen))
             history = history.then(token, limits)
             ended = (token == NEWLINE) | (token == EOS) | (history.length == steps)

@@ -224,7 +224,7 @@ class Rules(nn.Module):
 
         reached = (history.counts >= limits.reach).float()
         banned = (reached @ self.weights > self.bounds).gather(1, self.kind[tokens])
-        # No word follows itself, over a line break either: a guided decoder stutters the photograph's first noun.
+        # No word follows itself, over a line break either: a decoder stutters the photograph's first noun.
         stutter = (tokens == self.stutters[history.word]) & limits.penalises
         allowed = torch.where(banned | stutter, NEVER, log_probs)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..decoding import TOP_TOKENS
-from ..text import EOS, PAD
+from ..text import EOS, NEWLINE, PAD, SPECIAL_TOKENS
 from ..vocabulary import bans, is_word
 from .poem_decoder import Condition, PoemDecoder
 from .rules import NEVER, Candidates, History, Limits, RowOptions, Rules
@@ -177,7 +177,7 @@ def draw(allowed: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, gum
 class DecoderStep(nn.Module):
     """One decoder step that returns only candidates, the likeliest tokens, never the whole vocabulary."""
 
-    no_word: Tensor
+    never: Tensor
     before: Tensor
     behind: Tensor
     apart: Tensor
@@ -189,7 +189,8 @@ class DecoderStep(nn.Module):
         banned = bans(decoder.config.forbidden_words, pieces[:size])
         no_word = [i in banned.pieces or not is_word(piece) for i, piece in enumerate(pieces[:size])]
         never = torch.where(torch.tensor(no_word), NEVER, 0.0)
-        self.register_buffer("no_word", never, persistent=False)
+        never[[NEWLINE, EOS]] = 0.0
+        self.register_buffer("never", never, persistent=False)
         # Pieces that do not come one behind the other: few are in any pair. Of two, the numbers add up to a place.
         second = {token: place for place, token in enumerate(sorted({pair[1] for pair in banned.pairs}), 1)}
         width = len(second) + 1
@@ -203,18 +204,20 @@ class DecoderStep(nn.Module):
         self.width = min(TOP_TOKENS, no_word.count(False) + 2)
 
     def forward(self, token: Tensor, state: Tensor, condition: Condition, breaks: Tensor) -> tuple[Candidates, Tensor]:
-        """``int64 [B, 1]``, ``float32 [B, 2, S]`` to the candidates and the next state.
+        """``int64 [B, 1]``, ``float32 [B, S]`` to the candidates and the next state.
 
-        Candidates are the likeliest words about the photograph, unguided and by falling probability, and ``breaks``,
-        newline and end ``[B, 2]``, since rules may force them where they are unlikely. Tokens that no poem may hold
-        never are; those that would complete a forbidden word have no probability.
+        Candidates are the likeliest words, by falling probability, and ``breaks``, newline and end ``[B, 2]``, since
+        rules may force them where they are unlikely. Tokens that no poem may hold never are; those that would complete
+        a forbidden word have no probability. Probabilities are those among all tokens that a poem may hold.
         """
-        features, state = self.decoder.cell(token, state, condition)
-        words = self.decoder.logits(features.select(1, 0), self.no_word).topk(self.width - 2, dim=-1).indices
+        features, state = self.decoder.cell(token.squeeze(1), state, condition)
+        logits = self.decoder.logits(features) + self.never
+        special = len(SPECIAL_TOKENS)
+        words = logits[:, special:].topk(self.width - 2, dim=-1).indices + special
         tokens = torch.cat([words, breaks], dim=1)
+        log_probs = logits.gather(1, tokens) - logits.logsumexp(-1, keepdim=True)
         pairs = self.before[token] + self.behind[tokens]
-        log_probs = torch.where(self.apart[pairs], NEVER, self.decoder.guided(features, tokens))
-        return Candidates(words, tokens, log_probs), state
+        return Candidates(words, tokens, torch.where(self.apart[pairs], NEVER, log_probs)), state
 
 
 def _one_path(

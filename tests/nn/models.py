@@ -18,7 +18,7 @@ PIECES = [*SPECIAL_TOKENS, "'", "7", "##r", "##ly", *WORDS.split()]
 
 
 def small_decoder(
-    seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIECES), guidance: float = 0.0
+    seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIECES)
 ) -> PoemDecoder:
     torch.manual_seed(seed)
     config = DecoderConfig(
@@ -29,7 +29,6 @@ def small_decoder(
         layers=layers,
         dropout=0.2,
         max_tokens=STEPS,
-        guidance=guidance,
     )
     decoder = PoemDecoder(config, EMBEDDING_DIM)
     # Fresh layers give nearly equal probabilities; larger ones tell tokens apart.
@@ -59,8 +58,6 @@ def options(rows: int, **changed: float) -> RowOptions:
 
 
 def step(decoder: PoemDecoder, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """One guided step: ``int64 [B]`` and ``hidden`` to the log-probabilities of all tokens, and the next ``hidden``."""
-    state, context = decoder.parted(hidden)
-    features, state = decoder.cell(token.unsqueeze(1), state, decoder.condition(context))
-    every = torch.arange(decoder.config.vocabulary_size).expand(len(token), -1)
-    return decoder.guided(features, every), decoder.joined(state, context)
+    """One step: ``int64 [B]`` and ``hidden`` to the log-probabilities of all tokens, and the next ``hidden``."""
+    logits, after = decoder.advance(token, hidden)
+    return logits.log_softmax(-1), after

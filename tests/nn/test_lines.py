@@ -22,7 +22,7 @@ def settings(temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("limits", [{}, {"min_lines": 4, "max_lines": 6}, {"max_tokens": 9}, {"min_lines": 1}])
 def test_line_by_line_gives_the_tokens_of_the_whole_search(temperature: float, limits: dict[str, float]) -> None:
     """Rows are at different places of their poems from the second line on."""
-    decoder, embedding, rows = small_decoder(guidance=1.5), embeddings(ROWS), options(ROWS, **limits)
+    decoder, embedding, rows = small_decoder(4), embeddings(ROWS), options(ROWS, **limits)
     drawing = settings(temperature)
     if temperature:
         whole = Sampling(decoder, PIECES)(embedding, rows, *drawing)

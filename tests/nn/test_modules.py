@@ -28,22 +28,6 @@ def test_steps_give_what_teacher_forcing_gives(layers: int, length: int, rows: i
         assert torch.allclose(log_probs, whole[:, i], atol=1e-4)
 
 
-@given(st.floats(0.1, 3), st.integers(1, 4), st.integers(0, 1000))
-def test_guidance_leans_to_what_the_embedding_makes_likelier(guidance: float, rows: int, seed: int) -> None:
-    decoder, embedding = small_decoder(seed, guidance=guidance), embeddings(rows, seed)
-    tokens = torch.full((rows, 1), 7)
-    given, alone = (decoder(tokens, x)[:, 0].log_softmax(-1) for x in (embedding, torch.zeros_like(embedding)))
-    log_probs, _ = step(decoder, tokens[:, 0], decoder.init(embedding))
-    assert torch.allclose(log_probs.exp().sum(-1), torch.ones(rows), atol=1e-4)
-    distance, gain = given.amax(-1, keepdim=True) - given, guidance * (given - alone)
-    likeliest = given.argmax(-1, keepdim=True)
-    # Log-probabilities before they were made to add up to 1.
-    guided = log_probs - (log_probs - given - gain).gather(1, likeliest)
-    assert torch.allclose(torch.where(distance < 3, guided, 0), torch.where(distance < 3, given + gain, 0), atol=1e-4)
-    assert (guided <= given + gain.clamp(min=0) + 1e-4).all()
-    assert (guided[distance > 4] <= given[distance > 4] + 1e-4).all(), "what is implausible gains nothing"
-
-
 def test_decoder_depends_on_the_embedding_at_every_step() -> None:
     decoder = small_decoder()
     tokens = torch.full((2, 20), 7)
