@@ -17,6 +17,7 @@ from img2poem.nn.poem_encoder import PoemEncoder
 from img2poem.nn.rerank import Rerank
 from img2poem.nn.rules import RowOptions
 from img2poem.nn.search import BeamSearch, DecoderStep, GreedySearch, Sampling
+from img2poem.orthography import Orthography
 from img2poem.text import EOS, NEWLINE
 
 
@@ -75,7 +76,7 @@ class ServedDecoderStep(nn.Module):
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
-        self.step = DecoderStep(decoder, pieces)
+        self.step = DecoderStep(decoder, Orthography.of(decoder.config, pieces))
         self.register_buffer("breaks", torch.tensor([[NEWLINE, EOS]]), persistent=False)
 
     def forward(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:

@@ -22,6 +22,7 @@ from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.noise import noise as noise_of
 from img2poem.targets import Device
 from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
+from img2poem.vocabulary import FIRST_WORD
 
 from . import noise, poem_text, torchscript
 from .served import FREE, Inputs, ServedModel, TensorSpec
@@ -182,12 +183,14 @@ def _check_versions(name: str, path: Path, opset: int | None) -> None:
 
 
 def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, steps: int, seed: int = 1) -> Parity:
-    """Compare ``poem_text`` with the tokenizer on random token rows."""
+    """Compare ``poem_text`` with the tokenizer on random token rows, many of them marks and line ends."""
     session = open_session(path)
     _check_signature("poem_text", session, *poem_text.signature(steps))
     random = np.random.default_rng(seed)
     for batch in (*BATCHES, 64):
         tokens = random.integers(EOS + 1, vocabulary_size, (batch, steps))
+        often = random.random(tokens.shape) < 0.4
+        tokens[often] = random.integers(NEWLINE, FIRST_WORD, int(often.sum()))
         tokens[random.random(tokens.shape) < 0.15] = NEWLINE
         for row, length in zip(tokens, random.integers(1, steps + 1, batch), strict=True):
             row[length - 1] = EOS

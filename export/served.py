@@ -248,10 +248,7 @@ class _Samples:
     def decoding(self, batch: int, random: np.random.Generator, names: tuple[str, ...]) -> Inputs:
         options: Inputs = {name: OPTIONS[name].random(batch, random) for name in names}
         # Half of the rows forbid nothing; the others frequent words.
-        # Of those half forbid two behind each other.
-        size, bans = self._config.decoder.vocabulary_size, options["forbidden_tokens"]
-        behind = bans[:, ::-1] * size * random.integers(0, 2, bans.shape)
-        options["forbidden_tokens"] = (bans + behind) * random.integers(0, 2, (batch, 1))
+        options["forbidden_tokens"] *= random.integers(0, 2, (batch, 1))
         options["max_lines"] = np.maximum(options["max_lines"], options["min_lines"])
         return {**self.points(batch, random), **options}
 

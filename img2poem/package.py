@@ -63,6 +63,7 @@ class PoemEncoderConfig:
 class DecoderConfig:
     """Sizes of the GRU decoder; ids below ``vocabulary_size`` are its vocabulary.
 
+    ``contractions`` and ``stems`` are what :func:`img2poem.vocabulary.contractions` finds in the poems;
     ``forbidden_words`` stand in no poem.
     """
 
@@ -73,6 +74,8 @@ class DecoderConfig:
     layers: int
     dropout: float
     max_tokens: int
+    contractions: list[str] = field(default_factory=list)
+    stems: list[str] = field(default_factory=list)
     forbidden_words: list[str] = field(default_factory=lambda: [*default_forbidden()])
 
 

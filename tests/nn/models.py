@@ -8,13 +8,18 @@ from torch import Tensor
 from img2poem.decoding import MAX_FORBIDDEN
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.rules import RowOptions
+from img2poem.orthography import Orthography
 from img2poem.package import DecoderConfig
 from img2poem.text import PAD, SPECIAL_TOKENS
+from img2poem.vocabulary import PUNCTUATION, SUFFIXES
 
 EMBEDDING_DIM = 12
 STEPS = 24
-WORDS = "the sea is wide and blue old sun on a hill where birds sing low of love or loss in rain by night we go"
-PIECES = [*SPECIAL_TOKENS, "'", "7", "##r", "##ly", *WORDS.split()]
+WORDS = "the sea is wide and blue old sun on a hill where birds sing low of love or loss in rain by night we go don isn can"
+PIECES = [*SPECIAL_TOKENS, *PUNCTUATION, *SUFFIXES, "7", "##ly", *WORDS.split()]
+CONTRACTIONS = ["can't", "don't", "isn't", "we'd", "we'll", "we're", "we've"]
+STEMS = ["don", "isn"]
+ORTHOGRAPHY = Orthography(PIECES, CONTRACTIONS, STEMS)
 
 
 def small_decoder(
@@ -29,6 +34,8 @@ def small_decoder(
         layers=layers,
         dropout=0.2,
         max_tokens=STEPS,
+        contractions=CONTRACTIONS,
+        stems=STEMS,
     )
     decoder = PoemDecoder(config, EMBEDDING_DIM)
     # Fresh layers give nearly equal probabilities; larger ones tell tokens apart.
