@@ -81,12 +81,12 @@ class Strategy:
     #: ``greedy``, ``beam`` or ``sample``; the served decoder is ``poem_decoder_<name>``.
     name: ClassVar[str]
 
-    min_lines: int = 4
-    max_lines: int = 8
+    min_lines: int = 3
+    max_lines: int = 6
     max_tokens: int = MAX_TOKENS
-    max_line_tokens: int = 14
+    max_line_tokens: int = 16
     no_repeat_ngram: int = 3
-    repetition_penalty: float = 1.5
+    repetition_penalty: float = 1.1
     forbidden: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -103,7 +103,7 @@ def test_noise_is_uniform() -> None:
         ("repetition_penalty", 0.5, "from 1 to 4"),
         ("no_repeat_ngram", 1, "0 .off. or 2 to 4"),
         ("max_tokens", "9", "whole number"),
-        ("max_lines", 3, "less than min_lines"),
+        ("max_lines", 2, "less than min_lines"),
         ("max_lines", -1, "from 1 to 16"),
         ("temperature", 0, "from 0.05 to 4"),
         ("top_k", 65, "from 1 to 64"),

@@ -39,7 +39,7 @@ def poet(repository: Path) -> Iterator[Img2Poem]:
 
 
 def assert_has(poem: Poem, form: Form) -> None:
-    assert len(poem.lines) == (form.count or 4)
+    assert len(poem.lines) == (form.count or 3)
     assert poem.text.startswith(form.first_words)
     words = poem.text.split()
     assert all(word in words for word in form.include), poem.text
