@@ -149,9 +149,9 @@ class ServedCandidates(nn.Module):
 class ServedRerank(nn.Module):
     """:class:`Rerank` with ``[B, 1]`` outputs and the embedding again, as :class:`ServedSearch` gives it."""
 
-    def __init__(self, encoder: PoemEncoder) -> None:
+    def __init__(self, rerank: Rerank) -> None:
         super().__init__()
-        self.rerank = Rerank(encoder)
+        self.rerank = rerank
 
     def forward(
         self, candidates: Tensor, candidate_scores: Tensor, candidate_lengths: Tensor, embedding: Tensor

@@ -23,6 +23,7 @@ from img2poem.decoding import (
 )
 from img2poem.nn.lines import LineDecoder
 from img2poem.nn.model import PhotoToPoem
+from img2poem.nn.rerank import Rerank
 from img2poem.nn.search import BeamSearch, GreedySearch, Sampling
 from img2poem.noise import noise
 from img2poem.package import PackageConfig
@@ -193,7 +194,8 @@ def _rerank(model: PhotoToPoem) -> ServedModel:
         TensorSpec("relevance", np.float32, (1,)),
         TensorSpec("condition", np.float32, (config.embedding_dim,)),
     )
-    module, inputs = ServedRerank(model.poem_encoder), (*_candidates(steps), embedding)
+    rerank = Rerank(model.poem_encoder, config.decoder.likelihood_weight)
+    module, inputs = ServedRerank(rerank), (*_candidates(steps), embedding)
     sample = _Samples(config).candidates
     return ServedModel("rerank", module, inputs, outputs, sample, MAX_BATCH_OF_CANDIDATES, BestOf.n, 1)
 

@@ -164,7 +164,10 @@ class Sampling(Strategy):
 
 @dataclass(frozen=True)
 class BestOf:
-    """Draws ``n`` poems by ``sampling`` and keeps the one that the aligner finds nearest to the photograph.
+    """Draws ``n`` poems by ``sampling`` and keeps the one that is nearest to the photograph and likeliest.
+
+    The aligner measures the first, as cosine; how much of the decoder's log-probability a token is added, the package
+    says.
 
     Args:
         n: how many poems are drawn.

@@ -64,7 +64,8 @@ class DecoderConfig:
     """Sizes of the GRU decoder; ids below ``vocabulary_size`` are its vocabulary.
 
     ``contractions`` and ``stems`` are what :func:`img2poem.vocabulary.contractions` finds in the poems;
-    ``forbidden_words`` stand in no poem.
+    ``forbidden_words`` stand in no poem. Of several poems that is best whose cosine to the photograph is highest,
+    ``likelihood_weight`` times its log-probability a token added; see :class:`img2poem.nn.rerank.Rerank`.
     """
 
     vocabulary_size: int
@@ -76,6 +77,7 @@ class DecoderConfig:
     max_tokens: int
     contractions: list[str] = field(default_factory=list)
     stems: list[str] = field(default_factory=list)
+    likelihood_weight: float = 0.0
     forbidden_words: list[str] = field(default_factory=lambda: [*default_forbidden()])
 
 

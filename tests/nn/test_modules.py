@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.losses import ranking_loss
 from img2poem.nn.poem_encoder import PoemEncoder, pad
+from img2poem.nn.rerank import Rerank
 from img2poem.package import EncoderConfig, ImageEncoderConfig, PoemEncoderConfig, Preprocessing
+from img2poem.text import BOS, EOS
+from img2poem.vocabulary import FIRST_WORD
 
-from .models import PIECES, embeddings, small_decoder, step
+from .models import EMBEDDING_DIM, PIECES, embeddings, small_decoder, step
 
 PREPROCESSING = Preprocessing(size=224, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
 
@@ -82,6 +85,25 @@ def test_poem_encoder_ignores_padding() -> None:
     assert together.shape == (2, 12)
     assert torch.allclose(together[:1], alone, atol=1e-5)
     assert torch.allclose(together.norm(dim=-1), torch.ones(2), atol=1e-5)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 4), st.integers(1, 3), st.sampled_from([0.0, 0.05, 0.4]), st.integers(0, 1000))
+def test_the_best_of_several_is_near_and_likely(count: int, rows: int, weight: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    encoder = PoemEncoder(PoemEncoderConfig({**sizes, "intermediate_size": 32}), EMBEDDING_DIM).eval()
+    tokens = torch.randint(FIRST_WORD, 50, (rows, count, 9))
+    tokens[:, :, -1] = EOS
+    scores, lengths, points = torch.randn(rows, count) - 3, torch.full((rows, count), 9), embeddings(rows, seed)
+    with torch.inference_mode():
+        found = Rerank(encoder, weight)(tokens, scores, lengths, points)
+        for row in range(rows):
+            texts = [[BOS, *text] for text in tokens[row].tolist()]
+            cosines = encoder(*pad(texts)) @ points[row]
+            best = int((cosines + weight * scores[row]).argmax())
+            assert torch.equal(found.tokens[row], tokens[row, best]) and found.scores[row] == scores[row, best]
+            assert found.relevance[row].item() == pytest.approx(cosines[best].item(), abs=1e-5), "the cosine alone"
 
 
 @given(st.integers(2, 8), st.integers(0, 1000), st.booleans())
