@@ -1,6 +1,6 @@
 """A package of ``lite``'s sizes that has learnt nothing, for tests of mechanics while no trained one is at hand.
 
-    python -m tests.packages FOLDER
+python -m tests.packages FOLDER
 """
 
 from __future__ import annotations

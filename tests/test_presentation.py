@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export import parity, poem_text
 from export import onnx as export_onnx
+from export import parity, poem_text
 from export.settings import OPSETS
 from img2poem.engines.local import open_session
 from img2poem.orthography import Orthography

@@ -11,14 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.modules import ServedDecoderInit, ServedDecoderStep
 from export.served import ServedModel, served_models
-from img2poem.calls import Answer, Call, Deadline, Infer
+from img2poem.calls import Call, Deadline
 from img2poem.decoding import MAX_FORBIDDEN, MAX_TOKENS, OPTIONS, TOP_TOKENS
 from img2poem.dispatch import Dispatcher
 from img2poem.engines.local import LocalEndpoint, open_session
 from img2poem.nn.model import load_package
-from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.rules import RowOptions
 from img2poem.nn.search import BeamSearch, GreedySearch, Sampling
 from img2poem.orthography import Orthography
@@ -26,6 +24,7 @@ from img2poem.searches import Searches
 
 from .conftest import WEIGHTS
 from .nn.models import ORTHOGRAPHY, PIECES, STEPS, embeddings, small_decoder
+from .steps import run_on_torch
 
 ROUNDS_BY_BATCH = {1: 20, 2: 10, 7: 5, 32: 1}
 
@@ -63,23 +62,6 @@ def test_numpy_gives_the_tokens_of_the_graphs(
         assert np.abs(found.scores - scores[:, 0]).max() < 1e-4
 
 
-def driven(flow: Any, decoder: PoemDecoder) -> Any:
-    """Run a search whose steps torch computes; no file is exported."""
-    init, step = ServedDecoderInit(decoder), ServedDecoderStep(decoder, PIECES)
-    given: Answer | None = None
-    while True:
-        try:
-            asked = flow.send(given)
-        except StopIteration as done:
-            return done.value
-        if isinstance(asked, Infer):
-            inputs = [torch.from_numpy(value) for value in asked.inputs.values()]
-            with torch.inference_mode():
-                made = init(*inputs) if asked.model == "decoder_init" else step(*inputs)
-            tensors = made if isinstance(made, tuple) else (made,)
-            given = Answer(dict(zip(asked.outputs, (t.numpy() for t in tensors), strict=True)), "1")
-
-
 row_options = st.fixed_dictionaries(
     {
         "min_lines": st.integers(1, 4),
@@ -100,10 +82,10 @@ def test_numpy_gives_the_tokens_of_torch(rows: list[dict[str, float]], seed: int
     """Of a small decoder of random weights, under any options."""
     decoder, count = small_decoder(seed % 5), len(rows)
     embedding, random = embeddings(count, seed), np.random.default_rng(seed)
-    forbidden = np.where(random.random((count, MAX_FORBIDDEN)) < 0.1, random.integers(0, 999, (count, MAX_FORBIDDEN)), 0)
-    given: dict[str, Any] = {
-        name: np.array([[row[name]] for row in rows], OPTIONS[name].dtype) for name in rows[0]
-    }
+    forbidden = np.where(
+        random.random((count, MAX_FORBIDDEN)) < 0.1, random.integers(0, 999, (count, MAX_FORBIDDEN)), 0
+    )
+    given: dict[str, Any] = {name: np.array([[row[name]] for row in rows], OPTIONS[name].dtype) for name in rows[0]}
     given["forbidden_tokens"] = forbidden
     options = RowOptions(*(torch.from_numpy(given[name]) for name in RowOptions._fields))
     options = RowOptions(*(value.squeeze(1) if value.shape[1] == 1 else value for value in options))
@@ -131,7 +113,7 @@ def test_numpy_gives_the_tokens_of_torch(rows: list[dict[str, float]], seed: int
     with torch.inference_mode():
         expected = modules[search]()
     flow = getattr(Searches(ORTHOGRAPHY), search)(embedding.numpy(), {**given, **more[search]})
-    found = driven(flow, decoder)
+    found = run_on_torch(flow, decoder, PIECES)
     assert np.array_equal(found.tokens[:, :STEPS], expected.tokens.numpy())
     assert np.array_equal(found.lengths, expected.lengths.numpy())
     assert np.abs(found.scores - expected.scores.numpy()).max() < 1e-4

@@ -15,16 +15,16 @@ from img2poem.vocabulary import PUNCTUATION, SUFFIXES
 
 EMBEDDING_DIM = 12
 STEPS = 24
-WORDS = "the sea is wide and blue old sun on a hill where birds sing low of love or loss in rain by night we go don isn can"
+WORDS = (
+    "the sea is wide and blue old sun on a hill where birds sing low of love or loss in rain by night we go don isn can"
+)
 PIECES = [*SPECIAL_TOKENS, *PUNCTUATION, *SUFFIXES, "7", "##ly", *WORDS.split()]
 CONTRACTIONS = ["can't", "don't", "isn't", "we'd", "we'll", "we're", "we've"]
 STEMS = ["don", "isn"]
 ORTHOGRAPHY = Orthography(PIECES, CONTRACTIONS, STEMS)
 
 
-def small_decoder(
-    seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIECES)
-) -> PoemDecoder:
+def small_decoder(seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIECES)) -> PoemDecoder:
     torch.manual_seed(seed)
     config = DecoderConfig(
         vocabulary_size=vocabulary_size,
