@@ -15,9 +15,10 @@ from img2poem.nn.lines import LineDecoder, Prefix
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.poem_encoder import PoemEncoder
 from img2poem.nn.rerank import Rerank
-from img2poem.nn.rules import RowOptions
+from img2poem.nn.rules import NEVER, RowOptions
 from img2poem.nn.search import BeamSearch, DecoderStep, GreedySearch, Sampling
-from img2poem.text import EOS, NEWLINE
+from img2poem.orthography import Orthography
+from img2poem.text import EOS, NEWLINE, PAD
 
 
 class ServedImageEncoder(nn.Module):
@@ -69,24 +70,24 @@ class ServedDecoderInit(nn.Module):
 
 
 class ServedDecoderStep(nn.Module):
-    """:class:`DecoderStep` with all of the state as ``hidden`` and the likeliest first, for searches elsewhere."""
+    """:class:`DecoderStep` with all of the state as ``hidden``, for searches elsewhere.
+
+    Candidates that may not come at all, where there are not enough, are padding.
+    """
 
     breaks: Tensor
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
-        self.step = DecoderStep(decoder, pieces)
+        self.step = DecoderStep(decoder, Orthography.of(decoder.config, pieces))
         self.register_buffer("breaks", torch.tensor([[NEWLINE, EOS]]), persistent=False)
 
     def forward(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         decoder, breaks = self.step.decoder, self.breaks.expand(token.shape[0], -1)
         state, context = decoder.parted(hidden)
         candidates, state = self.step(token, state, decoder.condition(context), breaks)
-        words, ends = candidates.log_probs[:, :-2], candidates.log_probs[:, -2:]
-        likeliest = words.topk(words.shape[1], dim=-1)
-        log_probs = torch.cat([likeliest.values, ends], dim=1)
-        tokens = torch.cat([candidates.words.gather(1, likeliest.indices), breaks], dim=1)
-        return log_probs, tokens, decoder.joined(state, context)
+        tokens = torch.where(candidates.log_probs == NEVER, PAD, candidates.tokens)
+        return candidates.log_probs, tokens, decoder.joined(state, context)
 
 
 class ServedSearch(nn.Module):
@@ -148,9 +149,9 @@ class ServedCandidates(nn.Module):
 class ServedRerank(nn.Module):
     """:class:`Rerank` with ``[B, 1]`` outputs and the embedding again, as :class:`ServedSearch` gives it."""
 
-    def __init__(self, encoder: PoemEncoder) -> None:
+    def __init__(self, rerank: Rerank) -> None:
         super().__init__()
-        self.rerank = Rerank(encoder)
+        self.rerank = rerank
 
     def forward(
         self, candidates: Tensor, candidate_scores: Tensor, candidate_lengths: Tensor, embedding: Tensor

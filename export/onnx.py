@@ -81,7 +81,7 @@ def stamps_of(
     vocabulary = pieces[: config.decoder.vocabulary_size]
     return {
         **(_class_names(config) if model == "image_encoder" else {}),
-        **({"img2poem.forbidden_words": json.dumps(config.decoder.forbidden_words)} if model == "poem_text" else {}),
+        **(_words(config) if model == "poem_text" else {}),
         "img2poem.contract": contract,
         "img2poem.package": config.name,
         "img2poem.model": model,
@@ -98,8 +98,18 @@ def stamps_of(
 def _class_names(config: PackageConfig) -> dict[str, str]:
     """Return the names of what the encoders tell apart: ImageNet's as torchvision has them, scenes of the package."""
     names = {"object": ResNet50_Weights.DEFAULT.meta["categories"], "scene": config.scene_classes}
+    return {f"img2poem.{kind}_classes": _json(of) for kind, of in names.items()}
+
+
+def _words(config: PackageConfig) -> dict[str, str]:
+    """Return what a client that decodes must know of words beside the vocabulary."""
+    names = ("contractions", "stems", "forbidden_words")
+    return {f"img2poem.{name}": _json(getattr(config.decoder, name)) for name in names}
+
+
+def _json(words: Sequence[str]) -> str:
     # An apostrophe would be escaped in config.pbtxt in a way that JSON does not know.
-    return {f"img2poem.{kind}_classes": json.dumps(of).replace("'", "\\u0027") for kind, of in names.items()}
+    return json.dumps(words).replace("'", "\\u0027")
 
 
 def _free_axes(served: ServedModel) -> dict[str, Any]:

@@ -1,17 +1,20 @@
 """``poem_text``: token ids to the poem's text as an ONNX graph of string operators.
 
-With it the ensemble answers in plain text and no caller needs a tokenizer, in any language. It follows
-:meth:`img2poem.text.PoemTokenizer.decode`; a parity check compares the two.
+With it the ensemble answers in text and no caller needs a tokenizer, in any language. It follows
+:func:`img2poem.presentation.text_of`; a parity check compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from img2poem.text import EOS, NEWLINE, PAD, SPECIAL_TOKENS, joined, needs_no_space
+from img2poem.presentation import ends_sentence, is_joined, is_joining, written
+from img2poem.text import EOS, NEWLINE, PAD
 
 from .graph import Graph
 from .served import TensorSpec
@@ -23,26 +26,35 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
     ``poem_tokens`` are the tokens again, for the ensemble to return; see :func:`export.ensembles.ensemble_config`.
     ``pieces`` are the WordPiece strings of the tokens, by which a caller learns the vocabulary.
 
-    Every token becomes a string of its own, with a space before it or not, looked up in tables; the
-    strings of a row are then joined pair by pair, in log2(steps) rounds.
+    Every token becomes a string of its own, with a capital or not and a space before it or not, looked up in tables
+    by the token and the two before it; the strings of a row are then joined pair by pair, in log2(steps) rounds.
     """
-    special = [i < len(SPECIAL_TOKENS) for i in range(len(pieces))]
-    texts = ["\n" if i == NEWLINE else "" if special[i] else joined(p) for i, p in enumerate(pieces)]
-    glued = [special[i] or needs_no_space(p, "x") for i, p in enumerate(pieces)]
-    gluing = [special[i] or needs_no_space("x", joined(p)[-1:]) for i, p in enumerate(pieces)]
+    tokens = list(enumerate(pieces))
     graph = _Rows()
     pad = graph.constant("pad", np.array([[PAD]]))
     rows = graph.node("Shape", ["tokens"], start=0, end=1)
     edge = graph.node("Expand", [pad, graph.node("Concat", [rows, graph.constant("one", np.array([1]))], axis=0)])
     before = graph.node("Concat", [edge, graph.slice("tokens", 0, steps - 1)], axis=1)
+    earlier = graph.node("Concat", [edge, graph.slice(before, 0, steps - 1)], axis=1)
     after = graph.node("Concat", [graph.slice("tokens", 1, steps), edge], axis=1)
 
-    words = graph.node("Gather", [graph.constant("texts", np.array(texts, object)), "tokens"])
+    ends = np.array([ends_sentence(i) for i, _ in tokens])
+    over_line = graph.node("And", [graph.equal(before, NEWLINE), graph.look_up("ends", ends, earlier)])
+    begins = graph.node("Or", [graph.look_up("ends", ends, before), over_line])
+    capitals, small = ([written(i, piece, begins) for i, piece in tokens] for begins in (True, False))
+    words = graph.node(
+        "Where",
+        [
+            begins,
+            graph.look_up("capitals", np.array(capitals, object), "tokens"),
+            graph.look_up("small", np.array(small, object), "tokens"),
+        ],
+    )
     no_space = graph.node(
         "Or",
         [
-            graph.node("Gather", [graph.constant("glued", np.array(glued)), "tokens"]),
-            graph.node("Gather", [graph.constant("gluing", np.array(gluing)), before]),
+            graph.look_up("joined", np.array([is_joined(i, piece) for i, piece in tokens]), "tokens"),
+            graph.look_up("joining", np.array([is_joining(i) for i, _ in tokens]), before),
         ],
     )
     nothing, space = graph.constant("nothing", np.array("", object)), graph.constant("space", np.array(" ", object))
@@ -57,7 +69,7 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
         paired = graph.node("StringConcat", [even, odd])
         words = graph.node("Concat", [paired, graph.slice(words, steps - 1, steps)], axis=1) if steps % 2 else paired
         steps = (steps + 1) // 2
-    spelt = graph.node("Gather", [graph.constant("vocabulary", np.array(pieces, object)), "tokens"])
+    spelt = graph.look_up("vocabulary", np.array(pieces, object), "tokens")
     sources = {"text": words, "poem_tokens": "tokens", "pieces": spelt}
     return graph.model("poem_text", *signature(width), sources, opset)
 
@@ -76,6 +88,10 @@ class _Rows(Graph):
         values = {"start": start, "end": end, "axis": 1, "step": step}
         names = [self.constant(f"{key}_{value}", np.array([value])) for key, value in values.items()]
         return self.node("Slice", [source, *names])
+
+    def look_up(self, name: str, table: NDArray[Any], source: str) -> str:
+        """What a constant ``table`` has for each token."""
+        return self.node("Gather", [self.constant(name, table), source])
 
     def equal(self, source: str, value: int) -> str:
         """Where a row has the token ``value``."""

@@ -23,6 +23,7 @@ from img2poem.decoding import (
 )
 from img2poem.nn.lines import LineDecoder
 from img2poem.nn.model import PhotoToPoem
+from img2poem.nn.rerank import Rerank
 from img2poem.nn.search import BeamSearch, GreedySearch, Sampling
 from img2poem.noise import noise
 from img2poem.package import PackageConfig
@@ -193,7 +194,8 @@ def _rerank(model: PhotoToPoem) -> ServedModel:
         TensorSpec("relevance", np.float32, (1,)),
         TensorSpec("condition", np.float32, (config.embedding_dim,)),
     )
-    module, inputs = ServedRerank(model.poem_encoder), (*_candidates(steps), embedding)
+    rerank = Rerank(model.poem_encoder, config.decoder.likelihood_weight)
+    module, inputs = ServedRerank(rerank), (*_candidates(steps), embedding)
     sample = _Samples(config).candidates
     return ServedModel("rerank", module, inputs, outputs, sample, MAX_BATCH_OF_CANDIDATES, BestOf.n, 1)
 
@@ -248,10 +250,7 @@ class _Samples:
     def decoding(self, batch: int, random: np.random.Generator, names: tuple[str, ...]) -> Inputs:
         options: Inputs = {name: OPTIONS[name].random(batch, random) for name in names}
         # Half of the rows forbid nothing; the others frequent words.
-        # Of those half forbid two behind each other.
-        size, bans = self._config.decoder.vocabulary_size, options["forbidden_tokens"]
-        behind = bans[:, ::-1] * size * random.integers(0, 2, bans.shape)
-        options["forbidden_tokens"] = (bans + behind) * random.integers(0, 2, (batch, 1))
+        options["forbidden_tokens"] *= random.integers(0, 2, (batch, 1))
         options["max_lines"] = np.maximum(options["max_lines"], options["min_lines"])
         return {**self.points(batch, random), **options}
 

@@ -20,7 +20,7 @@ MAX_BEAM_WIDTH = 10
 MAX_TOKENS = 96
 #: How many of a step's likeliest tokens sampling draws from, and ``decoder_step`` returns.
 TOP_TOKENS = 64
-#: How many words a poem may be kept from using, and how many numbers say so (:func:`forbidden_tokens`).
+#: How many words a poem may be kept from using.
 MAX_FORBIDDEN = 32
 
 
@@ -43,11 +43,12 @@ class Option:
 OPTIONS = {
     "min_lines": Option(np.int64, 1, 16),
     "max_lines": Option(np.int64, 1, 16),
-    "max_tokens": Option(np.int64, 2, MAX_TOKENS),
+    # A word, a final mark and the end token at least.
+    "max_tokens": Option(np.int64, 3, MAX_TOKENS),
     "max_line_tokens": Option(np.int64, 2, 32),
     "no_repeat_ngram": Option(np.int64, 0, 4),
     "repetition_penalty": Option(np.float32, 1.0, 4.0),
-    # Tokens, or two that do not come together, 0 for none; those above are rare in any vocabulary, and allowed.
+    # 0 for none; those above are rare in any vocabulary, and allowed.
     "forbidden_tokens": Option(np.int64, 0, 999, MAX_FORBIDDEN),
     "beam_width": Option(np.int64, 1, MAX_BEAM_WIDTH),
     "length_penalty": Option(np.float32, 0.0, 4.0),
@@ -66,14 +67,12 @@ class Strategy:
     Args:
         min_lines: fewest lines; a poem cut off at ``max_tokens`` may have fewer.
         max_lines: most lines.
-        max_tokens: longest poem in tokens, the end token included.
-        max_line_tokens: longest line in tokens.
-        no_repeat_ngram: n-grams of so many tokens do not come twice, but for those that end a line; 0 is off, 1 is
-            not allowed.
+        max_tokens: longest poem in tokens (words, marks, suffixes, line breaks), the end token included.
+        max_line_tokens: longest line in tokens, but for a final mark behind them.
+        no_repeat_ngram: n-grams of so many tokens that end with a word do not come twice; 0 is off, 1 is not allowed.
         repetition_penalty: divides the probability of a word of three letters or more for each time it was used, and
             keeps it from following itself; 1 is off.
-        forbidden: words that do not come in the poem, nor those that begin with one and are spelt with the same
-            pieces; the words that the package forbids do not come anyway.
+        forbidden: words that do not come in the poem; the words that the package forbids do not come anyway.
 
     Raises:
         InvalidOption: a value is outside its range.
@@ -82,12 +81,12 @@ class Strategy:
     #: ``greedy``, ``beam`` or ``sample``; the served decoder is ``poem_decoder_<name>``.
     name: ClassVar[str]
 
-    min_lines: int = 4
-    max_lines: int = 8
+    min_lines: int = 3
+    max_lines: int = 6
     max_tokens: int = MAX_TOKENS
-    max_line_tokens: int = 14
+    max_line_tokens: int = 16
     no_repeat_ngram: int = 3
-    repetition_penalty: float = 1.5
+    repetition_penalty: float = 1.1
     forbidden: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -111,7 +110,7 @@ class Strategy:
         tensors = {name: np.array([[value]], OPTIONS[name].dtype) for name, value in named.items()}
         forbidden = np.zeros((1, MAX_FORBIDDEN), np.int64)
         if self.forbidden:
-            numbers = forbidden_tokens(self.forbidden, pieces, MAX_FORBIDDEN)
+            numbers = forbidden_tokens(self.forbidden, pieces)
             forbidden[0, : len(numbers)] = numbers
         return {name: forbidden if name == "forbidden_tokens" else tensors[name] for name in self._tensor_names()}
 
@@ -165,7 +164,10 @@ class Sampling(Strategy):
 
 @dataclass(frozen=True)
 class BestOf:
-    """Draws ``n`` poems by ``sampling`` and keeps the one that the aligner finds nearest to the photograph.
+    """Draws ``n`` poems by ``sampling`` and keeps the one that is nearest to the photograph and likeliest.
+
+    The aligner measures the first, as cosine; how much of the decoder's log-probability a token is added, the package
+    says.
 
     Args:
         n: how many poems are drawn.
@@ -215,7 +217,7 @@ def check_tensors(tensors: Mapping[str, NDArray[Any]]) -> None:
     for name, option in OPTIONS.items():
         if (values := tensors.get(name)) is None:
             continue
-        # Numbers of forbidden tokens have no end: two that do not come together are one.
+        # Vocabularies differ in size, and a number that is no token forbids nothing.
         highest = option.dtype(option.highest if name != "forbidden_tokens" else np.iinfo(np.int64).max)
         outside = ~((values >= option.dtype(option.lowest)) & (values <= highest))  # NaN too
         if outside.any():

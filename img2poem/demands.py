@@ -10,14 +10,15 @@ from functools import lru_cache
 import numpy as np
 
 from .errors import InvalidOption
-from .form import Form, begins_with, spelling
+from .form import Form, begins_with
+from .orthography import Orthography
 from .partials import Partial
 from .rhymes import NO_ENDS, Rhymes
 from .searches import Bools
+from .vocabulary import FINAL_MARKS, GLUE, HYPHEN, MARKS, PERIOD
 
 #: How many words are proposed where a step's candidates have none that is demanded: the most frequent ones.
 _PROPOSED = 12
-_HYPHENS = ("'", "-")
 _FEWEST_WORDS = 2
 
 
@@ -27,23 +28,23 @@ class Demands:
     Args:
         form: already checked against the vocabulary.
         count: how many lines.
-        pieces: the decoder's vocabulary by id.
+        orthography: of the decoder's vocabulary.
 
     Raises:
         InvalidOption: more lines shall rhyme with each other than words do.
         MissingDependency: a rhyme is asked for and the dictionary is not installed.
     """
 
-    def __init__(self, form: Form, count: int, pieces: Sequence[str]) -> None:
-        self._pieces, self._count, self._form = pieces, count, form
-        ids = {piece: i for i, piece in enumerate(pieces)}
-        self.first = tuple(token for word in form.first_words.split() for token in spelling(word, ids))
-        self.include = tuple(tuple(spelling(word, ids)) for word in form.include)
+    def __init__(self, form: Form, count: int, orthography: Orthography) -> None:
+        self._pieces, self._count, self._form = orthography.pieces, count, form
+        self.first = tuple(orthography.token_of(word) for word in form.first_words.split())
+        self.include = tuple(orthography.token_of(word) for word in form.include)
         self._due = [int((i + 0.5) * count / len(self.include)) for i in range(len(self.include))]
-        self._no_ends = {ids[word] for word in NO_ENDS if word in ids}
-        #: Pieces that are joined to the word before them, bool ``[vocabulary]``.
-        self.glue = np.array([piece.startswith("##") or piece in _HYPHENS for piece in pieces])
-        self._rhymes = _rhymes(tuple(pieces)) if form.rhyme else None
+        self._no_ends = {i for i, piece in enumerate(self._pieces) if piece in NO_ENDS}
+        self._whole = ~orthography.unfinished
+        #: Tokens that are joined to the word before them, bool ``[vocabulary]``.
+        self.glue = np.isin(np.arange(len(self._pieces)), [*GLUE])
+        self._rhymes = _rhymes(tuple(self._pieces)) if form.rhyme else None
         self._lines_of = Counter(form.rhyme)
         if self._rhymes is not None and max(self._lines_of.values()) > self._rhymes.most():
             raise InvalidOption(f"no {max(self._lines_of.values())} words of the vocabulary rhyme with each other")
@@ -60,10 +61,8 @@ class Demands:
         return None
 
     def insertions(self, line: int, place: int, partial: Partial) -> list[int]:
-        """Return the first tokens of demanded words that are due in this line."""
-        if place == 0:
-            return []
-        return [word[0] for word in self._due_of(line, partial)]
+        """Return the demanded words that are due in this line."""
+        return self._due_of(line, partial) if place > 0 else []
 
     def endings(self, line: int, partial: Partial, known: Collection[int]) -> list[int]:
         """Return words to end a rhyming line with: those of the candidates ``known``, then the most frequent."""
@@ -72,44 +71,48 @@ class Demands:
             return []
         if due := self._due_of(line, partial):
             # The line can end only with the word that it still lacks.
-            return [due[0][0]] if len(due) == 1 and len(due[0]) == 1 and mask[due[0][0]] else []
+            return due if len(due) == 1 and mask[due[0]] else []
         found = [token for token in known if mask[token]]
         return [*found, *np.flatnonzero(mask)[:_PROPOSED].tolist()]
 
+    def closings(self, line: int, partial: Partial, known: Collection[int]) -> list[int]:
+        """Return marks to close a line with, of the candidates ``known``; the last line must have a final one."""
+        if partial.tokens[-1] in MARKS:
+            return []
+        last = line == self._count - 1
+        found = [token for token in known if token in (FINAL_MARKS if last else MARKS)]
+        return found or [PERIOD] * last
+
     def may_end(self, line: int, partial: Partial) -> bool:
         """Whether the line may end after the last token of ``partial``."""
-        last = partial.tokens[-1]
+        said, last = partial.unmarked, partial.last_word
         if partial.pending or self._due_of(line, partial) or last in self._no_ends:
             return False
-        if self._words(partial.line) < _FEWEST_WORDS:
+        if self._words(said) < _FEWEST_WORDS:
             return False
         mask = self._ends(line, partial)
-        # Of "don't" or "sea-green" the dictionary would hear the last part alone.
-        alone = len(partial.line) < 2 or self._pieces[partial.line[-2]] not in _HYPHENS
+        # Of "sea-green" the dictionary would hear the last part alone.
+        alone = len(said) < 2 or said[-2] != HYPHEN
         return mask is None or bool(mask[last] and alone)
 
     def keeps_whole(self, partial: Partial) -> bool:
         """Whether nothing may be joined to the last word: it is a demanded one, "sea" and not "sea's"."""
-        return partial.tokens == self.first or any(partial.line[-len(word) :] == word for word in self.include)
+        return partial.tokens == self.first or partial.tokens[-1:] in [(word,) for word in self.include]
 
     def noted(self, partial: Partial) -> Partial:
-        """Return ``partial`` knowing of the demanded word that its last token begins or completes."""
-        for word in partial.missing:
-            before = partial.tokens[-len(word) - 1 : -len(word)]
-            if before and self._pieces[before[0]] in _HYPHENS:
-                continue
-            if partial.tokens[-len(word) :] == word:
-                return replace(partial, missing=tuple(other for other in partial.missing if other != word))
-            if not partial.pending and len(word) > 1 and partial.tokens[-1] == word[0]:
-                return replace(partial, pending=word[1:])
-        return partial
+        """Return ``partial`` knowing of the demanded word that its last token is."""
+        last = partial.tokens[-1]
+        if last not in partial.missing or partial.tokens[-2:-1] == (HYPHEN,):
+            return partial
+        return replace(partial, missing=tuple(other for other in partial.missing if other != last))
 
     def _words(self, line: Sequence[int]) -> int:
         """Return how many words ``line`` has; "sea-green" is one."""
-        joined = [False, *(self._pieces[token] in _HYPHENS for token in line)]
-        return sum(not (self.glue[token] or after) for token, after in zip(line, joined, strict=False))
+        joined = [False, *(token == HYPHEN for token in line)]
+        nothing = GLUE | MARKS
+        return sum(not (token in nothing or after) for token, after in zip(line, joined, strict=False))
 
-    def _due_of(self, line: int, partial: Partial) -> list[tuple[int, ...]]:
+    def _due_of(self, line: int, partial: Partial) -> list[int]:
         due = {word for word, at in zip(self.include, self._due, strict=True) if at <= line}
         return [word for word in partial.missing if word in due]
 
@@ -120,9 +123,10 @@ class Demands:
             return None
         earlier = [partial.ends[i] for i in range(line) if scheme[i] == scheme[line]]
         if earlier:
-            return self._rhymes.with_all(earlier)
+            return self._rhymes.with_all(earlier) & self._whole
         # Otherwise AABB could come out as AAAA.
-        return self._rhymes.beginning(self._lines_of[scheme[line]]) & self._rhymes.unlike(partial.ends)
+        beginning = self._rhymes.beginning(self._lines_of[scheme[line]]) & self._whole
+        return beginning & self._rhymes.unlike(partial.ends)
 
 
 @lru_cache(maxsize=4)

@@ -15,9 +15,10 @@ from .errors import InvalidOption, NoPoem
 from .form import Form
 from .formed import FormedSearch
 from .noise import drawn
+from .orthography import Orthography
 from .results import Description, Info, Label, Match, Model
 from .searches import Hypotheses, Searches
-from .vocabulary import BOS, EOS, PAD, forbidden_in
+from .vocabulary import BOS, EOS, PAD
 
 if TYPE_CHECKING:
     from .text import PoemTokenizer
@@ -54,22 +55,20 @@ class Flows:
     def write(self, photo: bytes, strategy: AnyStrategy, form: Form | None, where: Where | None) -> Flow[Written]:
         """Write a poem about an encoded photograph."""
         form = form or Form()
-        forbidden: tuple[str, ...] = ()
         if not form.only_lines:
-            forbidden = (yield from self._forbidden_words()) + strategy.forbidden
-            form.check(strategy, (yield from self._decoder_pieces()), forbidden)
+            form.check(strategy, (yield from self._searching()).orthography)
         limited = form.limit(strategy)
         if _place(form, where) == "server":
-            return _checked((yield from self._served(photo, limited)), strategy)
+            return _checked((yield from self._served(photo, limited)))
         searches = yield from self._searching()
         # Made first: it refuses what no poem can be.
-        formed = None if form.only_lines else FormedSearch(searches, form, limited, forbidden)
+        formed = None if form.only_lines else FormedSearch(searches, form, limited)
         embedding = yield from self.embed_image(photo)
         if formed is None:
             found = yield from self._searched(searches, embedding, limited)
         else:
             found = yield from formed.run(embedding)
-        return _checked((yield from self._worded(found, embedding, strategy)), strategy)
+        return _checked((yield from self._worded(found, embedding, strategy)))
 
     def lines(self, photo: bytes, strategy: AnyStrategy, form: Form | None, where: Where) -> Flow[Written]:
         """Yield each line of a poem as it is written; greedy search and sampling can do that."""
@@ -153,7 +152,7 @@ class Flows:
         lines: dict[int, str] = {}
 
         def noted(part: Answer) -> Line | None:
-            if line := _line(strategy, part):
+            if line := _line(part):
                 lines[line.index] = line.text  # once more when the request is tried again
             return line
 
@@ -186,7 +185,7 @@ class Flows:
         )
 
     def _searched(self, searches: Searches, embedding: Floats, strategy: AnyStrategy) -> Flow[Hypotheses]:
-        options = drawn(strategy.tensors(searches.pieces))
+        options = drawn(strategy.tensors(searches.orthography.pieces))
         if not isinstance(strategy, BestOf):
             search = {"greedy": searches.greedy, "beam": searches.beam, "sample": searches.sample}[strategy.name]
             return (yield from search(embedding, options))
@@ -219,10 +218,6 @@ class Flows:
             Model(stamps["package"], answer.version, stamps["contract"]),
         )
 
-    def _forbidden_words(self) -> Flow[tuple[str, ...]]:
-        """Return the words that the decoder never writes."""
-        return tuple(json.loads((yield from look("poem_text")).stamps.get("forbidden_words", "[]")))
-
     def _decoder_pieces(self) -> Flow[list[str]]:
         size = int((yield from look("poem_text")).stamps["vocabulary_size"])
         return (yield from self._all_pieces())[:size]
@@ -240,7 +235,10 @@ class Flows:
 
     def _searching(self) -> Flow[Searches]:
         if self._searches is None:
-            self._searches = Searches((yield from self._decoder_pieces()))
+            pieces = yield from self._decoder_pieces()
+            stamps = (yield from look("poem_text")).stamps
+            words = (json.loads(stamps[name]) for name in ("contractions", "stems", "forbidden_words"))
+            self._searches = Searches(Orthography(pieces, *words))
         return self._searches
 
     def _reading(self) -> Flow[PoemTokenizer]:
@@ -268,30 +266,20 @@ def line_place(where: Where | None, follows: bool) -> Where:
     return where or ("server" if follows else "client")
 
 
-def _line(strategy: AnyStrategy, part: Answer) -> Line | None:
+def _line(part: Answer) -> Line | None:
     line, index, final = (part.tensors[name].item() for name in ("line", "index", "final"))
-    if final:
-        return None
-    _check_words(_text(line), strategy)
-    return Line(index, _text(line))
+    return None if final else Line(index, _text(line))
 
 
-def _checked(written: Written, strategy: AnyStrategy) -> Written:
+def _checked(written: Written) -> Written:
     """Refuse what is no poem.
 
     Raises:
-        NoPoem: it has no word, or one that is forbidden.
+        NoPoem: it has no word.
     """
     if not written.text:
         raise NoPoem("the options leave no word that could come; forbid fewer")
-    _check_words(written.text, strategy)
     return written
-
-
-def _check_words(text: str, strategy: AnyStrategy) -> None:
-    # Of many forbidden words not every spelling is kept out on the way.
-    if found := forbidden_in(text, strategy.forbidden):
-        raise NoPoem(f"the poem came to {', '.join(sorted(found))}, spelt in an unusual way; take another seed")
 
 
 def _place(form: Form, where: Where | None) -> Where:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from .decoding import OPTIONS, AnyStrategy, BestOf
 from .errors import InvalidOption
-from .vocabulary import begins_line, spell
+from .orthography import Orthography
+from .vocabulary import is_word
 
 A = TypeVar("A", bound=AnyStrategy)
 
-#: Words of a line at least, so that a line can be one.
+#: Tokens of a line at least, so that a line can be one.
 SHORTEST_LINE = 3
 #: Words that a poem can be made to have.
 MAX_INCLUDED = 8
@@ -85,24 +85,24 @@ class Form:
             return replace(strategy, sampling=self.limit(strategy.sampling))
         return replace(strategy, min_lines=self.count, max_lines=self.count) if self.count else strategy
 
-    def check(self, strategy: AnyStrategy, pieces: Sequence[str], forbidden: Collection[str] = ()) -> None:
-        """Refuse what no poem in this vocabulary (``pieces`` by id), without the ``forbidden`` words, can have.
+    def check(self, strategy: AnyStrategy, orthography: Orthography) -> None:
+        """Refuse what no poem in this vocabulary can have.
 
         Raises:
             InvalidOption: an acrostic letter that begins no word, a word that the vocabulary lacks or that is
                 forbidden, or more lines than the strategy's ``max_tokens`` have room for.
         """
-        ids = {piece: i for i, piece in enumerate(pieces)}
         for letter in self.acrostic:
-            if not any(begins_with(letter, piece) for piece in pieces):
+            if not any(begins_with(letter, piece) for piece in orthography.pieces):
                 raise InvalidOption(f"no word of the vocabulary begins with {letter!r}")
         words = (*self.include, *self.first_words.split())
         for word in words:
-            spelling(word, ids)
-        if both := set(words) & {*forbidden, *strategy.forbidden}:
+            orthography.token_of(word)
+        if both := set(words) & {*orthography.forbidden, *strategy.forbidden}:
             raise InvalidOption(f"{', '.join(sorted(both))} cannot be both demanded and forbidden")
         rules = strategy.sampling if isinstance(strategy, BestOf) else strategy
-        least = (self.count or rules.min_lines) * (SHORTEST_LINE + 1) + len(words)
+        # With a mark and the line's end.
+        least = (self.count or rules.min_lines) * (SHORTEST_LINE + 2) + len(words)
         if least > rules.max_tokens:
             raise InvalidOption(f"the form needs at least {least} tokens, max_tokens is {rules.max_tokens}")
         if len(self.first_words.split()) > rules.max_line_tokens:
@@ -122,16 +122,4 @@ class Form:
 
 def begins_with(letter: str, piece: str) -> bool:
     """Whether ``piece`` begins a word with ``letter`` that can stand at the head of a line."""
-    return begins_line(piece) and piece[0] == letter and (len(piece) > 1 or piece in ("a", "i", "o"))
-
-
-def spelling(word: str, ids: dict[str, int]) -> list[int]:
-    """Return the ids that spell ``word``.
-
-    Raises:
-        InvalidOption: it can only be spelt letter by letter, which is to say that the vocabulary lacks it.
-    """
-    spelt = spell(word, ids)
-    if len(spelt) > 1 and any(len(piece.removeprefix("##")) == 1 for piece, i in ids.items() if i in spelt):
-        raise InvalidOption(f"the vocabulary has no word {word!r}")
-    return spelt
+    return is_word(piece) and piece[0] == letter and (len(piece) > 1 or piece in ("a", "i", "o"))

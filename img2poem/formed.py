@@ -1,15 +1,15 @@
 """The search for a poem of a given form: line by line, over the served decoder steps.
 
 Within a line, the likeliest (or drawn) beginnings of each poem are grown a token at a time; a line may end only where
-the form lets it, so words that rhyme are tried as endings at every place. The best ended lines are what the next line
-begins from. A step tells the 64 likeliest tokens alone: a demanded word that is not among them is taken to be less
-likely than the last of them, which is also what it counts in the score.
+the form lets it, so words that rhyme are tried as endings at every place, with a mark behind them or without. The best
+ended lines are what the next line begins from. A step tells the 64 likeliest tokens alone: a demanded word that is not
+among them is taken to be less likely than the last of them, which is also what it counts in the score.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from .errors import NoPoem
 from .form import SHORTEST_LINE, Form
 from .partials import Partial, best_of_each, right_aligned
 from .searches import NEVER, Floats, Hypotheses, Ints, Searches, advance, init
-from .vocabulary import BOS, EOS, NEWLINE, PAD, bans
+from .vocabulary import BOS, EOS, NEWLINE, PAD, forbidden_tokens
 
 #: Log-probability that a demanded token has below the least likely candidate of a step, and a further one for each
 #: more frequent word that would do.
@@ -39,20 +39,20 @@ class FormedSearch:
     drawn; of best of n, the likelier half goes on to the aligner.
 
     Args:
-        searches: whose vocabulary and rules hold.
+        searches: whose orthography and rules hold.
         form: what the poem must look like.
         strategy: how it is searched for, already limited to the form's lines.
-        forbidden: words that do not come.
     """
 
-    def __init__(self, searches: Searches, form: Form, strategy: AnyStrategy, forbidden: Collection[str] = ()) -> None:
+    def __init__(self, searches: Searches, form: Form, strategy: AnyStrategy) -> None:
         self._rules_of: Strategy = strategy.sampling if isinstance(strategy, BestOf) else strategy
         self._count = form.count or self._rules_of.min_lines
         self._rules_of = replace(self._rules_of, min_lines=self._count, max_lines=self._count)
-        self._demands = Demands(form, self._count, searches.pieces)
+        pieces = searches.orthography.pieces
+        self._demands = Demands(form, self._count, searches.orthography)
         self._searches = searches
-        self._bans = bans(forbidden, searches.pieces)
-        self._options = self._rules_of.tensors(searches.pieces)
+        self._forbidden = {*forbidden_tokens(strategy.forbidden, pieces)}
+        self._options = self._rules_of.tensors(pieces)
         self._drawing = self._rules_of if isinstance(self._rules_of, Sampling) else None
         self._poems = strategy.n if isinstance(strategy, BestOf) else 1
         self._width = strategy.width if isinstance(strategy, BeamSearch) else self._poems
@@ -85,8 +85,10 @@ class FormedSearch:
         growing = [begin.at_line(i) for i, begin in enumerate(begun)]
         each = max(_FEWEST, _ROWS // len(begun))
         longest = max(len(partial.tokens) for partial in begun)
-        room = (self._rules_of.max_tokens - longest) // (self._count - line) - 1
-        for place in range(min(self._rules_of.max_line_tokens, room) + 1):
+        # Of its share of the tokens that are left, a mark and the line's end take two.
+        room = (self._rules_of.max_tokens - longest) // (self._count - line) - 2
+        most = min(self._rules_of.max_line_tokens, room)
+        for place in range(most + 2):
             if not growing:
                 break
             tokens = right_aligned([partial.tokens for partial in growing])
@@ -95,8 +97,7 @@ class FormedSearch:
             rules = self._searches.rules(self._options, len(growing))
             allowed = rules(log_probs, candidates, tokens, tokens.shape[1])
             ended += self._ended(line, place, growing, candidates, allowed, after)
-            last_place = place >= min(self._rules_of.max_line_tokens, room) - 1
-            growing = self._grown(line, place, last_place, each, growing, candidates, allowed, after)
+            growing = self._grown(line, place, place >= most, each, growing, candidates, allowed, after)
         return ended
 
     def _ended(
@@ -120,28 +121,35 @@ class FormedSearch:
         self,
         line: int,
         place: int,
-        last_place: bool,
+        full: bool,
         each: int,
         growing: Sequence[Partial],
         candidates: Ints,
         allowed: Floats,
         after: Floats,
     ) -> list[Partial]:
-        """Return what goes on: of each poem the ``each`` best beginnings, and the best endings of the line."""
+        """Return what goes on: of each poem the ``each`` best beginnings, and the best endings of the line.
+
+        A line that is ``full``, or has got its ending, may still be closed with a mark.
+        """
         words = (candidates > NEWLINE) & (allowed > NEVER)
         drawn = self._drawn(np.where(words, allowed, NEVER))
         on: list[Partial] = []
         endings: list[Partial] = []
+        closed: list[Partial] = []
         for i, partial in enumerate(growing):
-            if partial.ending:
-                continue
             if self._demands.keeps_whole(partial):
                 words[i] &= ~self._demands.glue[candidates[i]]
                 drawn[i][~words[i]] = NEVER
             known = {int(candidates[i, j]): int(j) for j in np.flatnonzero(words[i])}
             least = float(allowed[i][words[i]].min(initial=0.0))
+            if full or partial.ending:
+                for token in self._demands.closings(line, partial, known):
+                    chance, _ = self._chance(token, 0, known, allowed[i], drawn[i], least)
+                    closed.append(replace(partial.grown(token, chance, 0.0, after[i]), ending=True))
+                continue
             wanted = self._demands.next_tokens(line, place, partial, known)
-            if wanted is None and not last_place:
+            if wanted is None:
                 best = np.argsort(-drawn[i], kind="stable")[:each]
                 for j in best[drawn[i][best] > NEVER]:
                     on.append(partial.grown(int(candidates[i, j]), float(allowed[i, j]), float(drawn[i, j]), after[i]))
@@ -149,12 +157,12 @@ class FormedSearch:
             else:
                 wanted_too = wanted or []
             last = partial.tokens[-1] if partial.tokens else BOS
-            for rank, token in enumerate(token for token in wanted_too if self._bans.allow(last, token)):
+            for rank, token in enumerate(token for token in wanted_too if self._allow(last, token)):
                 chance, key = self._chance(token, rank, known, allowed[i], drawn[i], least)
                 on.append(partial.grown(token, chance, key, after[i]))
             if place + 1 >= SHORTEST_LINE and not partial.pending and wanted is None:
                 ends = self._demands.endings(line, partial, known)
-                tried = enumerate(token for token in ends if self._bans.allow(last, token))
+                tried = enumerate(token for token in ends if self._allow(last, token))
                 rated = [(self._chance(t, rank, known, allowed[i], drawn[i], least)[0], t) for rank, t in tried]
                 for chance, token in heapq.nlargest(_ENDINGS, rated):
                     endings.append(replace(partial.grown(token, chance, 0.0, after[i]), ending=True))
@@ -162,7 +170,11 @@ class FormedSearch:
         return [
             *best_of_each(on, each, lambda partial: partial.key, apart=lambda partial: len(partial.missing)),
             *best_of_each([self._demands.noted(p) for p in endings], _ENDINGS, lambda partial: partial.score),
+            *best_of_each(closed, _ENDINGS, lambda partial: partial.score),
         ]
+
+    def _allow(self, previous: int, token: int) -> bool:
+        return token not in self._forbidden and self._searches.orthography.allow(previous, token)
 
     def _chance(
         self, token: int, rank: int, known: dict[int, int], allowed: Floats, drawn: Floats, least: float
@@ -194,7 +206,7 @@ class FormedSearch:
         """Return what the next line begins from: poems that are drawn do not compete with each other."""
         if self._poems > 1:
             return best_of_each(ended, 1, self._value)
-        best = best_of_each(ended, self._width, self._value, apart=lambda poem: poem.tokens[-2])
+        best = best_of_each(ended, self._width, self._value, apart=lambda poem: poem.last_word)
         return sorted(best, key=self._value, reverse=True)[: self._width]
 
     def _value(self, poem: Partial) -> float:

@@ -18,7 +18,7 @@ from .errors import BadPackage
 from .vocabulary import default_forbidden
 
 #: Raised when a change makes older packages unreadable.
-ARCHITECTURE_VERSION = 1
+ARCHITECTURE_VERSION = 2
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 T = TypeVar("T")
@@ -63,8 +63,9 @@ class PoemEncoderConfig:
 class DecoderConfig:
     """Sizes of the GRU decoder; ids below ``vocabulary_size`` are its vocabulary.
 
-    ``guidance`` is how far decoding leans to what the photograph makes likelier (0: not at all); see
-    :class:`img2poem.nn.poem_decoder.PoemDecoder`. ``forbidden_words`` stand in no poem.
+    ``contractions`` and ``stems`` are what :func:`img2poem.vocabulary.contractions` finds in the poems;
+    ``forbidden_words`` stand in no poem. Of several poems that is best whose cosine to the photograph is highest,
+    ``likelihood_weight`` times its log-probability a token added; see :class:`img2poem.nn.rerank.Rerank`.
     """
 
     vocabulary_size: int
@@ -74,7 +75,9 @@ class DecoderConfig:
     layers: int
     dropout: float
     max_tokens: int
-    guidance: float
+    contractions: list[str] = field(default_factory=list)
+    stems: list[str] = field(default_factory=list)
+    likelihood_weight: float = 0.0
     forbidden_words: list[str] = field(default_factory=lambda: [*default_forbidden()])
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .searches import Floats, Ints
-from .vocabulary import PAD
+from .vocabulary import EOS, MARKS, NEWLINE, PAD
+
+_NO_WORDS = {NEWLINE, EOS, *MARKS}
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Partial:
 
     ``start`` is where its last line begins, ``score`` the sum of log-probabilities, ``key`` what it is preferred by
     within the line, ``pending`` the tokens that must come next, ``missing`` the demanded words that have not come,
-    ``ending`` whether its line must end now, ``poem`` which of the poems under way it belongs to.
+    ``ends`` the last words of the lines before, ``ending`` whether its line must end now, ``poem`` which of the poems
+    under way it belongs to.
     """
 
     tokens: tuple[int, ...]
@@ -27,21 +30,19 @@ class Partial:
     key: float = 0.0
     start: int = 0
     pending: tuple[int, ...] = ()
-    missing: tuple[tuple[int, ...], ...] = ()
+    missing: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()
     ending: bool = False
     poem: int = 0
 
     @classmethod
-    def first(
-        cls, hidden: Floats, pending: tuple[int, ...], missing: tuple[tuple[int, ...], ...], poem: int
-    ) -> Partial:
+    def first(cls, hidden: Floats, pending: tuple[int, ...], missing: tuple[int, ...], poem: int) -> Partial:
         """Return a poem without a token."""
         return cls((), hidden, pending=pending, missing=missing, poem=poem)
 
     def at_line(self, poem: int) -> Partial:
         """Return the poem at the beginning of a line, as the one that others of that line are compared with."""
-        ends = (*self.ends, self.tokens[-2]) if self.tokens else ()
+        ends = (*self.ends, self.last_word) if self.tokens else ()
         return replace(self, start=len(self.tokens), ends=ends, ending=False, poem=poem)
 
     def grown(self, token: int, chance: float, preference: float, hidden: Floats) -> Partial:
@@ -59,6 +60,19 @@ class Partial:
     def line(self) -> tuple[int, ...]:
         """The tokens of the last line."""
         return self.tokens[self.start :]
+
+    @property
+    def unmarked(self) -> tuple[int, ...]:
+        """The tokens of the last line without its end and a mark before that."""
+        line = self.line
+        while line and line[-1] in _NO_WORDS:
+            line = line[:-1]
+        return line
+
+    @property
+    def last_word(self) -> int:
+        """The last word of the last line, or the last part of it; padding where there is none."""
+        return (self.unmarked or (PAD,))[-1]
 
 
 def best_of_each(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MissingDependency
-from .vocabulary import begins_line
+from .vocabulary import is_word
 
 #: Words that a line does not end with when it may end with others.
 NO_ENDS = frozenset(
@@ -38,7 +38,7 @@ class Rhymes:
         self._sound: dict[int, str] = {}
         words: defaultdict[str, list[int]] = defaultdict(list)
         for i, piece in enumerate(pieces):
-            if not begins_line(piece) or len(piece) < 2 or piece in NO_ENDS:
+            if not is_word(piece) or len(piece) < 2 or piece in NO_ENDS:
                 continue
             # The first pronunciation is the usual one; others rhyme on paper only.
             if phones := pronouncing.phones_for_word(piece)[:1]:

@@ -8,7 +8,7 @@ poem; rows may differ in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from .calls import Flow, Line, Tensors, infer
 from .decoding import MAX_TOKENS, RULE_OPTIONS
-from .vocabulary import BOS, EOS, MAX_NGRAM, NEWLINE, PAD, begins_line, is_penalised, text_of
+from .orthography import FINAL, LINE_END, OPEN, POEM_END, WORD, Orthography
+from .presentation import text_of
+from .vocabulary import BOS, EOS, MAX_NGRAM, NEWLINE, PAD
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -60,15 +62,13 @@ class Hypotheses(NamedTuple):
 
 
 class Searches:
-    """The searches over the steps of one decoder, whose vocabulary is ``pieces`` by id.
+    """The searches over the steps of one decoder, whose vocabulary ``orthography`` knows.
 
     Greedy search and sampling of one poem yield each :class:`img2poem.calls.Line` as it ends.
     """
 
-    def __init__(self, pieces: Sequence[str]) -> None:
-        self.pieces = pieces
-        self._not_first = np.array([not begins_line(piece) for piece in pieces])
-        self._penalised = np.array([is_penalised(piece) for piece in pieces])
+    def __init__(self, orthography: Orthography) -> None:
+        self.orthography = orthography
 
     def greedy(self, embedding: Floats, options: Mapping[str, Array]) -> Flow[Hypotheses]:
         """The likeliest allowed candidate at each step, for ``embedding [B, embedding_dim]``."""
@@ -136,12 +136,13 @@ class Searches:
 
     def rules(self, options: Mapping[str, Array], times: int = 1) -> Rules:
         """Return the rules with the options of each row, ``times`` over."""
-        return Rules(self._not_first, self._penalised, options, times)
+        return Rules(self.orthography, options, times)
 
     def _last_line(self, tokens: Ints) -> Line:
-        breaks = np.flatnonzero(tokens == NEWLINE)
-        [*earlier, last] = [-1, *breaks[breaks < len(tokens) - 1]]
-        return Line(len(earlier), text_of(tokens[last + 1 :], self.pieces))
+        # Of the whole poem's text, since the line before decides whether a line begins with a capital.
+        index = int((tokens[:-1] == NEWLINE).sum())
+        lines = text_of(tokens.tolist(), self.orthography.pieces).split("\n")
+        return Line(index, "".join(lines[index : index + 1]))
 
     def _one_path(
         self, embedding: Floats, options: Mapping[str, Array], choose: Callable[[Floats, int], Ints]
@@ -170,14 +171,13 @@ class Rules:
     """:class:`img2poem.nn.rules.Rules` in numpy, with the options of its rows.
 
     Args:
-        not_first: bool ``[vocabulary]``, pieces that cannot begin a line.
-        penalised: bool ``[vocabulary]``, pieces that the repetition penalty counts.
+        orthography: of the vocabulary.
         options: tensors of the strategy, one row a poem.
         times: how many hypotheses each poem has, side by side.
     """
 
-    def __init__(self, not_first: Bools, penalised: Bools, options: Mapping[str, Array], times: int = 1) -> None:
-        self._not_first, self._penalised = not_first, penalised
+    def __init__(self, orthography: Orthography, options: Mapping[str, Array], times: int = 1) -> None:
+        self._orthography = orthography
         rows = {name: np.repeat(options[name], times, axis=0) for name in RULE_OPTIONS}
         self._forbidden = rows.pop("forbidden_tokens")
         self._penalty = rows["repetition_penalty"].astype(np.float32)
@@ -185,36 +185,43 @@ class Rules:
 
     def __call__(self, log_probs: Floats, candidates: Ints, tokens: Ints, step: int) -> Floats:
         """Mask and reweight ``log_probs [N, C]`` of ``candidates`` after ``tokens [N, T]`` up to ``step``."""
+        log_probs_of_end = np.where(candidates == EOS, log_probs, NEVER)
+        log_probs = self._without_repeats(log_probs, candidates, tokens[:, :step])
+        banned = np.take_along_axis(self._banned(tokens, step), self._orthography.kind[candidates], 1)
+        masked = np.where(banned, NEVER, log_probs)
+        stuck = masked.max(1, keepdims=True) == NEVER
+        return np.where(stuck, log_probs_of_end, masked)
+
+    def _banned(self, tokens: Ints, step: int) -> Bools:
+        """Return which kinds of tokens may not come, bool ``[N, 5]``: behind each must be room for what follows it."""
         limits = self._limits
         newlines = tokens[:, :step] == NEWLINE
         lines = newlines.sum(1, keepdims=True) + 1
         line_tokens = step - 1 - np.where(newlines, np.arange(step), -1).max(1, keepdims=True, initial=-1)
-        started = line_tokens > 0
-        final = step >= limits["max_tokens"] - 1
-
-        log_probs = self._without_repeats(log_probs, candidates, tokens[:, :step])
-        newline, end = candidates == NEWLINE, candidates == EOS
-        words_end = (line_tokens >= limits["max_line_tokens"]) | final
-        out_of_place = ~started & self._not_first[candidates]
-        previous = tokens[:, step - 1 : step] if step else np.int64(PAD)
-        both, bans = previous * len(self._not_first) + candidates, self._forbidden[:, None]
-        forbidden = ((candidates[:, :, None] == bans) | (both[:, :, None] == bans)).any(2)
-        may_break = started & (lines < limits["max_lines"]) & ~final
-        may_end = started & (lines >= limits["min_lines"]) | final
-        word = ~(newline | end | out_of_place | forbidden | words_end)
-        masked = np.where(word | newline & may_break | end & may_end, log_probs, NEVER)
-        stuck = masked.max(1, keepdims=True) == NEVER
-        return np.where(stuck & end, log_probs, masked)
+        previous = _previous(tokens, step)
+        unfinished, final = self._orthography.unfinished[previous], self._orthography.final[previous]
+        room = limits["max_tokens"] - 1 - step
+        line_room = limits["max_line_tokens"] - line_tokens
+        kinds = {
+            WORD: (room <= 1) | (line_room <= 0),
+            OPEN: (room <= 2) | (line_room <= 1) | unfinished,
+            FINAL: room <= 0,
+            LINE_END: (room <= 2) | (line_tokens == 0) | (lines >= limits["max_lines"]) | unfinished,
+            POEM_END: (room > 0) & ~((lines >= limits["min_lines"]) & final),
+        }
+        return np.concatenate([kinds[kind] for kind in sorted(kinds)], axis=1)
 
     def _without_repeats(self, log_probs: Floats, candidates: Ints, said: Ints) -> Floats:
+        words = self._orthography.words[candidates]
         used = candidates[:, :, None] == said[:, None]
-        penalised = self._penalised[candidates]
+        penalised = self._orthography.penalised[candidates]
         log_probs = log_probs - used.sum(2).astype(np.float32) * penalised * np.log(self._penalty)
         padded = np.pad(said, ((0, 0), (2, 0)), constant_values=PAD)
         last = np.where(padded[:, -1:] == NEWLINE, padded[:, -2:-1], padded[:, -1:])
-        stutter = (candidates == last) & penalised & (self._penalty != 1)
-        seen = (used & self._repeating(said)[:, None]).any(2) & (candidates > NEWLINE)
-        return np.where(stutter | seen, NEVER, log_probs)
+        stutter = (candidates == last) & (self._penalty != 1)
+        seen = (used & self._repeating(said)[:, None]).any(2)
+        forbidden = (candidates[:, :, None] == self._forbidden[:, None]).any(2)
+        return np.where(words & (stutter | seen | forbidden), NEVER, log_probs)
 
     def _repeating(self, said: Ints) -> Bools:
         """Return bool ``[N, step]``: the places whose token would complete an n-gram for the second time."""

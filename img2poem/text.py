@@ -14,21 +14,10 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from .vocabulary import (
-    BOS,
-    EOS,
-    NEWLINE,
-    PAD,
-    PUNCTUATION,
-    SPECIAL_TOKENS,
-    SUFFIXES,
-    UNK,
-    joined,
-    needs_no_space,
-    text_of,
-)
+from .presentation import text_of
+from .vocabulary import BOS, EOS, NEWLINE, PAD, PUNCTUATION, SPECIAL_TOKENS, SUFFIXES, UNK
 
-__all__ = ["BOS", "EOS", "NEWLINE", "PAD", "SPECIAL_TOKENS", "UNK", "PoemTokenizer", "joined", "needs_no_space"]
+__all__ = ["BOS", "EOS", "NEWLINE", "PAD", "SPECIAL_TOKENS", "UNK", "PoemTokenizer"]
 
 # A suffix as "'s", the one common word with an apostrophe inside, a word, or any other character.
 _WORDS = rf"(?:{'|'.join(SUFFIXES)})(?![a-z])|o'clock(?![a-z])|[a-z]+|[0-9]|[^a-z0-9]"
@@ -109,7 +98,7 @@ class PoemTokenizer:
         return [e.ids for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ``ids``: special tokens left out, pieces joined."""
+        """Return the text of ``ids`` as people read it; see :func:`img2poem.presentation.text_of`."""
         return text_of(ids, self._pieces)
 
     def save(self, path: Path) -> None:

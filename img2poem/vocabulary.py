@@ -1,11 +1,10 @@
-"""What the pieces of the decoder's vocabulary are to a poem, and how a word is spelt with them."""
+"""What the tokens of the decoder's vocabulary are to a poem: marks, suffixes, words, and words that shall not come."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,132 +15,80 @@ SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "\n", "[CAPTION]", "[FREE]
 PAD, BOS, EOS, UNK, NEWLINE, CAPTION, FREE, RHYMED = range(len(SPECIAL_TOKENS))
 #: Punctuation that poems may have, the first ids behind the special tokens.
 PUNCTUATION = (",", ".", ";", ":", "?", "!", "-", "'")
-#: Ends of words that are tokens of their own: "it's" is "it" and "'s".
+#: Ends of words that are tokens of their own, the ids behind those: "it's" is "it" and "'s".
 SUFFIXES = ("'s", "'t", "'ll", "'re", "'ve", "'d", "'m")
+#: The first id of a whole word.
+FIRST_WORD = len(SPECIAL_TOKENS) + len(PUNCTUATION) + len(SUFFIXES)
+
+COMMA, PERIOD, SEMICOLON, COLON, QUESTION, EXCLAMATION, HYPHEN, APOSTROPHE = range(
+    len(SPECIAL_TOKENS), len(SPECIAL_TOKENS) + len(PUNCTUATION)
+)
+SUFFIX_IDS = {suffix: i for i, suffix in enumerate(SUFFIXES, APOSTROPHE + 1)}
+#: Marks between words, and those that end a sentence.
+MARKS = frozenset({COMMA, PERIOD, SEMICOLON, COLON, QUESTION, EXCLAMATION})
+FINAL_MARKS = frozenset({PERIOD, QUESTION, EXCLAMATION})
+#: What is joined to the word before it.
+GLUE = frozenset({HYPHEN, APOSTROPHE, *SUFFIX_IDS.values()})
 
 #: Longest n-gram that may be kept from coming twice.
 MAX_NGRAM = 4
 
-_MARK = "##"
-_HYPHENS = ("'", "-")
+# Words of three letters or more behind which "'s" makes no word.
+_NO_OWNERS = frozenset(
+    "the and but for from with was are his her its our your their that this these those than who whom which when where"
+    " while into upon not has had have were very every they you she him them then there here now out off down over"
+    " under after before through just only too also all both some any more most such same yet still even ever never"
+    " always again away back been being can could would should may might must shall will did does doing".split()
+)
+
+
+class Contractions(NamedTuple):
+    """Which suffixes stand behind which words."""
+
+    #: Words with their suffix, as "it's"; without those that every word of three letters or more may have, "dog's".
+    words: list[str]
+    #: Words that never stand without a suffix, as "don".
+    stems: list[str]
+
+
+def contractions(texts: Iterable[str]) -> Contractions:
+    """Return the contractions in ``texts``; a stem is a word all of whose occurrences have ``'t`` behind them."""
+    alone: set[str] = set()
+    found: set[tuple[str, str]] = set()
+    for text in texts:
+        for word, suffix in re.findall(rf"([a-z]+)((?:{'|'.join(SUFFIXES)})(?![a-z]))?", text.lower()):
+            if suffix:
+                found.add((word, suffix))
+            else:
+                alone.add(word)
+    with_not = {word for word, suffix in found if suffix == "'t"}
+    others = {word for word, suffix in found if suffix != "'t"}
+    listed = [word + suffix for word, suffix in found if not (suffix == "'s" and takes_s(word))]
+    return Contractions(sorted(listed), sorted(with_not - others - alone))
 
 
 def is_word(piece: str) -> bool:
-    """Whether ``piece`` may stand in a line: a word or part of one, an apostrophe or a hyphen."""
-    return bool(re.fullmatch(r"(##)?[a-z]+|['-]", piece))
+    """Whether ``piece`` is a whole word."""
+    return bool(re.fullmatch(r"[a-z]+(?:'[a-z]+)?", piece))
 
 
-def begins_line(piece: str) -> bool:
-    """Whether a line may begin with ``piece``."""
-    return bool(re.fullmatch(r"[a-z]+", piece))
+def takes_s(word: str) -> bool:
+    """Whether ``'s`` may stand behind ``word``, be it in no list of contractions."""
+    return len(word) >= 3 and word not in _NO_OWNERS
 
 
 def is_penalised(piece: str) -> bool:
     """Whether the repetition penalty counts uses of ``piece``.
 
-    Not "i", "a", "of" or the parts of "don't", which no poem can do without.
+    Not "i", "a" or "of", which no poem can do without.
     """
-    return bool(re.fullmatch(r"[a-z]{3,}", piece))
+    return is_word(piece) and len(piece) >= 3
 
 
-def joined(piece: str) -> str:
-    """Return a piece without WordPiece's continuation mark."""
-    return piece.removeprefix(_MARK)
-
-
-def needs_no_space(piece: str, previous: str) -> bool:
-    """Whether ``piece`` follows the character ``previous`` ("" at the start) without a space."""
-    return piece.startswith(_MARK) or piece in ("'", "-") or previous in ("", "\n", "'", "-")
-
-
-def text_of(ids: Iterable[int], pieces: Sequence[str]) -> str:
-    """Return the text of token ids: special tokens left out, pieces joined."""
-    text = ""
-    for i in ids:
-        piece = pieces[i]
-        if i == NEWLINE:
-            text += piece
-        elif i >= len(SPECIAL_TOKENS):
-            text += joined(piece) if needs_no_space(piece, text[-1:]) else " " + piece
-    return text.removesuffix("\n")
-
-
-def spell(word: str, ids: dict[str, int]) -> list[int]:
-    """Return the ids that spell a lower-case ``word``: always the longest piece that fits, as WordPiece does.
-
-    Raises:
-        KeyError: the vocabulary ``ids`` lacks a letter of it.
-    """
-    spelt: list[int] = []
-    while word:
-        mark = _MARK if spelt else ""
-        end = next((end for end in range(len(word), 0, -1) if mark + word[:end] in ids), 1)
-        spelt.append(ids[mark + word[:end]])
-        word = word[end:]
-    return spelt
-
-
-class Bans(NamedTuple):
-    """What keeps words out of a poem: pieces that do not come, and pieces that do not come one after the other."""
-
-    pieces: frozenset[int]
-    pairs: frozenset[tuple[int, int]]
-
-    def allow(self, previous: int, token: int) -> bool:
-        """Whether ``token`` may follow ``previous``."""
-        return token not in self.pieces and (previous, token) not in self.pairs
-
-
-def bans(words: Iterable[str], pieces: Sequence[str]) -> Bans:
-    """Return what keeps ``words`` (letters a to z) out of a poem in the vocabulary ``pieces``, however they are spelt.
-
-    A word is what stands between spaces, apostrophes and hyphens. It can be spelt with one piece, or in all the ways
-    that it can be cut into several; of these the last two do not come together. So a word that goes on behind it
-    (``seas`` behind ``sea``) is kept out too, if it is spelt with the same pieces.
-    """
+def forbidden_tokens(words: Iterable[str], pieces: Iterable[str]) -> list[int]:
+    """Return the ids of ``words`` in the vocabulary ``pieces``; what it lacks does not come anyway."""
     ids = {piece: i for i, piece in enumerate(pieces)}
-    whole = [ids[word] for word in words if word in ids]
-    pairs = {pair for word in words for pair in _last_pairs(word, ids)}
-    return Bans(frozenset(whole), frozenset(pairs))
-
-
-def _last_pairs(word: str, ids: Mapping[str, int]) -> Iterator[tuple[int, int]]:
-    """Yield the last two pieces of each way to spell ``word`` with several; behind an apostrophe, its first ones."""
-    length = len(word)
-    spelt = {0}  # places up to which the word can be spelt
-    for end in range(1, length + 1):
-        ways = [(i, ids[piece]) for i in sorted(spelt) if (piece := _part(word, i, end)) in ids]
-        if ways:
-            spelt.add(end)
-        if (last := ids.get(_MARK + word[end:])) is not None and end < length:
-            yield from ((piece, last) for _, piece in ways)
-        if (joined_on := ids.get(_MARK + word[:end])) is not None:
-            yield from ((ids[hyphen], joined_on) for hyphen in _HYPHENS if hyphen in ids)
-
-
-def _part(word: str, start: int, end: int) -> str:
-    return (_MARK if start else "") + word[start:end]
-
-
-def forbidden_tokens(words: Sequence[str], pieces: Sequence[str], width: int) -> list[int]:
-    """Return at most ``width`` numbers that keep ``words`` out of a poem, those that do most first.
-
-    A number below the size of the vocabulary is a piece; ``previous * size + token`` are two that do not come together.
-    First comes what keeps out each word as the tokenizer spells it, then, as far as there is room, its other spellings.
-    """
-    ids, size = {piece: i for i, piece in enumerate(pieces)}, len(pieces)
-    usual, others = [], []
-    for word in words:
-        spelt = spell(word, ids)
-        usual.append(spelt[0] if len(spelt) == 1 else spelt[-2] * size + spelt[-1])
-        others.append([previous * size + token for previous, token in _last_pairs(word, ids)])
-    rounds = (number for turn in zip_longest(*others) for number in turn if number is not None)
-    return list(dict.fromkeys([*usual, *rounds]))[:width]
-
-
-def forbidden_in(text: str, words: Collection[str]) -> set[str]:
-    """Return which of ``words`` stand in ``text``."""
-    return {*words} & {*re.findall("[a-z]+", text)}
+    return [ids[word] for word in words if word in ids]
 
 
 @cache

@@ -65,7 +65,7 @@ class Torch:
             return sampling(embedding, options, *drawing, noise)
         several = [value.repeat_interleave(strategy.n, 0) for value in (embedding, *drawing)]
         drawn = sampling(several[0], options.repeated(strategy.n), *several[1:], noise.flatten(0, 1))
-        return Rerank(self.model.poem_encoder)(
+        return Rerank(self.model.poem_encoder, decoder.config.likelihood_weight)(
             *(value.view(1, strategy.n, *value.shape[1:]) for value in drawn), embedding
         )
 

@@ -180,7 +180,7 @@ def test_best_of_finds_more_relevant_poems_than_the_first_sample(repository: Pat
 def test_poems_have_lines_and_differ_from_photograph_to_photograph(repository: Path, photos: list[bytes]) -> None:
     with Img2Poem(repository) as poet:
         poems = poet.write(photos, BeamSearch())
-    assert all(4 <= len(poem.lines) <= 8 and all(poem.lines) for poem in poems)
+    assert all(3 <= len(poem.lines) <= 6 and all(poem.lines) for poem in poems)
     assert len({poem.text for poem in poems}) >= 0.8 * len(poems)
 
 

@@ -80,14 +80,14 @@ def test_leaving_the_loop_leaves_the_client_whole(target: str, photos: list[byte
             for _ in range(3):
                 async with aclosing(poet.stream(photos[0])) as lines:
                     assert (await anext(lines)).index == 0
-            assert len([line async for line in poet.stream(photos[0])]) >= 4
+            assert len([line async for line in poet.stream(photos[0])]) >= 3
 
     with Img2Poem(target) as poet:
         for _ in range(3):
             for line in poet.stream(photos[0]):
                 assert line.index == 0
                 break
-        assert len(list(poet.stream(photos[0]))) >= 4
+        assert len(list(poet.stream(photos[0]))) >= 3
     asyncio.run(use())
 
 

@@ -11,8 +11,11 @@ from img2poem.package import (
     PoemEncoderConfig,
     Preprocessing,
 )
+from img2poem.vocabulary import Contractions
 
 EMBEDDING_DIM = 512
+#: What a nat a token counts in the choice among several poems, in units of the cosine; chosen on validation photographs.
+LIKELIHOOD_WEIGHT = 0.3
 
 # The EfficientNet-lite checkpoints were trained on (x - 127) / 128; torchvision's on ImageNet's mean and deviation.
 LITE_PIXELS = Preprocessing(size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
@@ -20,7 +23,12 @@ TORCHVISION_PIXELS = Preprocessing(size=224, mean=(123.675, 116.28, 103.53), std
 
 
 def configuration(
-    model: str, name: str, poem_encoder: PoemEncoderConfig, vocabulary_size: int, scenes: list[str]
+    model: str,
+    name: str,
+    poem_encoder: PoemEncoderConfig,
+    vocabulary_size: int,
+    shortened: Contractions,
+    scenes: list[str],
 ) -> PackageConfig:
     """Return the configuration of architecture ``model`` for a package called ``name``.
 
@@ -43,7 +51,9 @@ def configuration(
             layers=1,
             dropout=0.3,
             max_tokens=96,
-            guidance=2.0,
+            contractions=shortened.words,
+            stems=shortened.stems,
+            likelihood_weight=LIKELIHOOD_WEIGHT,
         ),
         scene_classes=scenes,
     )

@@ -11,6 +11,7 @@ from img2poem.datasets import photographs
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.model import PhotoToPoem
 from img2poem.text import PoemTokenizer
+from img2poem.vocabulary import contractions
 
 from .corpus import Corpus
 from .fitting import Result, load_prefixed, read_result, result_path
@@ -46,7 +47,8 @@ class Parts:
         corpus = Corpus.load(run.data, run.limit)
         text = minilm(corpus.poem_texts(), corpus.caption_texts())
         scenes = photographs.miniplaces_classes(run.data)
-        config = configuration(run.model, run.model, text.config, text.decoder_vocabulary, scenes)
+        shortened = contractions(corpus.poem_texts())
+        config = configuration(run.model, run.model, text.config, text.decoder_vocabulary, shortened, scenes)
         parts = cls(run, PhotoToPoem(config), text.tokenizer, corpus)
         parts.model.poem_encoder.bert = text.bert
         encoder = parts.model.image_encoder

@@ -26,7 +26,7 @@ class Samples(NamedTuple):
 def sample(decoder: PoemDecoder, condition: Tensor, max_tokens: int) -> Samples:
     """Draw a poem for each condition ``float32 [B, D]`` from the decoder as it is, token by token."""
     begin = torch.full((len(condition),), BOS, device=condition.device)
-    return _draw(decoder, begin, decoder.first(condition), max_tokens)
+    return _draw(decoder, begin, decoder.init(condition), max_tokens)
 
 
 @torch.no_grad()

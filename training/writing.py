@@ -14,6 +14,7 @@ from img2poem.decoding import MAX_TOKENS, BeamSearch, Greedy, Sampling, Strategy
 from img2poem.nn import search
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_encoder import pad
+from img2poem.nn.rerank import Rerank
 from img2poem.nn.rules import RowOptions
 from img2poem.noise import noise
 from img2poem.text import BOS, EOS, PAD, PoemTokenizer
@@ -48,6 +49,23 @@ class Writer:
 
     def sampled(self, embeddings: Tensor, strategy: Sampling) -> list[str]:
         """Write by sampling, all rows with the one seed."""
+        return self._texts(embeddings, "sampling", self._sampling(strategy))
+
+    def best_of(self, embeddings: Tensor, count: int, strategy: Sampling) -> list[str]:
+        """Sample ``count`` poems about each embedding and keep the best by the package's choice."""
+        write = self._sampling(strategy)
+        encoder = self._model.poem_encoder
+        rerank, device = Rerank(encoder, self._decoder.config.likelihood_weight), encoder.projection.weight.device
+
+        def write_best(part: Tensor) -> search.Hypotheses:
+            drawn = write(part.repeat_interleave(count, 0))
+            candidates = (of.unflatten(0, (-1, count)).to(device) for of in drawn)
+            tokens, scores, lengths, _ = rerank(*candidates, part.to(device))
+            return search.Hypotheses(tokens, scores, lengths)
+
+        return self._texts(embeddings, f"best of {count}", write_best, max(1, _ROWS_AT_A_TIME // count))
+
+    def _sampling(self, strategy: Sampling) -> Callable[[Tensor], search.Hypotheses]:
         sampling = search.Sampling(self._decoder, self._pieces).to(self._device)
         random = np.random.default_rng(strategy.seed)
 
@@ -56,14 +74,7 @@ class Writer:
             drawn = noise(random.integers(2**63, size=(len(part), 1)))[:, 0]
             return sampling(part, _options(strategy, part), *own, torch.from_numpy(drawn).to(part.device))
 
-        return self._texts(embeddings, "sampling", write)
-
-    def best_of(self, embeddings: Tensor, count: int, strategy: Sampling) -> list[str]:
-        """Sample ``count`` poems about each embedding and keep the one nearest to it."""
-        poems = self.sampled(embeddings.repeat_interleave(count, 0), strategy)
-        points = torch.from_numpy(self.embed(poems)).view(len(embeddings), count, -1)
-        best = (points @ embeddings.unsqueeze(-1)).squeeze(-1).argmax(1)
-        return [poems[i * count + int(k)] for i, k in enumerate(best)]
+        return write
 
     @torch.inference_mode()
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
@@ -82,9 +93,15 @@ class Writer:
         return self._decoder.output_bias.device
 
     @torch.inference_mode()
-    def _texts(self, embeddings: Tensor, name: str, write: Callable[[Tensor], search.Hypotheses]) -> list[str]:
+    def _texts(
+        self,
+        embeddings: Tensor,
+        name: str,
+        write: Callable[[Tensor], search.Hypotheses],
+        rows: int = _ROWS_AT_A_TIME,
+    ) -> list[str]:
         texts: list[str] = []
-        for part in track(embeddings.to(self._device).split(_ROWS_AT_A_TIME), name, transient=True):
+        for part in track(embeddings.to(self._device).split(rows), name, transient=True):
             texts += [self._tokenizer.decode(row) for row in write(part).tokens.tolist()]
         return texts
 

@@ -113,8 +113,9 @@ class Poem:
 
     def _send_line(self, tokens):
         length = int(np.count_nonzero(tokens))
-        line = tokens[:, self.tokens : length]
-        self.sender.send(response(self.models.text(line), self.lines, line, final=False))
+        # Of the whole poem's text, since the line before decides whether a line begins with a capital.
+        line = "".join(self.models.text(tokens).split("\n")[self.lines : self.lines + 1])
+        self.sender.send(response(line, self.lines, tokens[:, self.tokens : length], final=False))
         self.lines, self.tokens = self.lines + 1, length
 
 
@@ -139,11 +140,9 @@ class Models:
             raise RuntimeError(found.error().message())
         return [np.array(pb_utils.get_output_tensor_by_name(found, name).as_numpy()) for name in outputs]
 
-    def text(self, line):
-        """The words of ``line`` int64 [1, n]."""
-        padded = np.zeros((1, MAX_TOKENS), np.int64)
-        padded[:, : line.size] = line
-        [text] = self.call("poem_text", ["text"], tokens=padded)
+    def text(self, tokens):
+        """The text of the poem so far, int64 [1, MAX_TOKENS]."""
+        [text] = self.call("poem_text", ["text"], tokens=tokens)
         return text[0, 0].decode()
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..orthography import Orthography
 from ..text import EOS, NEWLINE, PAD
 from .poem_decoder import PoemDecoder
 from .rules import History, Limits, RowOptions, Rules
@@ -31,8 +32,9 @@ class LineDecoder(nn.Module):
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
-        self.step = DecoderStep(decoder, pieces)
-        self.rules = Rules(pieces[: decoder.config.vocabulary_size])
+        orthography = Orthography.of(decoder.config, pieces)
+        self.step = DecoderStep(decoder, orthography)
+        self.rules = Rules(orthography)
 
     def forward(
         self,
@@ -54,7 +56,7 @@ class LineDecoder(nn.Module):
         fresh = prefix.tokens[:, :1] == PAD
         state, context = decoder.parted(torch.where(fresh, decoder.init(embedding), prefix.hidden))
         condition, limits = decoder.condition(context), Limits.of(options, steps, self.rules.size)
-        history = History.of(prefix.tokens, options, self.rules.size)
+        history = History.of(prefix.tokens)
         done = (prefix.tokens == EOS).any(1, keepdim=True) | (history.length == steps)
 
         def going(*carried: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ class LineDecoder(nn.Module):
             chosen = draw(allowed, temperature, top_k, top_p, gumbel.gather(1, place).squeeze(1))
             # Of a row that is done, only tokens, state and score still matter.
             token = torch.where(done, PAD, candidates.tokens.gather(1, chosen))
-            state = torch.where(done.unsqueeze(2), state, after)
+            state = torch.where(done, state, after)
             score = torch.where(done, score, score + allowed.gather(1, chosen))
             history = history.then(token, limits)
             ended = (token == NEWLINE) | (token == EOS) | (history.length == steps)
@@ -77,4 +79,4 @@ class LineDecoder(nn.Module):
         # Copies: what a loop is given may not be what it returns, if it never runs.
         carried = (*(part.clone() for part in history), state.clone(), prefix.score.unsqueeze(1).clone(), done)
         *found, state, score, _ = loop(going, body, carried)
-        return Prefix(History(*found).poems(steps), decoder.joined(state, context), score.squeeze(1))
+        return Prefix(History(*found).tokens, decoder.joined(state, context), score.squeeze(1))

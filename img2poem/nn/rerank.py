@@ -1,4 +1,4 @@
-"""Best of n: the aligner reads the candidates and keeps the one that is nearest to the photograph."""
+"""Best of n: the aligner reads the candidates; the one is kept that is near to the photograph, and likely."""
 
 from __future__ import annotations
 
@@ -21,18 +21,24 @@ class Choice(NamedTuple):
 
 
 class Rerank(nn.Module):
-    """Scores candidates by the aligner, on the decoder's own token ids, and chooses."""
+    """Scores candidates by the aligner, on the decoder's own token ids, and chooses.
 
-    def __init__(self, poem_encoder: PoemEncoder) -> None:
+    Args:
+        poem_encoder: the aligner's text side.
+        likelihood_weight: what a nat a token of the decoder's log-probability counts, in units of the cosine.
+    """
+
+    def __init__(self, poem_encoder: PoemEncoder, likelihood_weight: float = 0.0) -> None:
         super().__init__()
         self.poem_encoder = poem_encoder
+        self.likelihood_weight = likelihood_weight
 
     def forward(self, candidates: Tensor, scores: Tensor, lengths: Tensor, embedding: Tensor) -> Choice:
         """Choose among ``n`` candidates a row.
 
         Args:
             candidates: int64 ``[B, n, T]``, each with its end token, then padding.
-            scores: float32 ``[B, n]``.
+            scores: float32 ``[B, n]``, log-probabilities a token.
             lengths: int64 ``[B, n]``.
             embedding: float32 ``[B, embedding_dim]``, of the photographs.
         """
@@ -44,12 +50,8 @@ class Rerank(nn.Module):
         torch._check(longest <= ids.shape[1])
         ids = ids.narrow(1, 0, longest)
         points = self.poem_encoder(ids, (ids != PAD).to(torch.int64))
-        relevance = points.view(-1, candidates.shape[1], points.shape[-1]) @ embedding.unsqueeze(-1)
-        best = relevance.squeeze(-1).max(dim=1, keepdim=True)
-        tokens = candidates.gather(1, best.indices.unsqueeze(-1).expand(-1, -1, candidates.shape[-1]))
-        return Choice(
-            tokens.squeeze(1),
-            scores.gather(1, best.indices).squeeze(1),
-            lengths.gather(1, best.indices).squeeze(1),
-            best.values.squeeze(1),
-        )
+        points = points.view(-1, candidates.shape[1], points.shape[-1])
+        relevance = (points @ embedding.unsqueeze(-1)).squeeze(-1)
+        best = (relevance + self.likelihood_weight * scores).argmax(dim=1, keepdim=True)
+        tokens = candidates.gather(1, best.unsqueeze(-1).expand(-1, -1, candidates.shape[-1]))
+        return Choice(tokens.squeeze(1), *(of.gather(1, best).squeeze(1) for of in (scores, lengths, relevance)))

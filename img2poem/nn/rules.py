@@ -7,7 +7,6 @@ returns. Options are tensors with one value a row; rows of one batch may differ 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..decoding import Strategy
+from ..orthography import FINAL, LINE_END, OPEN, POEM_END, WORD, Orthography
 from ..text import BOS, EOS, NEWLINE, PAD
-from ..vocabulary import MAX_NGRAM, begins_line, is_penalised
+from ..vocabulary import MAX_NGRAM
 
 #: Log-probability of what may not come.
 NEVER = float("-inf")
@@ -31,7 +31,7 @@ class RowOptions(NamedTuple):
     max_line_tokens: Tensor
     no_repeat_ngram: Tensor
     repetition_penalty: Tensor
-    forbidden_tokens: Tensor  # int64 [B, FORBIDDEN], padded; see img2poem.vocabulary.forbidden_tokens
+    forbidden_tokens: Tensor  # int64 [B, FORBIDDEN], padded
 
     @classmethod
     def of(cls, strategy: Strategy, rows: int) -> RowOptions:
@@ -54,80 +54,70 @@ class Candidates(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """The options as the rules read them, prepared once for all steps.
+    """The options as the rules read them, prepared once for all steps of poems of at most ``T`` tokens."""
 
-    A poem has ``P`` places: those of its tokens, and behind them two for each forbidden token: that which must come
-    before it, if any, and the token itself. So what keeps n-grams from coming twice keeps forbidden words out.
-    """
-
-    reach: Tensor  # float32 [N, 5]: the last place, a word in the line, its most tokens, the most and the fewest lines
-    log_penalty: Tensor  # float32 [N, P]: 0 where a token has not been used but is forbidden
+    reach: Tensor  # float32 [N, 8]: the last three places, a token in the line, its last two, most and fewest lines
+    log_penalty: Tensor  # float32 [N, 1]
     penalises: Tensor  # bool [N, 1]
-    repeated: Tensor  # int64 [N, P]: with so many equal tokens before a place its token may not be used again
-    places: Tensor  # float32 [1, P]: 0, 1, 2, ...
+    repeated: Tensor  # int64 [N, 1]: with so many equal tokens before a place its token may not be used again
+    places: Tensor  # float32 [1, T]: 0, 1, 2, ...
     breaks: Tensor  # int64 [N, 2]: newline and end
-    free: Tensor  # float32 [N, V]: zeros, what tokens cost before any is used
-    word_counts: Tensor  # float32 [1, 5]: 1 for the counts that go up with a word
-    line_counts: Tensor  # float32 [1, 5]: 1 for those that go up with a newline, which sets back the others
+    costs: Tensor  # float32 [N, V]: what tokens cost before any is used, nothing or, where they are forbidden, all
+    token_counts: Tensor  # float32 [1, 8]: 1 for the counts that go up with a token
+    line_counts: Tensor  # float32 [1, 8]: 1 for those that go up with a newline, which sets back the others
 
     @classmethod
     def of(cls, options: RowOptions, steps: int, size: int) -> Limits:
         """Return the limits of poems of at most ``steps`` tokens in a vocabulary of ``size``."""
         column = RowOptions(*(option.unsqueeze(1) for option in options))
         forbidden, device = options.forbidden_tokens, options.forbidden_tokens.device
-        places = torch.arange(steps + 2 * forbidden.shape[1], device=device).unsqueeze(0)
-        never = torch.full_like(forbidden, 2 * steps)
-        ngram = torch.where(column.no_repeat_ngram > 1, column.no_repeat_ngram - 1, steps + 1)
-        # None before a token that never comes, one before the second of two that do not come together.
-        pairs = torch.stack([never, (forbidden >= size).long()], dim=2).flatten(1)
-        last_place, one = column.max_tokens.clamp(max=steps) - 1, torch.ones_like(column.max_tokens)
-        reach = [last_place, one, column.max_line_tokens, column.max_lines, column.min_lines]
+        last, one = column.max_tokens.clamp(max=steps) - 1, torch.ones_like(column.max_tokens)
+        line = column.max_line_tokens
+        reach = [last - 2, last - 1, last, one, line - 1, line, column.max_lines, column.min_lines]
         log_penalty = column.repetition_penalty.log()
+        # A number that is no token forbids nothing.
+        tokens = torch.where(forbidden < size, forbidden, PAD)
+        costs = torch.zeros(forbidden.shape[0], size, device=device)
         return cls(
             torch.cat(reach, dim=1).float(),
-            log_penalty * (places < steps),
+            log_penalty,
             log_penalty > 0,
-            torch.cat([ngram.expand(-1, steps), pairs], dim=1),
-            places.float(),
+            torch.where(column.no_repeat_ngram > 1, column.no_repeat_ngram - 1, steps + 1),
+            torch.arange(steps, device=device).unsqueeze(0).float(),
             torch.tensor([NEWLINE, EOS], device=device).repeat(forbidden.shape[0], 1),
-            torch.zeros(forbidden.shape[0], size, device=device),
-            torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]], device=device),
-            torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0]], device=device),
+            costs.scatter(1, tokens, -NEVER),
+            torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]], device=device),
+            torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0]], device=device),
         )
 
 
 class History(NamedTuple):
-    """What the rules know of a poem, kept up to date token by token; ``P`` places as in :class:`Limits`."""
+    """What the rules know of a poem, kept up to date token by token."""
 
-    tokens: Tensor  # int64 [N, P]: the poem so far, padding, forbidden pairs
-    equal: Tensor  # int64 [N, P]: how many tokens before a place equal the last ones of the poem, in their order
-    counts: Tensor  # float32 [N, 5], as Limits.reach: tokens, twice those of the line, twice the lines with that one
+    tokens: Tensor  # int64 [N, T]: the poem so far, padding
+    equal: Tensor  # int64 [N, T]: how many tokens before a place equal the last ones of the poem, in their order
+    counts: Tensor  # float32 [N, 8], as Limits.reach: tokens, those of the line, lines with that one
     previous: Tensor  # int64 [N, 1]: the last token; the begin token at first
-    word: Tensor  # int64 [N, 1]: the last token that is no newline
+    last: Tensor  # int64 [N, 1]: the last token that is no newline
 
     @classmethod
-    def begin(cls, options: RowOptions, steps: int, size: int) -> History:
-        """Return poems without a token, of a vocabulary of ``size``."""
-        forbidden = options.forbidden_tokens
-        nothing = torch.zeros_like(forbidden[:, :1])
-        # Larger numbers than pairs have stand for nothing; their tokens are looked up all the same.
-        pairs = torch.stack([(forbidden // size).clamp(max=size - 1), forbidden % size], dim=2).flatten(1)
-        tokens = torch.cat([nothing.expand(-1, steps), pairs], dim=1)
+    def begin(cls, options: RowOptions, steps: int) -> History:
+        """Return poems without a token."""
+        nothing = torch.zeros_like(options.forbidden_tokens[:, :1])
+        tokens = nothing.repeat(1, steps)
         # Each a tensor of its own: a loop cannot take one twice.
-        counts = _counts(nothing, nothing, nothing + 1)
-        return cls(tokens, torch.zeros_like(tokens), counts, nothing + BOS, nothing + PAD)
+        return cls(
+            tokens, torch.zeros_like(tokens), _counts(nothing, nothing, nothing + 1), nothing + BOS, nothing + PAD
+        )
 
     @classmethod
-    def of(cls, tokens: Tensor, options: RowOptions, size: int) -> History:
-        """Return poems ``int64 [N, T]``, followed by padding, that somebody began, of a vocabulary of ``size``."""
+    def of(cls, tokens: Tensor) -> History:
+        """Return poems ``int64 [N, T]``, followed by padding, that somebody began."""
         position = torch.arange(tokens.shape[1], device=tokens.device)
         length = (tokens != PAD).sum(1, keepdim=True)
         newline = tokens == NEWLINE
         begin = torch.where(newline, position + 1, 0).amax(1, keepdim=True)
-        word = torch.where(newline | (tokens == PAD), 0, position).amax(1, keepdim=True)
-        steps = tokens.shape[1]
-        history = cls.begin(options, steps, size)
-        previous = torch.where(length == 0, BOS, tokens.gather(1, (length - 1).clamp(min=0)))
+        last = torch.where(newline | (tokens == PAD), 0, position).amax(1, keepdim=True)
         equal, same = torch.zeros_like(tokens), torch.ones_like(tokens)
         for k in range(1, MAX_NGRAM):
             before = tokens.gather(1, (position - k).clamp(min=0).expand(tokens.shape[0], -1))
@@ -135,34 +125,29 @@ class History(NamedTuple):
             same = same * ((before == end) & (position >= k) & (length >= k))
             equal = equal + same
         return cls(
-            torch.cat([tokens, history.tokens[:, steps:]], dim=1),
-            torch.cat([equal, (history.tokens[:, steps - 1 : -1] == previous).long()], dim=1),
+            tokens,
+            equal,
             _counts(length, length - begin, newline.sum(1, keepdim=True) + 1),
-            previous,
-            tokens.gather(1, word),
+            torch.where(length == 0, BOS, tokens.gather(1, (length - 1).clamp(min=0))),
+            tokens.gather(1, last),
         )
 
     def then(self, token: Tensor, limits: Limits) -> History:
         """Return the poems with one token more, ``int64 [N, 1]``."""
         newline = token == NEWLINE
-        tokens = torch.where(limits.places == self.counts[:, :1], token, self.tokens)
-        equal = torch.where(tokens == token, self.equal + 1, 0)
+        equal = torch.where(self.tokens == token, self.equal + 1, 0)
         return History(
-            tokens,
+            torch.where(limits.places == self.counts[:, :1], token, self.tokens),
             # Not `pad`, which ONNX Runtime has no kernel for on a GPU, for integers.
             torch.cat([self.equal[:, :1], equal[:, :-1]], dim=1),
-            torch.where(newline, (self.counts + 1) * limits.line_counts, self.counts + limits.word_counts),
+            torch.where(newline, (self.counts + 1) * limits.line_counts, self.counts + limits.token_counts),
             token,
-            torch.where(newline, self.word, token),
+            torch.where(newline, self.last, token),
         )
 
     def rows(self, index: Tensor) -> History:
         """Return the poems ``index``, int64 ``[M]``."""
         return History(*(part.index_select(0, index) for part in self))
-
-    def poems(self, steps: int) -> Tensor:
-        """Return the tokens alone, ``[N, steps]``."""
-        return self.tokens[:, :steps]
 
     @property
     def length(self) -> Tensor:
@@ -172,60 +157,90 @@ class History(NamedTuple):
 
 def _counts(length: Tensor, line_tokens: Tensor, lines: Tensor) -> Tensor:
     """Return what :class:`History` counts, each as often as :class:`Limits` has a limit for it."""
-    return torch.cat([length, line_tokens, line_tokens, lines, lines], dim=1).float()
+    return torch.cat([*[length] * 3, *[line_tokens] * 3, *[lines] * 2], dim=1).float()
 
 
-# What may come, by kind: a kind is banned where the limits that are reached (the last place, a word in the line, its
-# most tokens, the most and the fewest lines) add up to more than its bound, weighted as in its row.
-_KINDS = (
-    ((1, 0, 1, 0, 0), 0),  # a word: not in the last place, nor in a full line
-    ((1, -1, 1, 0, 0), -1),  # the rest of a word: nor at the beginning of a line
-    ((1, -1, 0, 1, 0), -1),  # newline: not in the last place, nor without a word before it, nor behind the last line
-    ((-2, -1, 0, 0, -1), -2),  # end: in the last place, else only behind a word, with lines enough
-)
-_WORD, _REST, _NEWLINE, _END = range(4)
+class _Kind(NamedTuple):
+    """When tokens of a kind are banned: where the limits that are reached add up to more than ``bound``.
+
+    ``reached`` are weights of Limits.reach: the third last, second last and last place, a token in the line, its last
+    but one and last, the most and the fewest lines; then of what stands before: what is unfinished, a final mark.
+    """
+
+    reached: tuple[float, ...]
+    unfinished: float
+    final: float
+    bound: float
+
+
+# Behind a token must be room for what follows it: so many tokens of the line and, with the end token, of the poem.
+# A final mark may come behind a full line.
+_KINDS = {
+    WORD: _Kind((0, 1, 0, 0, 0, 1, 0, 0), 0, 0, 0),
+    OPEN: _Kind((1, 0, 0, 0, 1, 0, 0, 0), 1, 0, 0),
+    FINAL: _Kind((0, 0, 1, 0, 0, 0, 0, 0), 0, 0, 0),
+    # Not in an empty line, nor in the last one.
+    LINE_END: _Kind((1, 0, 0, -1, 0, 0, 1, 0), 1, 0, -1),
+    # In the last place, else only behind a final mark, with lines enough.
+    POEM_END: _Kind((0, 0, -2, 0, 0, 0, 0, -1), 0, -1, -2),
+}
 
 
 class Rules(nn.Module):
     """What makes a token sequence a poem: which tokens may come next, whatever the decoder thinks."""
 
     kind: Tensor
+    spared: Tensor
     penalised: Tensor
     stutters: Tensor
     weights: Tensor
-    bounds: Tensor
+    before: Tensor
 
-    def __init__(self, pieces: Sequence[str]) -> None:
+    def __init__(self, orthography: Orthography) -> None:
         super().__init__()
         #: How many tokens the vocabulary has.
-        self.size = len(pieces)
-        kinds = [_WORD if begins_line(piece) else _REST for piece in pieces]
-        kinds[NEWLINE], kinds[EOS] = _NEWLINE, _END
-        penalised = torch.tensor([is_penalised(piece) for piece in pieces])
-        weights, bounds = zip(*_KINDS, strict=True)
-        self.register_buffer("kind", torch.tensor(kinds), persistent=False)
-        self.register_buffer("penalised", penalised.float(), persistent=False)
-        # What may not follow a token: itself, or nothing.
-        self.register_buffer("stutters", torch.where(penalised, torch.arange(self.size), -1), persistent=False)
-        self.register_buffer("weights", torch.tensor(weights).float().t().contiguous(), persistent=False)
-        self.register_buffer("bounds", torch.tensor([bounds]).float(), persistent=False)
+        self.size = len(orthography.pieces)
+        words, penalised, unfinished, final = (
+            torch.from_numpy(of)
+            for of in (orthography.words, orthography.penalised, orthography.unfinished, orthography.final)
+        )
+        kinds = [_KINDS[kind] for kind in sorted(_KINDS)]
+        weights = torch.tensor([kind.reached for kind in kinds]).t().contiguous()
+        behind, ends, bounds = (
+            torch.tensor([[getattr(kind, name) for kind in kinds]]) for name in ("unfinished", "final", "bound")
+        )
+        tables = {
+            "kind": torch.from_numpy(orthography.kind),
+            # What no repetition keeps from coming: a poem cannot do without marks, and "don" cannot without "'t".
+            "spared": ~words,
+            "penalised": penalised.float(),
+            # What may not follow a token: itself, or nothing.
+            "stutters": torch.where(words, torch.arange(self.size), -1),
+            "weights": weights.float(),
+            # What a token before adds to that sum.
+            "before": unfinished.unsqueeze(1) * behind + final.unsqueeze(1) * ends - bounds,
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
 
     def forward(self, candidates: Candidates, history: History, limits: Limits) -> Tensor:
         """Mask and reweight the log-probabilities of what may come next, float32 ``[N, C]``.
 
-        Newline and end are never banned by a repetition: a line that has reached its limit must be able to break.
+        Marks, suffixes, newline and end are never banned by a repetition: a line that has reached its limit must be
+        able to break, a word to be completed.
         """
         tokens = candidates.tokens
         # The probability of a word is divided by the penalty for each use.
         penalties = self.penalised[history.tokens] * limits.log_penalty
         costs = torch.where(history.equal >= limits.repeated, -NEVER, penalties)
-        cost = limits.free.scatter_add(1, history.tokens, costs).gather(1, candidates.words)
+        cost = limits.costs.scatter_add(1, history.tokens, costs).gather(1, candidates.words)
+        cost = torch.where(self.spared[candidates.words], 0.0, cost)
         log_probs = candidates.log_probs - F.pad(cost, (0, 2))
 
         reached = (history.counts >= limits.reach).float()
-        banned = (reached @ self.weights > self.bounds).gather(1, self.kind[tokens])
-        # No word follows itself, over a line break either: a guided decoder stutters the photograph's first noun.
-        stutter = (tokens == self.stutters[history.word]) & limits.penalises
+        banned = (reached @ self.weights + self.before[history.previous.squeeze(1)] > 0).gather(1, self.kind[tokens])
+        # No word follows itself, over a line break either: a decoder stutters the photograph's first noun.
+        stutter = (tokens == self.stutters[history.last]) & limits.penalises
         allowed = torch.where(banned | stutter, NEVER, log_probs)
 
         # With every candidate banned the poem ends where it is.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..decoding import TOP_TOKENS
-from ..text import EOS, PAD
-from ..vocabulary import bans, is_word
+from ..orthography import Orthography
+from ..text import EOS, PAD, SPECIAL_TOKENS
 from .poem_decoder import Condition, PoemDecoder
 from .rules import NEVER, Candidates, History, Limits, RowOptions, Rules
 
@@ -34,8 +34,9 @@ class _Search(nn.Module):
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
-        self.step = DecoderStep(decoder, pieces)
-        self.rules = Rules(pieces[: decoder.config.vocabulary_size])
+        orthography = Orthography.of(decoder.config, pieces)
+        self.step = DecoderStep(decoder, orthography)
+        self.rules = Rules(orthography)
 
 
 class GreedySearch(_Search):
@@ -72,8 +73,7 @@ class BeamSearch(_Search):
         beyond = torch.where(in_width[:, :width], 0.0, NEVER)
         state, context = decoder.parted(decoder.init(embedding).repeat_interleave(width, dim=0))
         condition, beam_options = decoder.condition(context), options.repeated(width)
-        size = self.rules.size
-        limits, history = Limits.of(beam_options, steps, size), History.begin(beam_options, steps, size)
+        limits, history = Limits.of(beam_options, steps, self.rules.size), History.begin(beam_options, steps)
         first_beam = torch.arange(rows, device=device).unsqueeze(1) * width
         places, penalty = torch.arange(steps, device=device), length_penalty.unsqueeze(1)
         carried = (
@@ -102,7 +102,7 @@ class BeamSearch(_Search):
             ended_scores = torch.where((token == EOS) & in_width, likeliest.values, NEVER) / length**penalty
             top = ended_scores.max(dim=-1)
             better = (top.values > best_score) & (ended < beam_width)
-            ended_tokens = history.poems(steps).index_select(0, parent.gather(1, top.indices.unsqueeze(1)).squeeze(1))
+            ended_tokens = history.tokens.index_select(0, parent.gather(1, top.indices.unsqueeze(1)).squeeze(1))
             ended_tokens = torch.where(places == step, EOS, ended_tokens)
             best = torch.where(better.unsqueeze(1), ended_tokens, best)
             best_score = torch.where(better, top.values, best_score)
@@ -177,44 +177,32 @@ def draw(allowed: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, gum
 class DecoderStep(nn.Module):
     """One decoder step that returns only candidates, the likeliest tokens, never the whole vocabulary."""
 
-    no_word: Tensor
-    before: Tensor
-    behind: Tensor
-    apart: Tensor
+    row: Tensor
+    follows: Tensor
 
-    def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
+    def __init__(self, decoder: PoemDecoder, orthography: Orthography) -> None:
         super().__init__()
         self.decoder = decoder
-        size = decoder.config.vocabulary_size
-        banned = bans(decoder.config.forbidden_words, pieces[:size])
-        no_word = [i in banned.pieces or not is_word(piece) for i, piece in enumerate(pieces[:size])]
-        never = torch.where(torch.tensor(no_word), NEVER, 0.0)
-        self.register_buffer("no_word", never, persistent=False)
-        # Pieces that do not come one behind the other: few are in any pair. Of two, the numbers add up to a place.
-        second = {token: place for place, token in enumerate(sorted({pair[1] for pair in banned.pairs}), 1)}
-        width = len(second) + 1
-        first = {token: place * width for place, token in enumerate(sorted({pair[0] for pair in banned.pairs}), 1)}
-        apart = torch.zeros((len(first) + 1) * width, dtype=torch.bool)
-        apart[[first[one] + second[other] for one, other in banned.pairs]] = True
-        self.register_buffer("before", torch.tensor([first.get(i, 0) for i in range(size)]), persistent=False)
-        self.register_buffer("behind", torch.tensor([second.get(i, 0) for i in range(size)]), persistent=False)
-        self.register_buffer("apart", apart, persistent=False)
-        #: How many candidates there are, ``TOP_TOKENS`` unless the vocabulary has fewer words.
-        self.width = min(TOP_TOKENS, no_word.count(False) + 2)
+        self.register_buffer("row", torch.from_numpy(orthography.row), persistent=False)
+        follows = torch.where(torch.from_numpy(orthography.allowed), 0.0, NEVER)
+        self.register_buffer("follows", follows, persistent=False)
+        #: How many candidates there are, ``TOP_TOKENS`` unless the vocabulary has fewer.
+        self.width = min(TOP_TOKENS, len(orthography.pieces) - len(SPECIAL_TOKENS) + 2)
 
     def forward(self, token: Tensor, state: Tensor, condition: Condition, breaks: Tensor) -> tuple[Candidates, Tensor]:
-        """``int64 [B, 1]``, ``float32 [B, 2, S]`` to the candidates and the next state.
+        """``int64 [B, 1]``, ``float32 [B, S]`` to the candidates and the next state.
 
-        Candidates are the likeliest words about the photograph, unguided and by falling probability, and ``breaks``,
-        newline and end ``[B, 2]``, since rules may force them where they are unlikely. Tokens that no poem may hold
-        never are; those that would complete a forbidden word have no probability.
+        Candidates are the likeliest tokens of those that may follow ``token``, by falling probability, and ``breaks``,
+        newline and end ``[B, 2]``, since rules may force them where they are unlikely. Probabilities are those among
+        all tokens of the vocabulary that may follow, newline and end included; where fewer than are asked for may, the
+        others have none.
         """
-        features, state = self.decoder.cell(token, state, condition)
-        words = self.decoder.logits(features.select(1, 0), self.no_word).topk(self.width - 2, dim=-1).indices
+        last, special = token.squeeze(1), len(SPECIAL_TOKENS)
+        features, state = self.decoder.cell(last, state, condition)
+        logits = self.decoder.logits(features) + self.follows[self.row[last]]
+        words = logits[:, special:].topk(self.width - 2, dim=-1).indices + special
         tokens = torch.cat([words, breaks], dim=1)
-        pairs = self.before[token] + self.behind[tokens]
-        log_probs = torch.where(self.apart[pairs], NEVER, self.decoder.guided(features, tokens))
-        return Candidates(words, tokens, log_probs), state
+        return Candidates(words, tokens, logits.gather(1, tokens) - logits.logsumexp(-1, keepdim=True)), state
 
 
 def _one_path(
@@ -227,7 +215,7 @@ def _one_path(
     condition, limits = decoder.condition(context), Limits.of(options, steps, search.rules.size)
     carried = (
         torch.zeros((), dtype=torch.int64, device=device),
-        *History.begin(options, steps, search.rules.size),
+        *History.begin(options, steps),
         state,
         torch.zeros(rows, 1, device=device),
         torch.zeros(rows, 1, dtype=torch.bool, device=device),
@@ -246,7 +234,7 @@ def _one_path(
         return step + 1, *history.then(token, limits), state, score, ended | (token == EOS)
 
     _, *found, _, score, _ = loop(going, body, carried)
-    tokens = History(*found).poems(steps)
+    tokens = History(*found).tokens
     lengths = (tokens != PAD).sum(1)
     return Hypotheses(tokens, score.squeeze(1) / lengths, lengths)
 

@@ -21,6 +21,7 @@ from export.settings import Settings
 from img2poem.errors import InvalidOption
 from img2poem.nn.model import load_package, save_package
 from img2poem.package import contract_hash
+from img2poem.text import EOS
 
 from ..conftest import WEIGHTS
 
@@ -53,17 +54,21 @@ def test_a_changed_weight_rebuilds_what_depends_on_it(repository: Path, tmp_path
 
 def test_a_changed_constant_of_the_config_rebuilds_what_may_hold_it(repository: Path, tmp_path: Path) -> None:
     model, tokenizer = load_package(WEIGHTS)
-    config = replace(model.config, decoder=replace(model.config.decoder, guidance=0.5))
+    config = replace(model.config, decoder=replace(model.config.decoder, likelihood_weight=100.0))
     save_package(tmp_path / "changed", model, tokenizer, config, "card")
-    found = rows(tmp_path / "changed", tmp_path / "out", Settings(models=("decoder_step",)), repository)
-    assert not found["decoder_step"].kept
-    before, after = (
-        onnxruntime.InferenceSession(folder / "decoder_step" / "1" / "model.onnx")
-        for folder in (repository, tmp_path / "out")
-    )
-    hidden = np.random.default_rng(0).normal(size=(1, before.get_inputs()[1].shape[1])).astype(np.float32)
-    inputs = {"token": np.ones((1, 1), np.int64), "hidden": hidden}
-    assert not np.allclose(before.run(["top_logprobs"], inputs)[0], after.run(["top_logprobs"], inputs)[0])
+    found = rows(tmp_path / "changed", tmp_path / "out", Settings(models=("rerank",)), repository)
+    assert not found["rerank"].kept
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "rerank" / "1" / "model.onnx")
+    candidates = np.zeros((1, 2, 96), np.int64)
+    candidates[0, :, :2] = [[40, EOS], [50, EOS]]
+    for best in (0, 1):
+        inputs = {
+            "candidates": candidates,
+            "candidate_scores": np.where(np.arange(2) == best, -1, -2).astype(np.float32)[None],
+            "candidate_lengths": np.full((1, 2), 2),
+            "embedding": np.full((1, 512), 512**-0.5, np.float32),
+        }
+        assert session.run(["tokens"], inputs)[0][0, 0] == candidates[0, best, 0], "the likelier"
 
 
 def test_a_damaged_file_is_not_kept(repository: Path, tmp_path: Path) -> None:

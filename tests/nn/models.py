@@ -8,18 +8,23 @@ from torch import Tensor
 from img2poem.decoding import MAX_FORBIDDEN
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.rules import RowOptions
+from img2poem.orthography import Orthography
 from img2poem.package import DecoderConfig
 from img2poem.text import PAD, SPECIAL_TOKENS
+from img2poem.vocabulary import PUNCTUATION, SUFFIXES
 
 EMBEDDING_DIM = 12
 STEPS = 24
-WORDS = "the sea is wide and blue old sun on a hill where birds sing low of love or loss in rain by night we go"
-PIECES = [*SPECIAL_TOKENS, "'", "7", "##r", "##ly", *WORDS.split()]
+WORDS = (
+    "the sea is wide and blue old sun on a hill where birds sing low of love or loss in rain by night we go don isn can"
+)
+PIECES = [*SPECIAL_TOKENS, *PUNCTUATION, *SUFFIXES, "7", "##ly", *WORDS.split()]
+CONTRACTIONS = ["can't", "don't", "isn't", "we'd", "we'll", "we're", "we've"]
+STEMS = ["don", "isn"]
+ORTHOGRAPHY = Orthography(PIECES, CONTRACTIONS, STEMS)
 
 
-def small_decoder(
-    seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIECES), guidance: float = 0.0
-) -> PoemDecoder:
+def small_decoder(seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIECES)) -> PoemDecoder:
     torch.manual_seed(seed)
     config = DecoderConfig(
         vocabulary_size=vocabulary_size,
@@ -29,7 +34,8 @@ def small_decoder(
         layers=layers,
         dropout=0.2,
         max_tokens=STEPS,
-        guidance=guidance,
+        contractions=CONTRACTIONS,
+        stems=STEMS,
     )
     decoder = PoemDecoder(config, EMBEDDING_DIM)
     # Fresh layers give nearly equal probabilities; larger ones tell tokens apart.
@@ -59,8 +65,6 @@ def options(rows: int, **changed: float) -> RowOptions:
 
 
 def step(decoder: PoemDecoder, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """One guided step: ``int64 [B]`` and ``hidden`` to the log-probabilities of all tokens, and the next ``hidden``."""
-    state, context = decoder.parted(hidden)
-    features, state = decoder.cell(token.unsqueeze(1), state, decoder.condition(context))
-    every = torch.arange(decoder.config.vocabulary_size).expand(len(token), -1)
-    return decoder.guided(features, every), decoder.joined(state, context)
+    """One step: ``int64 [B]`` and ``hidden`` to the log-probabilities of all tokens, and the next ``hidden``."""
+    logits, after = decoder.advance(token, hidden)
+    return logits.log_softmax(-1), after

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.losses import ranking_loss
 from img2poem.nn.poem_encoder import PoemEncoder, pad
+from img2poem.nn.rerank import Rerank
 from img2poem.package import EncoderConfig, ImageEncoderConfig, PoemEncoderConfig, Preprocessing
+from img2poem.text import BOS, EOS
+from img2poem.vocabulary import FIRST_WORD
 
-from .models import PIECES, embeddings, small_decoder, step
+from .models import EMBEDDING_DIM, PIECES, embeddings, small_decoder, step
 
 PREPROCESSING = Preprocessing(size=224, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
 
@@ -26,22 +29,6 @@ def test_steps_give_what_teacher_forcing_gives(layers: int, length: int, rows: i
     for i in range(length):
         log_probs, hidden = step(decoder, tokens[:, i], hidden)
         assert torch.allclose(log_probs, whole[:, i], atol=1e-4)
-
-
-@given(st.floats(0.1, 3), st.integers(1, 4), st.integers(0, 1000))
-def test_guidance_leans_to_what_the_embedding_makes_likelier(guidance: float, rows: int, seed: int) -> None:
-    decoder, embedding = small_decoder(seed, guidance=guidance), embeddings(rows, seed)
-    tokens = torch.full((rows, 1), 7)
-    given, alone = (decoder(tokens, x)[:, 0].log_softmax(-1) for x in (embedding, torch.zeros_like(embedding)))
-    log_probs, _ = step(decoder, tokens[:, 0], decoder.init(embedding))
-    assert torch.allclose(log_probs.exp().sum(-1), torch.ones(rows), atol=1e-4)
-    distance, gain = given.amax(-1, keepdim=True) - given, guidance * (given - alone)
-    likeliest = given.argmax(-1, keepdim=True)
-    # Log-probabilities before they were made to add up to 1.
-    guided = log_probs - (log_probs - given - gain).gather(1, likeliest)
-    assert torch.allclose(torch.where(distance < 3, guided, 0), torch.where(distance < 3, given + gain, 0), atol=1e-4)
-    assert (guided <= given + gain.clamp(min=0) + 1e-4).all()
-    assert (guided[distance > 4] <= given[distance > 4] + 1e-4).all(), "what is implausible gains nothing"
 
 
 def test_decoder_depends_on_the_embedding_at_every_step() -> None:
@@ -98,6 +85,25 @@ def test_poem_encoder_ignores_padding() -> None:
     assert together.shape == (2, 12)
     assert torch.allclose(together[:1], alone, atol=1e-5)
     assert torch.allclose(together.norm(dim=-1), torch.ones(2), atol=1e-5)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 4), st.integers(1, 3), st.sampled_from([0.0, 0.05, 0.4]), st.integers(0, 1000))
+def test_the_best_of_several_is_near_and_likely(count: int, rows: int, weight: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    encoder = PoemEncoder(PoemEncoderConfig({**sizes, "intermediate_size": 32}), EMBEDDING_DIM).eval()
+    tokens = torch.randint(FIRST_WORD, 50, (rows, count, 9))
+    tokens[:, :, -1] = EOS
+    scores, lengths, points = torch.randn(rows, count) - 3, torch.full((rows, count), 9), embeddings(rows, seed)
+    with torch.inference_mode():
+        found = Rerank(encoder, weight)(tokens, scores, lengths, points)
+        for row in range(rows):
+            texts = [[BOS, *text] for text in tokens[row].tolist()]
+            cosines = encoder(*pad(texts)) @ points[row]
+            best = int((cosines + weight * scores[row]).argmax())
+            assert torch.equal(found.tokens[row], tokens[row, best]) and found.scores[row] == scores[row, best]
+            assert found.relevance[row].item() == pytest.approx(cosines[best].item(), abs=1e-5), "the cosine alone"
 
 
 @given(st.integers(2, 8), st.integers(0, 1000), st.booleans())

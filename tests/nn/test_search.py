@@ -13,16 +13,18 @@ from export.modules import ServedDecoderStep
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.rules import Candidates, History, Limits, RowOptions, Rules
 from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, Hypotheses, Sampling
+from img2poem.orthography import Orthography
 from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
+from img2poem.vocabulary import CAPTION, FINAL_MARKS, FIRST_WORD, FREE, RHYMED, SUFFIX_IDS
 
-from .models import PIECES, STEPS, embeddings, options, small_decoder
+from .models import ORTHOGRAPHY, PIECES, STEPS, embeddings, options, small_decoder
 from .models import step as step_of_all
 
 row_options = st.fixed_dictionaries(
     {
         "min_lines": st.integers(1, 4),
         "max_lines": st.integers(4, 8),
-        "max_tokens": st.integers(2, STEPS + 4),  # a request may ask for more than the decoder has
+        "max_tokens": st.integers(3, STEPS + 4),  # a request may ask for more than the decoder has
         "max_line_tokens": st.integers(2, 8),
         "no_repeat_ngram": st.sampled_from([0, 2, 3, 4]),
         "repetition_penalty": st.floats(1, 3, width=32),
@@ -69,7 +71,7 @@ def lines_of(row: torch.Tensor) -> list[list[int]]:
 @settings(max_examples=60)
 @given(row_options, st.integers(0, 10_000), st.sampled_from(["greedy", "sampling", 1, 3]))
 def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search: str | int) -> None:
-    decoder, rows, embedding = small_decoder(seed % 7, guidance=seed % 3), options(2, **chosen), embeddings(2, seed)
+    decoder, rows, embedding = small_decoder(seed % 7), options(2, **chosen), embeddings(2, seed)
     if isinstance(search, int):
         found = beam(decoder, embedding, rows, search)
     else:
@@ -77,31 +79,37 @@ def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search:
     for tokens, length in zip(found.tokens, found.lengths.tolist(), strict=True):
         assert tokens[length - 1] == EOS and (tokens[length:] == PAD).all() and (tokens[: length - 1] != EOS).all()
         assert length <= chosen["max_tokens"]
-        poem = tokens[: length - 1].tolist()
-        assert not {PAD, BOS, PIECES.index("[UNK]"), PIECES.index("7")} & set(poem)
+        poem, n = tokens[: length - 1].tolist(), int(chosen["no_repeat_ngram"])
+        assert not {PAD, BOS, UNK, CAPTION, FREE, RHYMED, PIECES.index("7"), PIECES.index("##ly")} & set(poem)
         lines = lines_of(tokens)
         assert len(lines) <= chosen["max_lines"]
-        assert all(len(line) <= chosen["max_line_tokens"] for line in lines)
-        assert all(PIECES[line[0]].isalpha() for line in lines if line), "a line begins with a word of its own"
-        if length < min(chosen["max_tokens"], STEPS):
+        assert all(len(line) - (line[-1] in FINAL_MARKS) <= chosen["max_line_tokens"] for line in lines if line)
+        for line in filter(None, lines):
+            assert ORTHOGRAPHY.words[line[0]], "a line begins with a word"
+            assert all(ORTHOGRAPHY.allow(*pair) for pair in pairwise(line))
+            assert not any(ORTHOGRAPHY.unfinished[a] and ORTHOGRAPHY.unfinished[b] for a, b in pairwise(line))
+        assert not any(line and ORTHOGRAPHY.unfinished[line[-1]] for line in lines), "every word is a whole one"
+        # With less room a line of a word and its mark does not fit any more.
+        if length < min(chosen["max_tokens"], STEPS) - 2 and n != 2:
             assert len(lines) >= chosen["min_lines"] and all(lines), "no empty line, none too few"
         words = [token for token in poem if token != NEWLINE]
         if chosen["repetition_penalty"] > 1:
-            assert not any(a == b and len(PIECES[a]) > 2 and PIECES[a].isalpha() for a, b in pairwise(words))
-        if n := int(chosen["no_repeat_ngram"]):
-            # A line that is full must break, so an n-gram that ends in a newline may come again.
-            grams = [tuple(poem[i : i + n]) for i in range(len(poem) - n + 1) if poem[i + n - 1] != NEWLINE]
+            assert not any(a == b and ORTHOGRAPHY.words[a] for a, b in pairwise(words))
+        if n:
+            grams = [tuple(poem[i : i + n]) for i in range(len(poem) - n + 1) if ORTHOGRAPHY.words[poem[i + n - 1]]]
             assert len(grams) == len(set(grams))
+        if n != 2:  # which may leave no word to go on with
+            assert poem[-1] in FINAL_MARKS
 
 
 def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
-    said = [PIECES.index(word) for word in "the sea is the sea on the hill is".split()]
+    said = [PIECES.index(word) for word in "the sea is the sea on the hill is old".split()]
     tokens = torch.tensor([said + [PAD] * (STEPS - len(said))])
     words = torch.arange(len(PIECES)).unsqueeze(0)
     tokens_and_breaks = torch.cat([words, torch.tensor([[NEWLINE, EOS]])], dim=1)
     candidates = Candidates(words, tokens_and_breaks, torch.zeros(1, len(PIECES) + 2))
     free, penalised = (
-        Rules(PIECES)(candidates, History.of(tokens, rows, len(PIECES)), Limits.of(rows, STEPS, len(PIECES)))
+        Rules(ORTHOGRAPHY)(candidates, History.of(tokens), Limits.of(rows, STEPS, len(PIECES)))
         for p in (1.0, 2.0)
         for rows in [options(1, no_repeat_ngram=0, max_line_tokens=20, repetition_penalty=p)]
     )
@@ -112,20 +120,20 @@ def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
 
 
 def test_forbidden_tokens_never_come_and_their_absence_hurts_nothing_else() -> None:
-    decoder, embedding = small_decoder(guidance=1), embeddings(4)
+    decoder, embedding = small_decoder(), embeddings(4)
     free = greedy(decoder, embedding, options(4))
-    ban = sorted({*free.tokens[0].tolist()} - {PAD})  # newline and end among them, which stay allowed
+    ban = sorted({*free.tokens[0].tolist()} - {PAD})  # marks, newline and end among them, which stay allowed
     forbidden = torch.full((4, 32), PAD)
     forbidden[0, : len(ban)] = torch.tensor(ban)
     found = greedy(decoder, embedding, options(4)._replace(forbidden_tokens=forbidden))
-    assert not {*ban} - {NEWLINE, EOS} & {*found.tokens[0].tolist()}
+    assert not {token for token in ban if ORTHOGRAPHY.words[token]} & {*found.tokens[0].tolist()}
     assert EOS in found.tokens[0] and NEWLINE in found.tokens[0]
     assert torch.equal(found.tokens[1:], free.tokens[1:])
 
 
 def test_a_search_without_words_left_ends() -> None:
-    """Three words that may not come twice in a row soon leave nothing to say."""
-    pieces, decoder = PIECES[:12], small_decoder(vocabulary_size=12)
+    """Three words, no two of which may come together twice, soon leave nothing to say."""
+    pieces, decoder = PIECES[: FIRST_WORD + 5], small_decoder(vocabulary_size=FIRST_WORD + 5)
     rows = options(4, no_repeat_ngram=2, min_lines=4, max_line_tokens=30)
     found = GreedySearch(decoder, pieces)(embeddings(4), rows)
     for tokens, length in zip(found.tokens, found.lengths.tolist(), strict=True):
@@ -135,14 +143,14 @@ def test_a_search_without_words_left_ends() -> None:
 
 def test_greedy_follows_the_decoder_step_by_step() -> None:
     decoder, embedding = small_decoder(), embeddings(3)
-    decoder_step, rules, rows = DecoderStep(decoder, PIECES), Rules(PIECES), options(3)
+    decoder_step, rules, rows = DecoderStep(decoder, ORTHOGRAPHY), Rules(ORTHOGRAPHY), options(3)
     found = greedy(decoder, embedding, rows)
     tokens, previous = torch.full((3, STEPS), PAD), torch.full((3, 1), BOS)
     (state, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS, len(PIECES))
     total = torch.zeros(3)
     for step in range(int(found.lengths.max())):
         likely, state = decoder_step(previous, state, decoder.condition(context), limits.breaks)
-        best = rules(likely, History.of(tokens, rows, len(PIECES)), limits).max(-1)
+        best = rules(likely, History.of(tokens), limits).max(-1)
         running = torch.tensor([EOS not in row for row in tokens.tolist()])
         tokens[:, step] = torch.where(running, likely.tokens[range(3), best.indices], PAD)
         total += torch.where(running, best.values, 0.0)
@@ -156,7 +164,7 @@ def test_greedy_follows_the_decoder_step_by_step() -> None:
 def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
     """The same search written with lists, hypothesis by hypothesis, for one row."""
     decoder, embedding, rows = small_decoder(seed), embeddings(1, seed), options(1)
-    decoder_step, rules, penalty = DecoderStep(decoder, PIECES), Rules(PIECES), 0.7
+    decoder_step, rules, penalty = DecoderStep(decoder, ORTHOGRAPHY), Rules(ORTHOGRAPHY), 0.7
     (first, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS, len(PIECES))
     beams = [([], 0.0, first)]
     ended: list[tuple[float, list[int]]] = []
@@ -165,7 +173,7 @@ def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
         for tokens, score, state in beams:
             previous = torch.tensor([[tokens[-1] if tokens else BOS]])
             found, after = decoder_step(previous, state, decoder.condition(context), limits.breaks)
-            history = History.of(torch.tensor([tokens + [PAD] * (STEPS - len(tokens))]), rows, len(PIECES))
+            history = History.of(torch.tensor([tokens + [PAD] * (STEPS - len(tokens))]))
             allowed, ids = rules(found, history, limits)[0].tolist(), found.tokens[0].tolist()
             likely = [(t, v) for t, v in zip(ids, allowed, strict=True) if v > float("-inf")]
             candidates += [([*tokens, t], score + v, after) for t, v in likely]
@@ -232,9 +240,9 @@ def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int,
     found = sampled(decoder, embedding, options(draws, max_tokens=3), temperature=temperature, top_k=top_k, top_p=top_p)
     (state, context), rows = decoder.parted(decoder.init(embedding[:1])), options(1, max_tokens=3)
     limits = Limits.of(rows, STEPS, len(PIECES))
-    decoder_step, begin = DecoderStep(decoder, PIECES), torch.tensor([[BOS]])
+    decoder_step, begin = DecoderStep(decoder, ORTHOGRAPHY), torch.tensor([[BOS]])
     likely, _ = decoder_step(begin, state, decoder.condition(context), limits.breaks)
-    allowed, ids = Rules(PIECES)(likely, History.begin(rows, STEPS, len(PIECES)), limits)[0], likely.tokens
+    allowed, ids = Rules(ORTHOGRAPHY)(likely, History.begin(rows, STEPS), limits)[0], likely.tokens
     order = allowed.argsort(descending=True)
     expected = (allowed[order] / temperature).softmax(-1)
     kept = (torch.arange(len(order)) < top_k) & (expected.cumsum(-1) - expected < top_p)
@@ -245,38 +253,40 @@ def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int,
     assert not counted[~kept].any()
 
 
-def test_decoder_step_returns_the_likeliest_words_and_always_the_breaks() -> None:
+def test_decoder_step_returns_the_likeliest_that_may_follow_and_always_the_breaks() -> None:
     torch.manual_seed(0)
     decoder = small_decoder()
     decoder.token_embedding = torch.nn.Embedding(200, 8)
     decoder.output_bias = torch.nn.Parameter(torch.randn(200))
     decoder.config = replace(decoder.config, vocabulary_size=200)
     pieces = [*PIECES, *(chr(97 + i // 26) + chr(97 + i % 26) for i in range(200 - len(PIECES)))]
-    token, hidden = torch.tensor([7, 9]), decoder.init(embeddings(2))
-    log_probs, next_hidden = step_of_all(decoder, token, hidden)
-    top_logprobs, top_tokens, after = ServedDecoderStep(decoder, pieces)(token.unsqueeze(1), hidden)
+    orthography = Orthography.of(decoder.config, pieces)
+    last, hidden = [PIECES.index("sea"), NEWLINE], decoder.init(embeddings(2))
+    log_probs, next_hidden = step_of_all(decoder, torch.tensor(last), hidden)
+    top_logprobs, top_tokens, after = ServedDecoderStep(decoder, pieces)(torch.tensor(last).unsqueeze(1), hidden)
     assert top_tokens.shape == (2, TOP_TOKENS) and torch.equal(after, next_hidden)
-    assert torch.allclose(top_logprobs, log_probs.gather(1, top_tokens).log_softmax(-1), atol=1e-5)
+    may_follow = torch.tensor([[orthography.allow(token, i) for i in range(200)] for token in last])
+    possible = torch.where(may_follow, log_probs, float("-inf")).log_softmax(-1)
+    assert torch.allclose(top_logprobs, possible.gather(1, top_tokens), atol=1e-5), "among all that may follow"
     assert top_tokens[:, -2:].tolist() == [[NEWLINE, EOS]] * 2
-    words = log_probs.clone()
-    words[:, [PAD, BOS, UNK, NEWLINE, EOS, PIECES.index("7")]] = float("-inf")
-    assert torch.equal(top_tokens[:, :-2], words.topk(TOP_TOKENS - 2).indices)
+    possible[:, [NEWLINE, EOS]] = float("-inf")
+    assert torch.equal(top_tokens[:, :-2], possible.topk(TOP_TOKENS - 2).indices)
 
 
-def test_guidance_chooses_among_the_likeliest_about_the_photograph() -> None:
-    """Among 62 of 200 words; a served step has the guided likeliest of them first."""
+def test_an_open_word_is_completed_however_unlikely_its_suffix_is() -> None:
+    """Of 200 tokens "'t" is the least likely, and no candidate but for its being the only one."""
+    decoder = small_decoder(vocabulary_size=200)
     pieces = [*PIECES, *(chr(97 + i // 26) + chr(97 + i % 26) for i in range(200 - len(PIECES)))]
-    decoder, alone = small_decoder(vocabulary_size=200, guidance=2.0), small_decoder(vocabulary_size=200)
-    token, hidden = torch.tensor([[7], [9]]), decoder.init(embeddings(2))
-    guided, tokens, _ = ServedDecoderStep(decoder, pieces)(token, hidden)
-    _, likely, _ = ServedDecoderStep(alone, pieces)(token, hidden)
-    assert torch.equal(tokens.sort(1).values, likely.sort(1).values) and not torch.equal(tokens, likely)
-    assert (guided[:, :-2].diff() <= 0).all()
-    assert torch.allclose(guided.exp().sum(1), torch.ones(2), atol=1e-5)
+    decoder.output_bias[SUFFIX_IDS["'t"]] = -50
+    decoder.output_bias[PIECES.index("don")] = 50
+    found = GreedySearch(decoder, pieces)(embeddings(4), options(4))
+    for row in found.tokens.tolist():
+        places = [i for i, token in enumerate(row) if token == PIECES.index("don")]
+        assert places and all(row[i + 1] == SUFFIX_IDS["'t"] for i in places)
 
 
 def test_what_a_caller_forbids_in_vain_harms_nothing() -> None:
-    """Numbers above all pairs of tokens are no tokens; a direct caller of a model may send them."""
+    """Numbers above the vocabulary's are no tokens; a direct caller of a model may send them."""
     decoder, rows, embedding = small_decoder(), options(2), embeddings(2)
     found = greedy(decoder, embedding, rows._replace(forbidden_tokens=torch.full((2, 32), 10**9)))
     assert found.scores.isfinite().all() and (found.tokens == EOS).any(1).all()

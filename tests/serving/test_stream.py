@@ -28,7 +28,7 @@ STREAMS = Settings.streams
 REASONS = ("end", "length", "cancelled", "failed")
 STRATEGIES: list[Sampling | Greedy] = [
     *(Sampling(seed=seed) for seed in range(4)),
-    Sampling(seed=4, temperature=1.2345678, top_k=20, top_p=0.7, min_lines=8),
+    Sampling(seed=4, temperature=1.2345678, top_k=20, top_p=0.7, min_lines=8, max_lines=8),
     Sampling(seed=5, max_tokens=20),
     Greedy(),
     Greedy(max_lines=5, repetition_penalty=1.0),
@@ -91,7 +91,7 @@ def test_lines_come_before_the_poem_is_whole(server: TritonServer, photos: list[
     with streaming(server) as stream:
         for seed in range(9):
             started = time.perf_counter()
-            stream.ask(photos[seed], **line_options(Sampling(seed=seed, min_lines=8)))
+            stream.ask(photos[seed], **line_options(Sampling(seed=seed, min_lines=8, max_lines=8)))
             lines = stream.rest()
             assert [line.at for line in lines] == sorted(line.at for line in lines)
             parts.append((lines[0].at - started) / (lines[-1].at - started))
