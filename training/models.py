@@ -14,7 +14,7 @@ from img2poem.package import (
 from img2poem.vocabulary import Contractions
 
 EMBEDDING_DIM = 512
-#: What a nat a token counts in the choice among several poems, in units of the cosine; chosen on validation photographs.
+#: What a nat a token counts in the choice among several poems, in units of the cosine.
 LIKELIHOOD_WEIGHT = 0.3
 
 # The EfficientNet-lite checkpoints were trained on (x - 127) / 128; torchvision's on ImageNet's mean and deviation.
