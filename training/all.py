@@ -51,7 +51,7 @@ class All:
         return cls(
             run=run,
             teacher=TeacherSettings(epochs=2, epoch_batches=8, batch=16, compiled=False),
-            distillation=DistillationSettings(rounds=1, batch=128),
+            distillation=DistillationSettings(poems=512),
             generator=GeneratorSettings(epochs=8),
             adversarial=AdversarialSettings(epochs=2, epoch_batches=4, discriminator_start=8, validation_photos=16),
             evaluation=EvaluationSettings(photos=32, best_of=4, order_gain=16),

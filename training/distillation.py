@@ -1,6 +1,6 @@
 """Distillation stage: the teacher writes poems about the training photographs, for the student to learn from.
 
-    python -m training.distillation --data folder [--rounds N --temperature X ...]
+    python -m training.distillation --data folder [--poems N --temperature X ...]
 
 Each poem is told by the photograph and by one of its captions (sequence-level distillation, Kim and Rush 2016): what
 it learned is simpler and more consistent than people's poems, which a small decoder learns far better (TinyStories,
@@ -45,8 +45,8 @@ _MAX_TOKENS = 72
 class DistillationSettings:
     """How the teacher writes, and which of its poems are kept."""
 
-    rounds: int = 2
-    """Poems about each caption of a training photograph, one free and one rhymed in turn."""
+    poems: int = 100_000
+    """Poems that are written: about each caption of a training photograph in turn, a free and a rhymed one."""
     piece: int = 3_072
     """Poems a file; what a killed run loses at most."""
     batch: int = 256
@@ -189,7 +189,7 @@ def train(run: Run, settings: DistillationSettings) -> Result:
     teacher = Teacher(parts, data)
     folder = stage.folder / "pieces" / stage.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = all_tasks(teacher.texts, data, settings.rounds)
+    tasks = all_tasks(teacher.texts, data, settings.poems)
     pieces = range(0, len(tasks), settings.piece)
     for number, start in enumerate(track(pieces, "teacher's poems", transient=True)):
         path = folder / f"{number:04}.jsonl"
@@ -198,19 +198,19 @@ def train(run: Run, settings: DistillationSettings) -> Result:
     return stage.finish({}, collected(stage.folder, folder, settings))
 
 
-def all_tasks(texts: TeacherTexts, data: AlignmentData, rounds: int) -> list[Task]:
-    """Return the poems to be written, in an order in which any first part is of all collections."""
+def all_tasks(texts: TeacherTexts, data: AlignmentData, count: int) -> list[Task]:
+    """Return ``count`` poems to be written, in an order in which any first part is of all collections."""
     captions = [
         (photo, caption)
         for photo, record in enumerate(data.photos)
         if record.split == "train"
         for caption in range(len(texts.captions[photo]))
     ]
-    tasks = []
-    for turn in range(rounds):
+    tasks: list[Task] = []
+    for turn in range(-(-count // len(captions))):
         order = np.random.default_rng(turn).permutation(len(captions))
         tasks += [Task(*captions[i], (FREE, RHYMED)[(int(i) + turn) % 2]) for i in order]
-    return tasks
+    return tasks[:count]
 
 
 def _write_piece(
