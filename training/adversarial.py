@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from img2poem.text import BOS, NEWLINE, PAD
 
 from .alignment import AlignmentData
-from .fitting import Result, Stage, once, rounded, step_seed
+from .fitting import Result, Stage, once, result_path, rounded, step_seed
 from .generator import StudentTexts
 from .judge import Judge, Weights, human_texts
 from .likelihood import likelihood_loss
@@ -70,9 +70,7 @@ class AdversarialSettings:
     captions: float = 0.1
     """Share of captions among the texts of the likelihood."""
     written: float = 0.5
-    """Share of written poems among the poems of the likelihood; the others are the teacher's."""
-    distilled: bool = True
-    """Whether there are poems of the teacher's."""
+    """Share of written poems among the poems of the likelihood; the others are the teacher's, if there are."""
     conditions: Mixture = field(default_factory=Mixture)
     """How often a text is learned under which point."""
     validation_photos: int = 96
@@ -199,7 +197,7 @@ def train(run: Run, settings: AdversarialSettings) -> Result:
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)
-    texts = StudentTexts.load(parts, data, settings.distilled)
+    texts = StudentTexts.load(parts, data, distilled=result_path(run, "distillation").exists())
     module = AdversarialTraining(parts, data, texts, settings)
     before = module.trial.measure()
     print(f"adversarial: before {rounded(before)}", flush=True)

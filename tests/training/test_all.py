@@ -32,7 +32,7 @@ SHORT = (
         "8",
         "--teacher.layers",
         "1",
-        "--no-teacher.compiled",
+        "--teacher.no-compiled",
         "--distillation.poems",
         "200",
         "--generator.epochs",
