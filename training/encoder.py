@@ -7,6 +7,7 @@ own learns from photographs, mirrored at random, and tunes the trunk's last bloc
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any, cast
@@ -29,6 +30,9 @@ from .pretrained import load_backbone
 from .run import Run, fingerprint
 
 _MIDDLE = 4.0  # of ratings from 1 to 7
+
+# Folds are not validated while they train.
+warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
 
 
 @dataclass(frozen=True)
