@@ -90,6 +90,8 @@ class Demands:
             return False
         if self._words(said) < _FEWEST_WORDS:
             return False
+        if line == self._count - 1 and partial.tokens[-1] not in FINAL_MARKS:
+            return False
         mask = self._ends(line, partial)
         # Of "sea-green" the dictionary would hear the last part alone.
         alone = len(said) < 2 or said[-2] != HYPHEN
