@@ -35,7 +35,8 @@ cores() {
         *) echo "$limit" | awk '{print int(($1 + $2 - 1) / $2)}' ;;
     esac
 }
-threads=$(number IMG2POEM_THREADS "${IMG2POEM_THREADS:-$(cores)}")
+available=$(cores)
+threads=$(number IMG2POEM_THREADS "${IMG2POEM_THREADS:-$available}")
 # One pool of threads for all sessions, as large as the machine, from four cores on. On two, greedy search took 1.3 times
 # as long with it as with the configs' one thread a session, beam search 0.6 times; on more, one thread a session would
 # leave cores idle. Models on a GPU have no use for threads.

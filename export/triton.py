@@ -75,8 +75,8 @@ def onnx_config(
     config = _config(name, inputs, outputs, stamps, load.max_batch)
     config.platform, config.backend, config.default_model_filename = "onnxruntime_onnx", "onnxruntime", ONNX_FILE
     _place(config, device, load.instances)
-    # Each instance is a session. By default each has threads for all the cores of the host, which spin against those of
-    # the others (server#6325): on two cores that took the native backend 1.2 to 3.4 times as long. On a GPU they have
+    # Each instance is a session. By default each has threads for all the cores of the host (onnxruntime_backend,
+    # README.md), which spin against those of the others: on two cores that took the native backend 1.2 to 3.4 times as long. On a GPU they have
     # nothing to do. `deploy/start.sh` gives a machine with more cores one pool for all sessions, to which this does not
     # apply; the Python-based backend of `img2poem serve` has a rule of its own.
     config.parameters["intra_op_thread_count"].string_value = "1"
@@ -163,8 +163,8 @@ def _config(
 def _batching(config: pb.ModelConfig, awaited: bool) -> None:
     """Let requests be put together as they come: what waits is a batch, up to the largest.
 
-    No preferred sizes: of 31 that wait they would make 16 + 8 + 4 + 3 (core, ``GetDynamicBatch``). No queue delay: on
-    Triton 26.07 and newer it delays what it should not (server#8870).
+    No preferred sizes: of 31 that wait they would make 16 + 8 + 4 + 3 (core, ``GetDynamicBatch``). No queue delay: no
+    request is held back to fill a batch.
 
     The queue of a model that is ``awaited`` has limits and priorities, if there are two instances or more. Any of them
     switches off that batches are made ahead (core ``scheduler_utils.cc``, ``support_prefetching_``), and then the

@@ -44,6 +44,9 @@ _VARIABLES = {
     "GRAFANA_PASSWORD": "Password of Grafana's administrator.",
     "IMG2POEM_KEY_FILE": "File with the key that opens the restricted interfaces; where there is none, nobody can "
     "use them.",
+    "IMG2POEM_SHM_MIB": "MiB that `/dev/shm` must have for the container to start.",
+    "IMG2POEM_THREADS": "Cores that models on the CPU share; without it those of the container's limit, or of the "
+    "machine.",
     "MODELS": "Model repository that the container serves.",
     "POEMS": "Server that the example asks.",
 }

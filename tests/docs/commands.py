@@ -27,6 +27,7 @@ NOT_RUN = {
     r"python -m benchmarks\.": "minutes to hours, some as root; tests/benchmarks tries what they are made of",
     r"python -m pytest": "this suite",
     r"tensorboard ": "a server of others, over a training that is not run",
+    r"perf_analyzer ": "measures a server for minutes; its package is not installed",
     r"docker |GRAFANA_PASSWORD=\S+ docker ": "needs a container engine; tests/deploy checks its files",
     r"kubectl ": "needs a cluster; tests/deploy renders the files and checks them",
     r"curl .*img2poem-key": "needs a server with a key; tests/serving/test_security.py asks with one and without",
@@ -34,7 +35,10 @@ NOT_RUN = {
 }
 
 #: Languages of blocks that are not run.
-NOT_RUN_LANGUAGES = {"nginx": "the configuration of a proxy, which is no part of img2poem"}
+NOT_RUN_LANGUAGES = {
+    "nginx": "the configuration of a proxy, which is no part of img2poem",
+    "textproto": "part of a config for a server with a GPU, which is not here",
+}
 
 
 def owner_of(page: str, command: str) -> str | None:

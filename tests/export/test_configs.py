@@ -92,7 +92,7 @@ def test_every_parameter_is_one_that_the_backend_reads(where: str, request: pyte
             assert accelerator.name == "cuda" and set(accelerator.parameters) <= CUDA_OPTIONS, name
         # A CUDA Loop refuses another value than the default of 1.
         assert "do_copy_in_default_stream" not in config.parameters, name
-        # A delay of requests is put on those of full batches too since Triton 26.07 (server#8870).
+        # No request is held back to fill a batch.
         assert not config.dynamic_batching.max_queue_delay_microseconds, name
         # Of 31 that wait, 16 + 8 + 4 + 3 would be made.
         assert not config.dynamic_batching.preferred_batch_size, name

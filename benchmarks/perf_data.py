@@ -1,0 +1,50 @@
+"""Photographs and options for NVIDIA's ``perf_analyzer``: ``python -m benchmarks.perf_data greedy > greedy.json``.
+
+    pip install perf-analyzer
+    perf_analyzer -m img2poem_greedy -u 127.0.0.1:8001 -i grpc --input-data greedy.json --concurrency-range 1:16:5
+
+Each step of its ``--input-data`` is one request. Bytes stand there as they go to Triton: behind their length.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from typing import Annotated, Any
+
+import typer
+
+from img2poem import BeamSearch, BestOf, Greedy, Sampling
+from img2poem.commands.options import StrategyName
+from img2poem.decoding import AnyStrategy
+
+from .photographs import photographs
+
+_STRATEGIES: dict[StrategyName, AnyStrategy] = {
+    StrategyName.greedy: Greedy(),
+    StrategyName.beam: BeamSearch(),
+    StrategyName.sample: Sampling(),
+    StrategyName.best_of: BestOf(),
+}
+
+
+def request(photo: bytes, strategy: AnyStrategy) -> dict[str, Any]:
+    """Return the tensors of one request to the ensemble of ``strategy``."""
+    image = base64.b64encode(struct.pack("<I", len(photo)) + photo).decode()
+    tensors = strategy.tensors().items()
+    options = {name: {"content": value[0].tolist(), "shape": [*value.shape[1:]]} for name, value in tensors}
+    return {"image": {"b64": image, "shape": [1]}, **options}
+
+
+def main(
+    strategy: Annotated[StrategyName, typer.Argument(help="Which ensemble.")],
+    count: Annotated[int, typer.Option(help="How many photographs, which requests take in turn.")] = 64,
+) -> None:
+    """Print the JSON."""
+    requests = [request(photo, _STRATEGIES[strategy]) for photo in photographs(count)]
+    typer.echo(json.dumps({"data": requests}))
+
+
+if __name__ == "__main__":
+    typer.run(main)
