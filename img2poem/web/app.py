@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
+import fontpkg
 from fastapi import FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -15,7 +18,8 @@ from .. import __version__
 from ..aio import AsyncImg2Poem
 from ..errors import NotReady
 from ..targets import Target
-from . import api, problems
+from . import api, chat, problems
+from .chat_errors import ChatErrors
 from .guards import Limits, Watch
 from .metrics import Metrics
 from .places import Places, Threads
@@ -25,6 +29,8 @@ from .settings import WebSettings
 PAGES = Path(__file__).parent / "pages"
 #: What takes long enough that a look at its state may be old: browsers ask whether a page has changed.
 _FRESH = {"cache-control": "no-cache"}
+#: What does not change: browsers need not ask for a day.
+_KEPT = {"cache-control": "public, max-age=86400"}
 
 
 def create_app(target: Target = "triton_repo", settings: WebSettings | None = None) -> FastAPI:
@@ -55,9 +61,19 @@ def create_app(target: Target = "triton_repo", settings: WebSettings | None = No
     app.state.places = Places(settings.concurrency, settings.waiting, metrics)
     problems.install(app)
     app.include_router(api.router)
+    app.include_router(chat.router)
     _add_operations(app)
     _add_pages(app)
     app.add_middleware(Limits, settings=settings)
+    app.add_middleware(ChatErrors)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=("x-request-id", "retry-after"),
+        )
     app.add_middleware(Watch, metrics=metrics)
     return app
 
@@ -86,6 +102,10 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGES / "index.html", headers=_FRESH)
+
+    @app.get("/type/{style}.ttf", include_in_schema=False)
+    async def typeface(style: Literal["normal", "italic"]) -> FileResponse:
+        return FileResponse(fontpkg.path("EB Garamond", style=style), media_type="font/ttf", headers=_KEPT)
 
     @app.get("/docs", include_in_schema=False)
     async def reference() -> HTMLResponse:

@@ -21,6 +21,7 @@ from ..errors import BadImage, InvalidOption
 from ..form import Form
 from ..images import FORMATS
 from ..operations import checked
+from .data_urls import in_json, is_data_url, photo_of
 
 _STRATEGIES: dict[str, type[Strategy]] = {"greedy": Greedy, "beam": BeamSearch, "sample": Sampling, "best-of": Sampling}
 _FORM = tuple(field.name for field in dataclasses.fields(Form))
@@ -143,10 +144,14 @@ def body_of(options: type[_Options]) -> dict[str, Any]:
     photo = {"type": "string", "format": "binary"}
     fields = options.model_json_schema()["properties"]
     described = {**photo, "description": f"The file: {', '.join(FORMATS)}."}
-    form = {"type": "object", "properties": {"photo": described, **fields}, "required": ["photo"]}
+    url = {"type": "string", "description": "A `data:` URL."}
+    form, fields_of_json = (
+        {"type": "object", "properties": {"photo": kind, **fields}, "required": ["photo"]} for kind in (described, url)
+    )
     kinds = (*(f"image/{name.lower()}" for name in FORMATS), "application/octet-stream")
     raw = {kind: {"schema": photo} for kind in kinds}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}, **raw}}}
+    parts = {"multipart/form-data": {"schema": form}, "application/json": {"schema": fields_of_json}}
+    return {"requestBody": {"required": True, "content": {**parts, **raw}}}
 
 
 async def _asked(request: Request, query: T) -> Asked[T]:
@@ -166,8 +171,12 @@ async def _asked(request: Request, query: T) -> Asked[T]:
 async def _read(request: Request) -> tuple[bytes, dict[str, Any]]:
     """Return the photograph, and the fields beside it."""
     # Whatever is no such form is the photograph itself: curl calls it application/x-www-form-urlencoded.
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return await request.body(), {}
+    kind = request.headers.get("content-type", "").lower()
+    if kind.startswith("application/json"):
+        return await asyncio.to_thread(in_json, await request.body())
+    if not kind.startswith("multipart/form-data"):
+        body = await request.body()
+        return (await asyncio.to_thread(photo_of, body.decode("ascii", "replace")) if is_data_url(body) else body), {}
     photo, fields = b"", defaultdict(list)
     async with request.form(max_files=1, max_fields=64, max_part_size=2**16) as form:
         for name, value in form.multi_items():

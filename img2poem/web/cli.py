@@ -31,6 +31,15 @@ def web(
             rich_help_panel=_WHERE,
         ),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="A site whose pages may use it from a browser (CORS), as https://app.example.org; * for any; "
+            "repeat it for more.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
     proxy: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,6 +87,7 @@ def web(
             rate=None if rate == "none" else rate,
             max_mb=max_mb,
             hosts=(*names, host, "localhost", "127.0.0.1", "[::1]") if local or names else (),
+            origins=tuple(origin.lower() for origin in allow_origin or ()),
         )
         app = create_app(options.target(engine, url), settings)
         listening = _listening(host, port)

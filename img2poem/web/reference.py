@@ -52,6 +52,10 @@ def _route(method: str, path: str, operation: Mapping[str, Any]) -> str:
 def _example(path: str, operation: Mapping[str, Any]) -> str:
     if "requestBody" not in operation:
         return f"<pre>curl HOST{escape(path)}</pre>"
+    if "multipart/form-data" not in operation["requestBody"]["content"]:
+        (body,) = operation["requestBody"]["content"].values()
+        fields = [{"name": name, "schema": field, **field} for name, field in body["schema"]["properties"].items()]
+        return f"<p>The body is an object of JSON with these fields.</p>{_options(fields)}"
     asked = "<p>The photograph is the body, or the field <code>photo</code> of a form with the options beside it.</p>"
     return f"{asked}<pre>curl -F photo=@photo.jpg HOST{escape(path)}</pre>"
 

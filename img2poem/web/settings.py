@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 from ..errors import InvalidOption
@@ -22,9 +23,10 @@ class WebSettings:
         rate: requests that one address may make, as ``limits`` reads it (``60/minute``); None for any number.
         max_mb: largest upload in MiB.
         hosts: names by which callers may address it (``Host``), against DNS rebinding; empty for any.
+        origins: of pages from elsewhere whose scripts may use it (CORS), as ``https://app.example.org``; ``*`` for any.
 
     Raises:
-        InvalidOption: a value is out of its range, or ``rate`` cannot be read.
+        InvalidOption: a value is out of its range, or ``rate`` or an origin cannot be read.
     """
 
     timeout: float = 60.0
@@ -33,12 +35,16 @@ class WebSettings:
     rate: str | None = "60/minute"
     max_mb: int = _MOST_MB
     hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_mb <= _MOST_MB:
             raise InvalidOption(f"the largest upload must be from 1 to {_MOST_MB} MiB, not {self.max_mb}")
         if self.concurrency < 1 or self.waiting < 0:
             raise InvalidOption("at least one request must be under way at once, and none or more wait")
+        for origin in self.origins:
+            if origin != "*" and not re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?", origin):
+                raise InvalidOption(f"an origin looks like https://app.example.org, without a path, not {origin!r}")
         if self.rate is not None:
             from limits import parse
 

@@ -7,7 +7,7 @@ import re
 #: Pages whose shell commands, or those of them that match, another test runs.
 ELSEWHERE = {
     ("docs/models.md", ""): "tests/serving/test_models_page.py",
-    ("docs/web.md", "curl "): "tests/web/test_docs.py",
+    ("docs/web.md", "(curl|printf|OPENAI_BASE_URL=)"): "tests/web/test_docs.py",
     ("docs/reliability.md", "(openssl|model_signing) "): "tests/test_signing.py",
 }
 

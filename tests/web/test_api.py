@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import pytest
 from fastapi.testclient import TestClient
@@ -116,6 +118,50 @@ def test_what_is_wrong_is_a_problem(
     kind = {415: "bad-image", 422: "invalid-option"}[status]
     assert problem["type"] == f"urn:img2poem:problem:{kind}"
     assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+def test_a_data_url_is_the_photograph(client: TestClient, photos: list[bytes]) -> None:
+    packed = base64.b64encode(photos[0]).decode()
+    url = f"data:image/jpeg;base64,{packed}"
+    plain = client.post("/v1/poems/stream?seed=3&include=night", content=photos[0]).text
+    folded = f"DATA:;BASE64,{packed[:100]}\n {packed[100:]}".rstrip("=")
+    percent = "data:image/jpeg," + quote_from_bytes(photos[0])
+    for body in (url, folded, percent, url.replace("+", "%2B").replace("/", "%2f")):
+        assert _said(client.post("/v1/poems/stream?seed=3&include=night", content=body).text) == _said(plain)
+    fields = {"photo": url, "include": ["night"]}
+    assert _said(client.post("/v1/poems/stream?seed=3", json=fields).text) == _said(plain)
+    assert client.post("/v1/describe", json={"photo": url, "k": 2}).json()["objects"][1:]
+    card = client.post("/v1/card", json={"photo": url, "poem": "an old temple", "layout": "over"})
+    assert card.headers["content-type"] == "image/png"
+
+
+def _said(text: str) -> list[Any]:
+    return [data for name, data in events_of(text) if name == "line"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "says"),
+    [
+        ({"photo": "https://example.org/photo.jpg"}, 415, "not fetched from elsewhere"),
+        ({"photo": "file:///etc/passwd"}, 415, "not fetched from elsewhere"),
+        ({"photo": "data:image/png;base64"}, 415, "comma"),
+        ({"photo": "data:image/png;base64,a*b="}, 415, "damaged"),
+        ({"photo": "data:image/png;base64,"}, 415, "empty"),
+        ({"photo": "data:,this is text"}, 415, "not a picture"),
+        ({"photo": 3}, 415, "must be a data: URL"),
+        ({"lines": 3}, 415, "must be a data: URL"),
+        ({"photo": "data:,x", "colour": "red"}, 422, "colour"),
+        ({"photo": "data:,x", "include": "x" * 70_000}, 422, "too large"),
+        ([1, 2], 422, "object of JSON"),
+        (None, 422, "object of JSON"),
+    ],
+)
+def test_json_that_is_wrong_is_a_problem(client: TestClient, sent: Any, status: int, says: str) -> None:
+    headers = {"content-type": "application/json"}
+    answer = client.post("/v1/poems", content=json.dumps(sent), headers=headers)
+    assert answer.status_code == status and says in answer.json()["detail"], answer.text
+    broken = client.post("/v1/poems", content=b"[" * 100_000, headers=headers)
+    assert broken.status_code == 422 and "not JSON" in broken.json()["detail"]
 
 
 def test_forms_are_read_strictly(client: TestClient, photos: list[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,17 +23,29 @@ BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.S)
 
 def test_every_curl_of_the_page_is_answered(gateway: str, tmp_path: Path, photos: list[bytes]) -> None:
     (tmp_path / "photo.jpg").write_bytes(photos[0])
-    commands = [c for block in BLOCKS for c in re.findall(r"^curl .*?(?=^curl|\Z)", block, re.S | re.M)]
+    begin = "^(?:curl|printf|OPENAI_BASE_URL=)"
+    commands = [c for block in BLOCKS for c in re.findall(rf"{begin}.*?(?={begin}|\Z)", block, re.S | re.M)]
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     found = []
     for command in commands:
         script = command.replace("http://127.0.0.1:8080", gateway).replace("curl ", "curl --fail-with-body ", 1)
-        done = subprocess.run(["sh", "-eu"], input=script, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            ["sh", "-eu"],
+            input=script,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
         assert done.returncode == 0, script + done.stdout + done.stderr
         found.append(done.stdout)
     poems = [json.loads(answer) for answer in found[:3]]
     assert [poem["strategy"]["name"] for poem in poems] == ["best", "sample", "best"]
     assert len(poems[1]["lines"]) == 4 and [line[0] for line in poems[2]["lines"]] == ["s", "e", "a"]
-    assert events_of(found[3])[-1][0] == "poem"
+    assert json.loads(found[4])["form"]["include"] == ["night"]  # the JSON, after the printf that wrote it
+    assert events_of(found[5])[-1][0] == "poem"
+    assert found[-2].endswith("data: [DONE]\n\n") and len(found[-1].splitlines()) >= 4
     with Image.open(tmp_path / "card.png") as card:
         assert "over the water" in card.text["Description"]
     called = set(re.findall(r"8080(/[\w/.]+)", " ".join(commands)))

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from img2poem.errors import InvalidOption
+from img2poem.web.app import PAGES
 from img2poem.web.settings import WebSettings, is_loopback
 
 from .caller import Caller
@@ -34,10 +35,16 @@ def test_every_answer_is_guarded_and_named(client: TestClient, method: str, path
 
 
 def test_the_pages_take_nothing_from_elsewhere(client: TestClient) -> None:
-    for path in ("/", "/docs", "/pages/style.css", "/pages/page.js", "/pages/events.js", "/pages/camera.js"):
+    parts = [f"/pages/{path.name}" for path in PAGES.iterdir() if path.suffix in (".css", ".js", ".html")]
+    assert len(parts) >= 10
+    for path in ("/", "/docs", *parts):
         answer = client.get(path)
         assert answer.status_code == 200 and answer.headers["cache-control"] == "no-cache"
         assert "//" not in answer.text.replace("http://www.w3.org/2000/svg", "").replace("// ", "")
+    for style in ("normal", "italic"):
+        typeface = client.get(f"/type/{style}.ttf")
+        assert typeface.headers["content-type"] == "font/ttf" and typeface.content[:4] == b"\0\1\0\0"
+    assert client.get("/type/other.ttf").status_code == 422
     page = client.get("/docs").text
     for path in client.get("/openapi.json").json()["paths"]:
         assert f" {path}</code>" in page
@@ -121,8 +128,32 @@ def test_only_its_own_names_reach_it(repository: Path) -> None:
             assert client.get("/healthz", headers={"host": host}).status_code == status
 
 
+def test_pages_from_elsewhere_are_let_in_where_they_are_named(repository: Path) -> None:
+    mine, other = "https://app.example.org", "https://other.example"
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization, content-type"}
+    with opened(repository, origins=(mine,), rate="1/hour") as client:
+        before = client.options("/v1/chat/completions", headers={"origin": mine, **asked})
+        answers = [client.post("/v1/describe", content=b"no picture", headers={"origin": mine}) for _ in range(2)]
+        strange = client.get("/v1/about", headers={"origin": other})
+        refused = client.options("/v1/poems", headers={"origin": other, **asked})
+    assert before.status_code == 200 and before.headers["access-control-allow-origin"] == mine
+    assert "authorization" in before.headers["access-control-allow-headers"]
+    # Scripts can read why they were refused, whoever refused them.
+    assert [answer.status_code for answer in answers] == [415, 429]
+    assert all(answer.headers["access-control-allow-origin"] == mine for answer in answers)
+    assert "access-control-allow-origin" not in strange.headers and refused.status_code == 400
+    with opened(repository) as client:
+        assert "access-control-allow-origin" not in client.get("/v1/about", headers={"origin": mine}).headers
+    with opened(repository, origins=("*",)) as client:
+        assert client.get("/v1/about", headers={"origin": other}).headers["access-control-allow-origin"] == "*"
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"max_mb": 0}, {"max_mb": 65}, {"concurrency": 0}, {"waiting": -1}, {"rate": "often"}]
+    "wrong",
+    [
+        *({"max_mb": 0}, {"max_mb": 65}, {"concurrency": 0}, {"waiting": -1}, {"rate": "often"}),
+        *({"origins": (origin,)} for origin in ("app.example.org", "https://app.example.org/", "ftp://a.example", "")),
+    ],
 )
 def test_settings_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidOption):

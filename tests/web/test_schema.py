@@ -29,7 +29,7 @@ def test_the_interface_is_as_documented(repository: Path) -> None:
     with opened(repository) as client:
         schema = schemathesis.openapi.from_asgi("/openapi.json", client.app)
         operations = [found.ok() for found in schema.get_all_operations()]
-        assert len(operations) == 8
+        assert len(operations) == 10
         for operation in operations:
 
             @given(case=operation.as_strategy())

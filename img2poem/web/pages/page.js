@@ -1,245 +1,191 @@
 // The page: a photograph in, lines out. States, on <body data-state>: empty, writing, done.
 import { hasViewfinder, taken } from "./camera.js";
-import { eventsOf } from "./events.js";
+import { inWords, small, tint } from "./look.js";
+import { list, show, shown, textOf, write } from "./poems.js";
+import { post, tooLarge, told, unusable } from "./server.js";
+import { openCard } from "./sharing.js";
+import { remember, visited } from "./visit.js";
+import { countOf, fieldsOf } from "./wishes.js";
 
 const byId = (id) => document.getElementById(id);
-const [file, shot, lines, status, problem, wishes] = ["file", "shot", "lines", "status", "problem", "wishes"].map(byId);
+const [file, shot, status, problem, photo] = ["file", "shot", "status", "problem", "photo"].map(byId);
 const figure = document.querySelector("figure");
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-const PACE = 480; // milliseconds between two lines: slower than the models, as one reads
+const [welcomeNotes, poemNotes] = document.querySelectorAll(".notes");
+const MORE = { 1: "Another poem", 3: "Three more", 5: "Five more" };
 
-let photo = null; // the File that is shown
-let work = new AbortController(); // of the poem under way
-let look = new AbortController(); // of the description under way
+let work = null; // of the poems under way
+let left = []; // seeds of poems that were asked for and have not been written
 let limit = Infinity; // bytes that the server takes
-let seed = 0; // of the poem that was asked for last
 
-const HEADINGS = {
-  413: "This file is too large.",
-  415: "This photograph cannot be used.",
-  422: "Such a poem cannot be.",
-  429: "One moment, please.",
-};
+// ---- what is to be seen
 
-function show(state) {
+function refresh() {
+  const { entry, poem } = shown;
+  const state = !entry ? "empty" : work && !poem?.whole ? "writing" : "done";
   document.body.dataset.state = state;
-  const has = state !== "empty";
-  document.querySelector(".drop").hidden = has;
-  figure.hidden = !has;
-  byId("again").hidden = state === "writing";
-  byId("again").textContent = problem.childElementCount ? "Try again" : "Another one";
-  byId("cancel").hidden = state !== "writing";
-  for (const id of ["copy", "save"]) byId(id).hidden = state === "writing" || !lines.childElementCount;
-  byId("other").hidden = state === "writing";
-  byId("so").hidden = !has;
+  byId("welcome").hidden = Boolean(entry);
+  byId("stage").hidden = !entry;
+  (entry ? poemNotes : welcomeNotes).append(status, problem);
+  byId("again").hidden = Boolean(work);
+  byId("again").textContent = left.length ? "Try again" : MORE[countOf()];
+  byId("stop").hidden = !work;
+  for (const id of ["card", "copy"]) byId(id).hidden = !poem?.lines.length || state === "writing";
+  for (const id of ["so", "other"]) byId(id).hidden = !entry;
+  visited(entry);
 }
 
 function say(text) {
   status.textContent = text;
 }
 
-function complain(heading, detail = "") {
+function complain([heading, detail]) {
   const [title, text] = [document.createElement("strong"), document.createElement("p")];
   [title.textContent, text.textContent] = [heading, detail];
-  problem.replaceChildren(title, ...(detail ? [text] : []));
+  problem.replaceChildren(title, text);
   say("");
 }
 
-// ---- talking to the server
-
-class Refused extends Error {
-  constructor(problem) {
-    super(problem.detail);
-    this.problem = problem;
-  }
+/** Do `change`; the focus goes from a button that it hides to the one in its place. */
+function keepingFocus(change) {
+  const [again, stop] = [byId("again"), byId("stop")];
+  const had = [again, stop].includes(document.activeElement);
+  change();
+  if (had) (again.hidden ? stop : again).focus();
 }
 
-async function post(path, fields, signal) {
-  const body = new FormData();
-  for (const [name, value] of Object.entries(fields)) if (value !== "") body.set(name, value);
-  body.set("photo", photo);
-  const response = await fetch(path, { method: "POST", body, signal });
-  if (!response.ok) throw new Refused(await problemIn(response));
-  return response;
-}
-
-async function problemIn(response) {
-  try {
-    return await response.json();
-  } catch {
-    return { status: response.status, detail: `The server answered ${response.status}.` }; // a proxy's page
-  }
-}
-
-function failed(error) {
-  const found = error instanceof Refused ? error.problem : null;
-  if (!found) return complain("The server does not answer.", "Look at the connection, then try again.");
-  const heading = HEADINGS[found.status] ?? "No poem this time.";
-  const detail = found.detail.charAt(0).toUpperCase() + found.detail.slice(1);
-  complain(heading, detail.replace(/([^.!?])$/, "$1."));
-  if (found.status === 413 || found.status === 415) clear();
-}
-
-// ---- the poem
-
-async function write() {
-  work.abort();
-  const mine = (work = new AbortController());
-  lines.replaceChildren();
+/** Show an entry, or the welcome where there is none. */
+function display(entry) {
+  halt();
+  left = [];
   problem.replaceChildren();
-  const focused = document.activeElement === byId("again");
-  show("writing");
-  if (focused) byId("cancel").focus();
-  say("Writing");
-  try {
-    const response = await post("v1/poems/stream", { ...wished(), seed }, mine.signal);
-    for await (const { event, data } of eventsOf(response)) {
-      if (event === "problem") throw new Refused(data);
-      if (event === "line") await appear(data.text, mine.signal);
-      if (event === "poem") return finish("", mine);
-    }
-    throw new TypeError("the stream broke off");
-  } catch (error) {
-    if (mine !== work || mine.signal.aborted) return;
-    failed(error);
-    if (photo) finish("", mine);
+  say("");
+  show(entry, entry?.chosen ?? null);
+  byId("seen").replaceChildren(...(entry?.seen ? [inWords(entry.seen)] : []));
+  if (entry) {
+    figure.classList.remove("blank");
+    figure.dataset.name = entry.name;
+    [photo.src, photo.alt] = [entry.url, entry.alt];
+  } else {
+    photo.removeAttribute("src");
   }
+  frame(entry?.thumbnail);
+  refresh();
 }
 
-/** Write another poem; the same where the one before came to nothing. */
-function again() {
-  if (!problem.childElementCount) [seed] = crypto.getRandomValues(new Uint32Array(1));
-  write();
-}
-
-/** Show a line, not too soon after the one before. */
-async function appear(text, signal) {
-  const since = performance.now() - (appear.last ?? 0);
-  if (!still.matches) await new Promise((resolve) => setTimeout(resolve, Math.max(0, PACE - since)));
-  signal.throwIfAborted();
-  appear.last = performance.now();
-  const line = document.createElement("p");
-  line.textContent = text;
-  lines.append(line);
-}
-
-function finish(text, mine) {
-  if (mine !== work) return;
-  const focused = document.activeElement === byId("cancel");
-  show("done");
-  say(text);
-  if (focused) byId("again").focus();
-}
-
-function wished() {
-  const { layout, ...wanted } = Object.fromEntries(new FormData(wishes));
-  return wanted;
-}
-
-function poem() {
-  return [...lines.children].map((line) => line.textContent).join("\n");
+/** Give the frame the photograph's shape, and the page its colour. */
+function frame(thumbnail) {
+  figure.style.setProperty("--ratio", thumbnail ? thumbnail.width / thumbnail.height : 1.5);
+  tint(thumbnail);
 }
 
 // ---- the photograph
 
-function take(chosen) {
+function take(chosen, alt = "Your photograph") {
   if (!chosen) return;
-  problem.replaceChildren();
   if (chosen.size > limit) {
-    clear();
-    return complain(HEADINGS[413], `More than the ${Math.round(limit / 2 ** 20)} MB that the server takes.`);
+    display(null);
+    return complain(tooLarge(limit));
   }
-  photo = chosen;
-  const picture = byId("photo");
-  URL.revokeObjectURL(picture.src);
-  picture.src = URL.createObjectURL(photo);
-  picture.alt = "Your photograph";
-  figure.dataset.name = photo.name || "your photograph";
-  figure.classList.remove("blank");
-  show("writing");
+  const entry = { photo: chosen, name: chosen.name || "photograph", alt, poems: [], chosen: null, seen: null };
+  entry.url = URL.createObjectURL(chosen);
+  display(entry);
+  scrollTo(0, 0);
   byId("poem").focus({ preventScroll: true });
-  describe();
-  seed = 0;
-  write();
+  describe(entry);
+  compose([...Array(countOf()).keys()]);
 }
 
-function clear() {
-  work.abort();
-  look.abort();
-  photo = null;
-  lines.replaceChildren();
-  show("empty");
-}
-
-async function describe() {
-  look.abort();
-  const mine = (look = new AbortController());
-  byId("seen").replaceChildren();
+async function describe(entry) {
   try {
-    const seen = await (await post("v1/describe", { k: 3 }, mine.signal)).json();
-    if (mine === look) byId("seen").replaceChildren(inWords(seen));
+    entry.seen = await (await post("v1/describe", entry.photo, { k: 3 })).json();
+    if (shown.entry === entry) byId("seen").replaceChildren(inWords(entry.seen));
   } catch {
     // The poem's own failure is told; a caption is not missed.
   }
 }
 
-function inWords(seen) {
-  const list = document.createElement("dl");
-  const row = (name, ...parts) => {
-    const [term, value] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = name;
-    value.append(...parts);
-    list.append(term, value);
-  };
-  row("Things", ...labels(seen.objects));
-  row("Place", ...labels(seen.scenes));
-  row("Mood", mood(seen.valence, seen.arousal));
-  return list;
-}
-
-function labels(found) {
-  const likely = found.filter((label, i) => i === 0 || label.probability >= 0.05);
-  return likely.flatMap((label, i) => {
-    const share = document.createElement("span");
-    share.className = "share";
-    share.textContent = `${Math.round(100 * label.probability)}\u00a0%`;
-    const [name, where] = label.name.replaceAll("_", " ").split("/");
-    return [`${i ? ", " : ""}${where ? `${name} (${where})` : name} `, share];
-  });
-}
-
-/** Both go from 1 to 7, with 4 for neither. */
-function mood(valence, arousal) {
-  const pleasant = valence > 4.6 ? "pleasant" : valence < 3.4 ? "gloomy" : "even";
-  const calm = arousal > 4.4 ? "stirring" : arousal < 3.6 ? "calm" : "awake";
-  return `${pleasant}, ${calm}`;
-}
-
-// ---- copy and save
-
-async function copy() {
+async function sample(button) {
+  const name = button.dataset.sample;
   try {
-    await navigator.clipboard.writeText(poem());
-    say("Copied.");
-  } catch {
-    getSelection().selectAllChildren(lines); // browsers keep the clipboard from pages that came without TLS
-    say("Selected: press Ctrl-C to copy.");
+    const response = await fetch(button.querySelector("img").src);
+    take(new File([await response.blob()], `${name}.jpg`, { type: "image/jpeg" }), button.textContent);
+  } catch (error) {
+    complain(told(error));
   }
 }
 
-async function save() {
-  say("Typesetting");
+// ---- the poems
+
+/** Write a poem for each seed, one after the other; the first of them is shown while it is written. */
+async function compose(seeds) {
+  halt();
+  const { entry } = shown;
+  const mine = (work = new AbortController());
+  left = [...seeds];
+  problem.replaceChildren();
+  entry.poems = entry.poems.filter((poem) => poem.whole);
   try {
-    const layout = new FormData(wishes).get("layout");
-    const response = await post("v1/card", { poem: poem(), layout }, AbortSignal.timeout(60000));
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await response.blob());
-    link.download = `${(photo.name || "poem").replace(/\.[^.]*$/, "")}-poem.png`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-    say("Saved.");
+    const fields = fieldsOf();
+    for (const seed of seeds) {
+      const poem = { seed, lines: [], whole: false };
+      entry.poems.push(poem);
+      if (seed === seeds[0]) show(entry, (entry.chosen = poem));
+      say(shown.poem === poem ? "Writing" : "Writing others to choose from");
+      keepingFocus(refresh);
+      list();
+      await write(entry, poem, fields, mine.signal);
+      left.shift();
+      remember(entry);
+    }
+    settle(mine, "");
   } catch (error) {
-    failed(error);
+    if (mine.signal.aborted) return;
+    settle(mine, "");
+    complain(told(error));
+    if (unusable(error)) discard(entry);
+  }
+}
+
+/** End the work `mine`; a poem of which there is no line yet is none. */
+function settle(mine, text) {
+  if (mine !== work) return;
+  work = null;
+  const { entry } = shown;
+  entry.poems = entry.poems.filter((poem) => poem.lines.length);
+  if (!entry.poems.includes(entry.chosen)) entry.chosen = entry.poems.at(-1) ?? null;
+  if (shown.poem !== entry.chosen) show(entry, entry.chosen);
+  list();
+  say(text);
+  keepingFocus(refresh);
+}
+
+/** Stop what is under way. */
+function halt(text = "") {
+  if (!work) return;
+  work.abort();
+  left = [];
+  settle(work, text);
+}
+
+function discard(entry) {
+  const told = [...problem.childNodes];
+  URL.revokeObjectURL(entry.url);
+  display(null);
+  problem.replaceChildren(...told);
+}
+
+/** Write more poems; those that were asked for where they came to nothing. */
+function again() {
+  compose(left.length ? left : crypto.getRandomValues(new Uint32Array(countOf())));
+}
+
+async function copy() {
+  try {
+    await navigator.clipboard.writeText(textOf(shown.poem));
+    say("Copied.");
+  } catch {
+    getSelection().selectAllChildren(byId("lines")); // browsers keep the clipboard from pages that came without TLS
+    say("Selected: press Ctrl-C to copy.");
   }
 }
 
@@ -250,7 +196,7 @@ async function shoot() {
   try {
     take(await taken(byId("viewfinder")));
   } catch {
-    complain("The camera cannot be used.", "Allow it in the browser, or choose a photograph.");
+    complain(["The camera cannot be used.", "Allow it in the browser, or choose a photograph."]);
   }
 }
 
@@ -262,25 +208,40 @@ for (const input of [file, shot]) {
     input.value = ""; // so that the same file can be chosen again
   });
 }
+for (const button of document.querySelectorAll("[data-sample]")) button.addEventListener("click", () => sample(button));
+photo.addEventListener("error", () => figure.classList.add("blank"));
+photo.addEventListener("load", () => {
+  const { entry } = shown;
+  if (entry?.url !== photo.src) return;
+  entry.thumbnail ??= small(photo);
+  frame(entry.thumbnail);
+  refresh();
+});
 byId("choose").addEventListener("click", () => file.click());
-byId("other").addEventListener("click", () => file.click());
 byId("take").addEventListener("click", shoot);
 byId("again").addEventListener("click", again);
-byId("cancel").addEventListener("click", () => {
-  work.abort();
-  finish("Stopped.", work);
-});
+byId("stop").addEventListener("click", () => halt("Stopped."));
 byId("copy").addEventListener("click", copy);
-byId("save").addEventListener("click", save);
-byId("photo").addEventListener("error", () => figure.classList.add("blank"));
-wishes.addEventListener("input", () => (byId("degrees").textContent = byId("temperature").value));
-wishes.addEventListener("reset", () => setTimeout(() => (byId("degrees").textContent = byId("temperature").value)));
-wishes.addEventListener("submit", (event) => {
+byId("card").addEventListener("click", () => openCard(shown.entry, shown.poem));
+byId("other").addEventListener("click", () => {
+  display(null);
+  byId("choose").focus();
+});
+byId("choices").addEventListener("chosen", refresh);
+byId("visit").addEventListener("chosen", ({ detail }) => {
+  display(detail);
+  scrollTo(0, 0);
+  byId("poem").focus({ preventScroll: true });
+});
+byId("wishes").addEventListener("change", refresh);
+byId("wishes").addEventListener("reset", () => setTimeout(refresh));
+byId("wishes").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (photo) again();
+  left = [];
+  if (shown.entry) again();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && document.body.dataset.state === "writing") byId("cancel").click();
+  if (event.key === "Escape" && work && !document.querySelector("dialog[open]")) byId("stop").click();
 });
 document.addEventListener("paste", (event) => take(imageIn(event.clipboardData)));
 document.addEventListener("dragover", (event) => {
@@ -296,7 +257,7 @@ document.addEventListener("drop", (event) => {
   take(imageIn(event.dataTransfer));
 });
 
-show("empty");
+refresh();
 fetch("v1/about").then(async (response) => {
   if (!response.ok) return;
   const about = await response.json();

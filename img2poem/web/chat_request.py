@@ -1,0 +1,155 @@
+"""A chat request of OpenAI's interface, read as a request for poems.
+
+Of the fields in https://platform.openai.com/docs/api-reference/chat/create those count that stand here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+from ..decoding import MAX_TOKENS, OPTIONS, AnyStrategy, BestOf, Greedy, Sampling
+from ..errors import BadImage
+from ..operations import checked
+from .data_urls import photo_of
+
+#: The name under which what is served can be asked for.
+MODEL = "img2poem"
+#: Poems of one request at most.
+_MOST = 8
+_SEEDS, _TEMPERATURES, _TOP_P = OPTIONS["seed"], OPTIONS["temperature"], OPTIONS["top_p"]
+
+
+class ImageUrl(BaseModel):
+    """A photograph."""
+
+    url: str = Field(description="A `data:` URL; nothing is fetched from elsewhere.")
+
+
+class Part(BaseModel):
+    """A part of a message; text is not read."""
+
+    type: str = Field(description="`image_url` for the photograph.")
+    image_url: ImageUrl | None = None
+
+
+class Message(BaseModel):
+    """A message of the conversation."""
+
+    role: str
+    content: str | list[Part] | None = None
+
+
+class StreamOptions(BaseModel):
+    """What a stream has beside the poem."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """The fields that count; others are ignored."""
+
+    model: str = Field(description=f"`{MODEL}`.")
+    messages: list[Message] = Field(min_length=1, description="The last photograph in them is written about.")
+    stream: bool | None = Field(None, description="Send each line when it is written; the poem is then one sample.")
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(None, ge=1, le=_MOST, description="Poems (1), each with the seed after the one before.")
+    seed: int | None = Field(
+        None, ge=int(_SEEDS.lowest), le=int(_SEEDS.highest), description="The same one, the same poem; else any."
+    )
+    temperature: float | None = Field(
+        None, ge=0, le=_TEMPERATURES.highest, description="0.8 when not given; 0: the likeliest words."
+    )
+    top_p: float | None = Field(None, ge=0, le=_TOP_P.highest, description="0.95 when not given.")
+    max_tokens: int | None = Field(None, ge=1, description=f"At most {MAX_TOKENS}, whatever is asked for.")
+    max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of the same.")
+
+    @property
+    def photo(self) -> str:
+        """The address of the last photograph.
+
+        Raises:
+            BadImage: there is none.
+        """
+        parts = [part for one in self.messages if isinstance(one.content, list) for part in one.content]
+        urls = [part.image_url.url for part in parts if part.image_url]
+        if not urls:
+            raise BadImage("the messages have no photograph; give one as a part of the type image_url")
+        return urls[-1]
+
+    def strategies(self) -> tuple[AnyStrategy, ...]:
+        """Return the strategy of each poem."""
+        seed = secrets.randbelow(2**31) if self.seed is None else self.seed
+        tokens = self.max_completion_tokens or self.max_tokens or MAX_TOKENS
+        longest = max(int(OPTIONS["max_tokens"].lowest), min(tokens, MAX_TOKENS))
+        return tuple(self._strategy((seed + i) % (int(_SEEDS.highest) + 1), longest) for i in range(self.n or 1))
+
+    def _strategy(self, seed: int, longest: int) -> AnyStrategy:
+        if self.temperature is not None and self.temperature < _TEMPERATURES.lowest:
+            return Greedy(max_tokens=longest)
+        given = {"temperature": self.temperature, "top_p": self.top_p}
+        options = {name: max(value, OPTIONS[name].lowest) for name, value in given.items() if value is not None}
+        sampling = Sampling(seed=seed, max_tokens=longest, **options)  # type: ignore[arg-type]
+        return sampling if self.stream else BestOf(sampling=sampling)
+
+
+@dataclass(frozen=True)
+class ChatOrder:
+    """A photograph, its header checked; the strategy of each poem; and how they are to be told."""
+
+    photo: bytes
+    strategies: tuple[AnyStrategy, ...]
+    stream: bool
+    usage: bool
+
+
+def body_of_chat() -> dict[str, Any]:
+    """Return what OpenAPI says about the body of a chat request."""
+    schema = ChatRequest.model_json_schema()
+    named = schema.pop("$defs")
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, list):
+            return [inlined(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return inlined(named[part["$ref"].rpartition("/")[2]])
+        return {name: inlined(value) for name, value in part.items()}
+
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
+
+
+async def chat_order(request: Request) -> ChatOrder:
+    """Read a chat request.
+
+    Raises:
+        HTTPException: it did not arrive in time (408), or asks for another model (404).
+        RequestValidationError: a field is missing or wrong.
+        BadImage: there is no photograph that can be used.
+    """
+    try:
+        with anyio.fail_after(request.app.state.settings.timeout):
+            body = await request.body()
+    except TimeoutError:
+        raise HTTPException(408, "the request did not arrive in time") from None
+    return await asyncio.to_thread(_read, body)
+
+
+def _read(body: bytes) -> ChatOrder:
+    try:
+        asked = ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_context=False, include_url=False)
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in wrong]) from None
+    if asked.model != MODEL:
+        raise HTTPException(404, f"there is no model {asked.model!r}; the one that is served is {MODEL!r}")
+    usage = bool(asked.stream_options and asked.stream_options.include_usage)
+    return ChatOrder(checked(photo_of(asked.photo)), asked.strategies(), bool(asked.stream), usage)
