@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import BadImage
 from .metadata import Metered, orientation, without_metadata
+from .quiet import quiet
 
 #: The only formats that are ever opened; Pillow's other decoders are never reached.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
@@ -199,9 +199,7 @@ def _turned(small: Image.Image, image: Image.Image) -> Image.Image:
 def _opened(data: bytes) -> Iterator[Image.Image]:
     """Open ``data``, translating whatever Pillow raises, inside the block too, into ``BadImage``."""
     try:
-        with warnings.catch_warnings():
-            # We hold our own limit on pixels; Pillow's warning about its lower one would only confuse.
-            warnings.simplefilter("ignore")
+        with quiet():  # we hold our own limit on pixels; Pillow's warning about its lower one would only confuse
             if len(data) > MAX_BYTES:
                 raise BadImage(_too_many_bytes(len(data)))
             content, exif = without_metadata(data) if data.startswith(_JPEG) else (data, b"")

@@ -3,7 +3,10 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +170,15 @@ def test_paths_that_are_no_photographs(tmp_path: Path) -> None:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(BadImage, match="MiB"):
         read_photo(tmp_path / "huge.jpg")
+
+
+def test_threads_that_decode_leave_the_warnings_of_the_process_alone() -> None:
+    """Each put Python's filters aside and back; overlapping, they left all warnings ignored for good."""
+    before, data, interval = list(warnings.filters), encoded(gradient(), "PNG"), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(decode, [data] * 200))
+    finally:
+        sys.setswitchinterval(interval)
+    assert list(warnings.filters) == before
