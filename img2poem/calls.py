@@ -88,6 +88,12 @@ class CallEvent:
     seconds: float
     error: Img2PoemError | None
 
+    def __str__(self) -> str:
+        """Return a line for a log."""
+        outcome = "answered" if self.error is None else f"{type(self.error).__name__}: {self.error}"
+        where = f"{self.request_id} {self.model} at {self.endpoint}, attempt {self.attempt}"
+        return f"{where}, {1000 * self.seconds:.1f} ms: {outcome}"
+
 
 #: Called after each attempt, in the thread that made it; what it raises reaches the caller.
 Hook = Callable[[CallEvent], None]

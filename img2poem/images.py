@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -37,6 +37,7 @@ _SCAN = b"\xff\xda"
 MAX_BYTES = 64 * 2**20
 
 SIZE = 224
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.I)
 #: Modes of Pillow's that a PNG file keeps as they are.
 _LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _WHITE = (255, 255, 255, 255)
@@ -89,27 +90,36 @@ def read_photo(photo: Photo) -> bytes:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
             raise BadImage(f"pixels must be uint8 [height, width, 3], not {photo.dtype} {list(photo.shape)}")
         data = _encoded(Image.fromarray(photo))
-    elif not isinstance(photo, str | os.PathLike):
-        data = _read(photo)
-    elif str(photo).startswith(("http://", "https://")):
-        raise BadImage("is an address; photographs are not fetched from the network, give the file's bytes")
+    elif isinstance(photo, str | os.PathLike):
+        data = _read_path(os.fsdecode(photo))
     else:
-        path = Path(photo)
-        try:
-            if path.is_dir():
-                raise BadImage("is a folder, not a photograph")
-            if path.stat().st_size > MAX_BYTES:
-                raise BadImage(_too_many_bytes(path.stat().st_size))
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise BadImage("no such file") from None
-        except (OSError, ValueError) as error:
-            raise BadImage(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        data = _read(photo)
     if not data:
         raise BadImage("the file is empty")
     if len(data) > MAX_BYTES:
         raise BadImage(_too_many_bytes(len(data)))
     return data
+
+
+def _read_path(path: str) -> bytes:
+    if not path:
+        raise BadImage("no such file: its name is empty")
+    try:
+        if os.path.isdir(path):
+            raise BadImage("is a folder, not a photograph")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size  # none of a device or a pipe, which may have no end
+            if size > MAX_BYTES:
+                raise BadImage(_too_many_bytes(size))
+            return _read(file)
+    except FileNotFoundError:
+        if _ADDRESS.match(path):
+            raise BadImage(
+                "is an address; photographs are not fetched from the network, give the file's path or bytes"
+            ) from None
+        raise BadImage("no such file") from None
+    except (OSError, ValueError) as error:
+        raise BadImage(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _read(file: Readable) -> bytes:
@@ -126,8 +136,17 @@ def _read(file: Readable) -> bytes:
     except AttributeError:
         raise BadImage(f"a photograph cannot be a {type(file).__name__}") from None
     except (OSError, ValueError) as error:
-        raise BadImage(f"cannot be read: {error}") from error
+        raise BadImage(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not data and _place(file) > 0:
+        raise BadImage("nothing is left to read: the file is at its end; seek(0) goes back to its beginning")
     return bytes(data)
+
+
+def _place(file: Readable) -> int:
+    try:
+        return int(file.tell())  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):  # a pipe has no place
+        return 0
 
 
 def _encoded(image: Image.Image) -> bytes:
@@ -261,4 +280,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _too_many_bytes(count: int) -> str:
-    return f"{count / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB allowed"
+    allowed = f"more than the {MAX_BYTES // 2**20} MiB allowed"
+    # Of a file without a size, one byte more is all that was read.
+    return allowed if count == MAX_BYTES + 1 else f"{count / 2**20:.0f} MiB is {allowed}"

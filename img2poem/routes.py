@@ -19,6 +19,7 @@ RETRIED = (ConnectionFailed, NotReady, Overloaded)
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 _log = logging.getLogger("img2poem")
+_log.addHandler(logging.NullHandler())  # a library logs nowhere unless asked
 
 
 @dataclass

@@ -86,4 +86,3 @@ def _pronunciations(word: str) -> list[str]:
     first, rest = word.split("-", 1)
     heads, tails = _pronunciations(first), _pronunciations(rest)
     return [f"{heads[0]} {tail}" for tail in tails] if heads else []
-
