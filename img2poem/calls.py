@@ -117,6 +117,19 @@ class Deadline:
             raise self.missed()
         return left
 
+    def share(self, parts: int) -> Deadline:
+        """Return the deadline of the first of so many attempts, among which the time that is left is parted.
+
+        Raises:
+            Timeout: none is left.
+        """
+        return self if parts <= 1 else Deadline(self.left() / parts)
+
+    @property
+    def over(self) -> bool:
+        """Whether no time is left."""
+        return time.monotonic() >= self._end
+
     def missed(self) -> Timeout:
         """Return the error of a call that did not make it."""
         return Timeout(f"no answer within {self.seconds:g} s")

@@ -174,17 +174,21 @@ class AsyncGrpcEndpoint(_Connected):
         async def asked() -> AsyncGenerator[dict[str, Any], None]:
             yield arguments(request, call, self._access)
 
-        sent = {"stream_timeout": call.deadline.left(), "headers": headers(self._access)}
         client = self._client.get()
-        parts = client.stream_infer(asked(), **sent)
+        parts = client.stream_infer(asked(), headers=headers(self._access))
         try:
-            with self._until_closed():
-                async for result, error in parts:
-                    if error is not None:
-                        raise translated(error, call, self.name) from error
-                    yield answer(result, request, call, self.name)
-        except AioRpcError as error:
-            found = translated(InferenceServerException(error.details() or "", str(error.code())), call, self.name)
+            while True:
+                with self._until_closed():
+                    result, error = await _part(parts, call.deadline.left())
+                if error is not None:
+                    raise translated(error, call, self.name) from error
+                yield answer(result, request, call, self.name)
+        except StopAsyncIteration:
+            return
+        except (AioRpcError, TimeoutError) as error:
+            found: Img2PoemError = call.deadline.missed()
+            if isinstance(error, AioRpcError):
+                found = translated(InferenceServerException(error.details() or "", str(error.code())), call, self.name)
             self._renew_after(found, client)
             raise found from error
         finally:
@@ -213,6 +217,23 @@ class AsyncGrpcEndpoint(_Connected):
             raise found from error
         except UsageError as error:  # of a channel that was closed
             raise Cancelled("the client was closed") from error
+
+
+async def _part(parts: Any, seconds: float) -> Any:
+    """Return the next part of a stream.
+
+    Raises:
+        TimeoutError: it does not come in time. (gRPC's cancellation is not one that ``anyio.fail_after`` knows again.)
+    """
+    reading = asyncio.ensure_future(parts.__anext__())
+    reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        await asyncio.wait((reading,), timeout=seconds)
+        if not reading.done():
+            raise TimeoutError
+        return reading.result()
+    finally:
+        reading.cancel()
 
 
 def connected(url: SplitResult, access: Access, asynchronous: bool) -> Any:
