@@ -27,7 +27,7 @@ from ..errors import (
 from ..inspection import PREFIX
 from ..targets import Access
 from . import check_id, faults
-from .forks import PerProcess
+from .forks import PerLoop, PerProcess, close_each
 
 #: tritonclient replaces its own channel arguments, limits on sizes among them, when it is given any. Without the
 #: others a channel may wait two minutes before it tries to reach a server that was restarted.
@@ -45,7 +45,7 @@ _CHANNEL = [
 class _Connected:
     """What both endpoints do about their connection."""
 
-    _client: PerProcess[Any]
+    _client: PerProcess[Any] | PerLoop[Any]
 
     def _renew_after(self, error: Img2PoemError, client: Any) -> None:
         """Leave a connection where answers do not come.
@@ -84,7 +84,7 @@ class GrpcEndpoint(_Connected):
     def __init__(self, url: SplitResult, access: Access) -> None:
         self.name = url.geturl()
         self._url, self._access = url, access
-        self._client = PerProcess(lambda: connected(url, access, asynchronous=False))
+        self._client: PerProcess[Any] = PerProcess(lambda: connected(url, access, asynchronous=False))
         self._streaming: PerProcess[set[Any]] = PerProcess(set)
         self._client.get()
 
@@ -153,7 +153,7 @@ class AsyncGrpcEndpoint(_Connected):
     def __init__(self, url: SplitResult, access: Access) -> None:
         self.name = url.geturl()
         self._access = access
-        self._client = PerProcess(lambda: connected(url, access, asynchronous=True))
+        self._client: PerLoop[Any] = PerLoop(lambda: connected(url, access, asynchronous=True))
 
     async def infer(self, request: Infer, call: Call) -> Answer:
         """Run a model."""
@@ -199,9 +199,8 @@ class AsyncGrpcEndpoint(_Connected):
         return bool(await self._answered("is_server_ready", call, client_timeout=call.deadline.left()))
 
     async def close(self) -> None:
-        """Close the connection."""
-        if (client := self._client.close()) is not None:
-            await client.close()
+        """Close the connections."""
+        await close_each(self._client.close(), lambda client: client.close())
 
     async def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
         from grpc.aio import UsageError
