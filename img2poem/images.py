@@ -31,7 +31,6 @@ _MAX_PIXELS_OF = {"JPEG": MAX_PIXELS, "WEBP": 20_000_000}
 _MAX_PIXELS_ELSE = 50_000_000
 #: Largest product of pixels and scans of a JPEG, each of which goes over all pixels.
 _MAX_SCANNED = 500_000_000
-_JPEG = b"\xff\xd8\xff"
 _SCAN = b"\xff\xda"
 #: Largest accepted file, in bytes.
 MAX_BYTES = 64 * 2**20
@@ -155,7 +154,7 @@ def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(image)
-        kept = upright if upright.mode in _LOSSLESS else _to_rgb(upright)
+        kept = upright if upright.mode in _LOSSLESS else _to_rgb(upright, _white_of(upright))
         kept.save(buffer, "PNG", compress_level=1)
     except Exception as error:  # Pillow's decoders, of a picture that was only opened, raise a dozen types
         raise BadImage(f"truncated or damaged: {error}") from error
@@ -221,7 +220,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         with quiet():  # we hold our own limit on pixels; Pillow's warning about its lower one would only confuse
             if len(data) > MAX_BYTES:
                 raise BadImage(_too_many_bytes(len(data)))
-            content, exif = without_metadata(data) if data.startswith(_JPEG) else (data, b"")
+            content, exif = without_metadata(data)
             file = Metered(content)
             with Image.open(file, formats=FORMATS) as image:
                 _check_size(image, content)
@@ -259,20 +258,34 @@ def _reduced(image: Image.Image, size: int) -> tuple[Image.Image, tuple[float, f
     As ``Image.resize`` does it with ``reducing_gap=3``, but in bands: a copy of the whole in another mode would take
     four bytes a pixel, and sixteen for 16-bit greyscale.
     """
+    white = _white_of(image)
     width, height = image.size
     across, down = (max(1, int(side / size / _GAP)) for side in (width, height))
     reduced = Image.new("RGB", (-(-width // across), -(-height // down)))
     band = down * max(1, _BAND // (down * width))
     for top in range(0, height, band):
-        part = _to_rgb(image.crop((0, top, width, min(top + band, height))))
+        part = _to_rgb(image.crop((0, top, width, min(top + band, height))), white)
         reduced.paste(part.reduce((across, down)), (0, top // down))
     return reduced, (0, 0, width / across, height / down)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16- or 32-bit greyscale holding 0 .. 65535
-        grey = np.asarray(image, dtype=np.int64).clip(0, 65535) // 257
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+def _white_of(image: Image.Image) -> float:
+    """Return the value that is white in greyscale of more than 8 bits.
+
+    Of numbers of 32 bits and of fractions no file says it: it is the least of the usual ones that none is above.
+    """
+    if image.mode not in ("I", "F"):
+        return 65535.0
+    _, highest = image.getextrema()
+    usual = (255.0, 65535.0, 2.0**31 - 1) if image.mode == "I" else (1.0, 255.0, 65535.0)
+    return next((white for white in usual if highest <= white), usual[-1])
+
+
+def _to_rgb(image: Image.Image, white: float) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        # The little more keeps what is exact from falling below a whole number.
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float64) * (255 / white) + 1e-6)
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
