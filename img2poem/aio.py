@@ -23,7 +23,9 @@ from .targets import Access, Device, Target, Tls, parse
 
 
 class AsyncImg2Poem:
-    """As :class:`img2poem.Img2Poem`, for the tasks of one event loop; cancelling a task ends its work.
+    """As :class:`img2poem.Img2Poem`, for the tasks of event loops; cancelling a task ends its work.
+
+    Each loop, as of a second ``asyncio.run``, gets connections of its own.
 
     In process, a model that runs when its task is cancelled runs to its end in a thread.
 

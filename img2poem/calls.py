@@ -88,6 +88,12 @@ class CallEvent:
     seconds: float
     error: Img2PoemError | None
 
+    def __str__(self) -> str:
+        """Return a line for a log."""
+        outcome = "answered" if self.error is None else f"{type(self.error).__name__}: {self.error}"
+        where = f"{self.request_id} {self.model} at {self.endpoint}, attempt {self.attempt}"
+        return f"{where}, {1000 * self.seconds:.1f} ms: {outcome}"
+
 
 #: Called after each attempt, in the thread that made it; what it raises reaches the caller.
 Hook = Callable[[CallEvent], None]
@@ -110,6 +116,19 @@ class Deadline:
         if left <= 0:
             raise self.missed()
         return left
+
+    def share(self, parts: int) -> Deadline:
+        """Return the deadline of the first of so many attempts, among which the time that is left is parted.
+
+        Raises:
+            Timeout: none is left.
+        """
+        return self if parts <= 1 else Deadline(self.left() / parts)
+
+    @property
+    def over(self) -> bool:
+        """Whether no time is left."""
+        return time.monotonic() >= self._end
 
     def missed(self) -> Timeout:
         """Return the error of a call that did not make it."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ MAX_LINES, MAX_CHARACTERS = 32, 200
 
 Floats = NDArray[np.float32]
 
+#: How a card says what made it.
+_SOFTWARE = "img2poem"
 _PAPER, _INK, _WHITE = (250, 247, 240), (38, 34, 30), (255, 253, 248)
 _MARGIN = 96
 _PHOTO, _OVER = 1200, 1600  # longer side of the photograph, in pixels; of one that a poem lies on
@@ -88,8 +91,18 @@ def card(photo: Photo, lines: Sequence[str], layout: Layout | None = None) -> by
     drawn = {Layout.beside: _beside, Layout.below: _below, Layout.over: _over}[layout](image, lines)
     told, file = PngInfo(), io.BytesIO()
     told.add_itxt("Description", "\n".join(lines))
+    told.add_text("Software", _SOFTWARE)
     drawn.save(file, "PNG", pnginfo=told)
     return file.getvalue()
+
+
+def is_card(path: Path) -> bool:
+    """Whether a file is a card that was made here, and so may be replaced by another."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get("Software") == _SOFTWARE
+    except Exception:  # Pillow raises a dozen types on what is none
+        return False
 
 
 def _beside(image: Image.Image, lines: Sequence[str]) -> Image.Image:

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from . import __version__
+from . import __version__, console
 from .commands import cards, checks, poems, views
 from .serving.cli import serve
 from .web.cli import web
 
-app = typer.Typer(
+
+class _CommandLine(typer.Typer):
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        with console.at_the_edge():
+            return super().__call__(*args, **options)
+
+
+app = _CommandLine(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 
 
 @app.callback(invoke_without_command=True)
-def main(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log each attempt at each request on standard error.")
+    ] = False,
+) -> None:
     """A photograph goes in, a poem about it comes out."""
+    if verbose:
+        console.log_everything()
     if version:
-        typer.echo(__version__)
+        console.say(__version__)
         raise typer.Exit
 
 

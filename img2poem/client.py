@@ -126,19 +126,22 @@ class Img2Poem:
         where: Where | None = None,
         timeout: float | None = None,
     ) -> Generator[Poem | Img2PoemError, None, None]:
-        """Yield a poem, or the error in its place, for each of ``photos`` in their order, however many they are."""
+        """Yield a poem, or the error in its place, for each of ``photos`` in their order, however many they are.
+
+        Who leaves early does not wait for the poems under way; they end with the client at the latest.
+        """
         waiting: deque[Future[Poem]] = deque()
-        with ThreadPoolExecutor(self._settings.concurrency, "img2poem") as pool:
-            try:
-                for photo in photos:
-                    waiting.append(pool.submit(self._write, photo, strategy, form, where, timeout))
-                    if len(waiting) >= 2 * self._settings.concurrency:
-                        yield _outcome(waiting.popleft())
-                while waiting:
+        pool = ThreadPoolExecutor(self._settings.concurrency, "img2poem")
+        try:
+            for photo in photos:
+                waiting.append(pool.submit(self._write, photo, strategy, form, where, timeout))
+                if len(waiting) >= 2 * self._settings.concurrency:
                     yield _outcome(waiting.popleft())
-            finally:
-                for future in waiting:
-                    future.cancel()
+            while waiting:
+                yield _outcome(waiting.popleft())
+        finally:
+            # Not waited for: where the caller leaves early, a server may not answer, and closing the client ends calls.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def stream(
         self,

@@ -1,15 +1,26 @@
-"""What the commands share: how errors and signals end them."""
+"""What the commands share: what they print, and how errors and signals end them.
+
+Exit status: 0; 1 when models or server failed, or a result could not be written; 2 for wrong options and unusable
+photographs; 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
+import logging
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
 import typer
 
-from .errors import BadImage, Img2PoemError, InvalidOption
+from .errors import BadImage, Img2PoemError, InvalidOption, WriteFailed
+
+INTERRUPTED = 130
 
 
 @contextlib.contextmanager
@@ -18,10 +29,29 @@ def reporting() -> Iterator[None]:
     try:
         yield
     except Img2PoemError as error:
-        typer.echo(f"img2poem: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, BadImage | InvalidOption) else 1) from error
+        raise typer.Exit(_told(error)) from error
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def at_the_edge() -> Iterator[None]:
+    """Run a whole command line: whatever the terminal, the disk or Ctrl-C do to it, it ends with one line at most."""
+    _complete_streams()
+    try:
+        yield
+    except Img2PoemError as error:
+        sys.exit(_told(error))
+    except OSError as error:
+        _silence_output()
+        tell(f"img2poem: {error.filename or 'standard output'} cannot be used: {error.strerror or error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _leave()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _leave()
+        raise
 
 
 @contextlib.contextmanager
@@ -36,9 +66,98 @@ def until_interrupted() -> Iterator[None]:
         tell("stopped")
 
 
+def say(line: str) -> None:
+    """Print a line on standard output, at once.
+
+    Raises:
+        WriteFailed: it is full or closed.
+        BrokenPipeError: who read it has ended.
+    """
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _silence_output()
+        raise WriteFailed(f"standard output cannot be written: {error.strerror or error}") from None
+
+
 def tell(line: str) -> None:
-    """Print a line on standard error."""
-    typer.echo(line, err=True)
+    """Print a line on standard error, where that is possible."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def log_everything() -> None:
+    """Print what the library logs on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log = logging.getLogger("img2poem")
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+
+
+def shown(name: str) -> str:
+    """Return a file's name for people: without what a terminal would obey, and bytes that are no UTF-8 as U+FFFD."""
+    whole = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)
+
+
+def _told(error: Img2PoemError) -> int:
+    """Print an error and return the exit status."""
+    tell(f"img2poem: {error}")
+    return 2 if isinstance(error, BadImage | InvalidOption) else 1
+
+
+def _complete_streams() -> None:
+    """Make standard streams that take any text and are there at all.
+
+    Where one is closed, the next file that is opened would take its place, and be printed into.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or _Closed()
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPED)
+
+
+class _Closed(io.TextIOBase):
+    """Standard output where there is none."""
+
+    def write(self, text: str) -> int:
+        raise OSError(9, "it is closed")
+
+
+_ESCAPED = "img2poem.escaped"
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""Write what an encoding lacks as ``\uXXXX``, which is also how JSON has it."""
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), error.end
+
+
+codecs.register_error(_ESCAPED, _escaped)
+
+
+def _silence_output() -> None:
+    """Let nothing more be written to standard output: Python would try again, and complain, when it ends."""
+    with contextlib.suppress(OSError):
+        number = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(number, 1)
+        os.close(number)
+
+
+def _leave() -> NoReturn:
+    """End at once after Ctrl-C: Python would wait for threads, which may wait for a server."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(INTERRUPTED)
 
 
 def _interrupted(signum: int, frame: object) -> NoReturn:

@@ -83,14 +83,17 @@ class Dispatcher:
             with attempt:
                 place = self.routes.current()
                 number = attempt.retry_state.attempt_number
-                parts = self._parts_of(place, request, call)
-                with self.routes.attempt(place, request.model, call, number), closing(parts):
+                with (
+                    self.routes.attempt(place, request.model, call, number) as tried,
+                    closing(self._parts_of(place, request, tried)) as parts,
+                ):
                     for part in parts:
                         if isinstance(part, Answer):
                             yield part
                         elif part.index == known:
                             known += 1
                             yield part
+                        self.routes.renew(tried, call, number)
 
     def _parts_of(self, place: int, request: Follow, call: Call) -> Generator[Line | Answer, None, None]:
         endpoint = self.endpoints[place]
@@ -109,9 +112,9 @@ class Dispatcher:
 
         for attempt in Retrying(**self.routes.policy(call)):
             with attempt:
-                place = self.routes.current()
-                with self.routes.attempt(place, request.model, call, attempt.retry_state.attempt_number):
-                    return self._asked(place, request, call)
+                place, number = self.routes.current(), attempt.retry_state.attempt_number
+                with self.routes.attempt(place, request.model, call, number) as tried:
+                    return self._asked(place, request, tried)
         raise AssertionError("tenacity raises the last error")
 
     def _asked(self, place: int, request: Request, call: Call) -> Answer | ModelInfo:
@@ -194,14 +197,15 @@ class AsyncDispatcher:
             with attempt:
                 place = self.routes.current()
                 number = attempt.retry_state.attempt_number
-                with self.routes.attempt(place, request.model, call, number):
-                    async with aclosing(self._parts_of(place, request, call)) as parts:
+                with self.routes.attempt(place, request.model, call, number) as tried:
+                    async with aclosing(self._parts_of(place, request, tried)) as parts:
                         async for part in parts:
                             if isinstance(part, Answer):
                                 yield part
                             elif part.index == known:
                                 known += 1
                                 yield part
+                            self.routes.renew(tried, call, number)
 
     async def _parts_of(self, place: int, request: Follow, call: Call) -> AsyncGenerator[Line | Answer, None]:
         endpoint = self.endpoints[place]
@@ -220,9 +224,9 @@ class AsyncDispatcher:
 
         async for attempt in AsyncRetrying(**self.routes.policy(call)):
             with attempt:
-                place = self.routes.current()
-                with self.routes.attempt(place, request.model, call, attempt.retry_state.attempt_number):
-                    return await self._asked(place, request, call)
+                place, number = self.routes.current(), attempt.retry_state.attempt_number
+                with self.routes.attempt(place, request.model, call, number) as tried:
+                    return await self._asked(place, request, tried)
         raise AssertionError("tenacity raises the last error")
 
     async def _asked(self, place: int, request: Request, call: Call) -> Answer | ModelInfo:

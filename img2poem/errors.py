@@ -63,5 +63,9 @@ class Cancelled(Img2PoemError):
     """The call was given up: its client was closed meanwhile or before."""
 
 
+class WriteFailed(Img2PoemError):
+    """A result cannot be written: the disk is full, say, or standard output is closed."""
+
+
 class MissingDependency(Img2PoemError):
     """An optional library is not installed; the message names the extra that brings it."""

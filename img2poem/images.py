@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import BadImage
 from .metadata import Metered, orientation, without_metadata
+from .quiet import quiet
 
 #: The only formats that are ever opened; Pillow's other decoders are never reached.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
@@ -31,12 +31,12 @@ _MAX_PIXELS_OF = {"JPEG": MAX_PIXELS, "WEBP": 20_000_000}
 _MAX_PIXELS_ELSE = 50_000_000
 #: Largest product of pixels and scans of a JPEG, each of which goes over all pixels.
 _MAX_SCANNED = 500_000_000
-_JPEG = b"\xff\xd8\xff"
 _SCAN = b"\xff\xda"
 #: Largest accepted file, in bytes.
 MAX_BYTES = 64 * 2**20
 
 SIZE = 224
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.I)
 #: Modes of Pillow's that a PNG file keeps as they are.
 _LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _WHITE = (255, 255, 255, 255)
@@ -89,27 +89,36 @@ def read_photo(photo: Photo) -> bytes:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
             raise BadImage(f"pixels must be uint8 [height, width, 3], not {photo.dtype} {list(photo.shape)}")
         data = _encoded(Image.fromarray(photo))
-    elif not isinstance(photo, str | os.PathLike):
-        data = _read(photo)
-    elif str(photo).startswith(("http://", "https://")):
-        raise BadImage("is an address; photographs are not fetched from the network, give the file's bytes")
+    elif isinstance(photo, str | os.PathLike):
+        data = _read_path(os.fsdecode(photo))
     else:
-        path = Path(photo)
-        try:
-            if path.is_dir():
-                raise BadImage("is a folder, not a photograph")
-            if path.stat().st_size > MAX_BYTES:
-                raise BadImage(_too_many_bytes(path.stat().st_size))
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise BadImage("no such file") from None
-        except (OSError, ValueError) as error:
-            raise BadImage(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        data = _read(photo)
     if not data:
         raise BadImage("the file is empty")
     if len(data) > MAX_BYTES:
         raise BadImage(_too_many_bytes(len(data)))
     return data
+
+
+def _read_path(path: str) -> bytes:
+    if not path:
+        raise BadImage("no such file: its name is empty")
+    try:
+        if os.path.isdir(path):
+            raise BadImage("is a folder, not a photograph")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size  # none of a device or a pipe, which may have no end
+            if size > MAX_BYTES:
+                raise BadImage(_too_many_bytes(size))
+            return _read(file)
+    except FileNotFoundError:
+        if _ADDRESS.match(path):
+            raise BadImage(
+                "is an address; photographs are not fetched from the network, give the file's path or bytes"
+            ) from None
+        raise BadImage("no such file") from None
+    except (OSError, ValueError) as error:
+        raise BadImage(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _read(file: Readable) -> bytes:
@@ -126,8 +135,17 @@ def _read(file: Readable) -> bytes:
     except AttributeError:
         raise BadImage(f"a photograph cannot be a {type(file).__name__}") from None
     except (OSError, ValueError) as error:
-        raise BadImage(f"cannot be read: {error}") from error
+        raise BadImage(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not data and _place(file) > 0:
+        raise BadImage("nothing is left to read: the file is at its end; seek(0) goes back to its beginning")
     return bytes(data)
+
+
+def _place(file: Readable) -> int:
+    try:
+        return int(file.tell())  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):  # a pipe has no place
+        return 0
 
 
 def _encoded(image: Image.Image) -> bytes:
@@ -136,7 +154,7 @@ def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(image)
-        kept = upright if upright.mode in _LOSSLESS else _to_rgb(upright)
+        kept = upright if upright.mode in _LOSSLESS else _to_rgb(upright, _white_of(upright))
         kept.save(buffer, "PNG", compress_level=1)
     except Exception as error:  # Pillow's decoders, of a picture that was only opened, raise a dozen types
         raise BadImage(f"truncated or damaged: {error}") from error
@@ -199,12 +217,10 @@ def _turned(small: Image.Image, image: Image.Image) -> Image.Image:
 def _opened(data: bytes) -> Iterator[Image.Image]:
     """Open ``data``, translating whatever Pillow raises, inside the block too, into ``BadImage``."""
     try:
-        with warnings.catch_warnings():
-            # We hold our own limit on pixels; Pillow's warning about its lower one would only confuse.
-            warnings.simplefilter("ignore")
+        with quiet():  # we hold our own limit on pixels; Pillow's warning about its lower one would only confuse
             if len(data) > MAX_BYTES:
                 raise BadImage(_too_many_bytes(len(data)))
-            content, exif = without_metadata(data) if data.startswith(_JPEG) else (data, b"")
+            content, exif = without_metadata(data)
             file = Metered(content)
             with Image.open(file, formats=FORMATS) as image:
                 _check_size(image, content)
@@ -242,20 +258,34 @@ def _reduced(image: Image.Image, size: int) -> tuple[Image.Image, tuple[float, f
     As ``Image.resize`` does it with ``reducing_gap=3``, but in bands: a copy of the whole in another mode would take
     four bytes a pixel, and sixteen for 16-bit greyscale.
     """
+    white = _white_of(image)
     width, height = image.size
     across, down = (max(1, int(side / size / _GAP)) for side in (width, height))
     reduced = Image.new("RGB", (-(-width // across), -(-height // down)))
     band = down * max(1, _BAND // (down * width))
     for top in range(0, height, band):
-        part = _to_rgb(image.crop((0, top, width, min(top + band, height))))
+        part = _to_rgb(image.crop((0, top, width, min(top + band, height))), white)
         reduced.paste(part.reduce((across, down)), (0, top // down))
     return reduced, (0, 0, width / across, height / down)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16- or 32-bit greyscale holding 0 .. 65535
-        grey = np.asarray(image, dtype=np.int64).clip(0, 65535) // 257
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+def _white_of(image: Image.Image) -> float:
+    """Return the value that is white in greyscale of more than 8 bits.
+
+    Of numbers of 32 bits and of fractions no file says it: it is the least of the usual ones that none is above.
+    """
+    if image.mode not in ("I", "F"):
+        return 65535.0
+    _, highest = image.getextrema()
+    usual = (255.0, 65535.0, 2.0**31 - 1) if image.mode == "I" else (1.0, 255.0, 65535.0)
+    return next((white for white in usual if highest <= white), usual[-1])
+
+
+def _to_rgb(image: Image.Image, white: float) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        # The little more keeps what is exact from falling below a whole number.
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float64) * (255 / white) + 1e-6)
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
@@ -263,4 +293,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _too_many_bytes(count: int) -> str:
-    return f"{count / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB allowed"
+    allowed = f"more than the {MAX_BYTES // 2**20} MiB allowed"
+    # Of a file without a size, one byte more is all that was read.
+    return allowed if count == MAX_BYTES + 1 else f"{count / 2**20:.0f} MiB is {allowed}"

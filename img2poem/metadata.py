@@ -2,7 +2,8 @@
 
 Pillow parses all of it in Python before our limits see a pixel: junk byte by byte, and an EXIF block whose thousands of
 entries each point at the same megabytes. So a JPEG goes to it without its metadata, and nothing but the orientation is
-read of EXIF.
+read of EXIF. So does a PNG, which Pillow refuses where a text or a profile beside the pixels is large, or its
+checksum wrong.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
 _SCAN, _END = 0xDA, 0xD9  # of the first scan, of the picture
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.S)
 _EXIF = b"Exif\0\0"
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+#: Of the chunks that a PNG can do without, the one that says which pixels are clear.
+_PNG_KEPT = (b"tRNS",)
+_ENDLESS = "truncated or damaged: its header does not end"
 _ORIENTATION, _SHORT = 0x0112, 3
 _MAX_ENTRIES = 1000
 
@@ -45,16 +50,38 @@ class Metered(io.BytesIO):
         if self.left is not None:
             self.left -= len(found)
         if self._reads < 0 or (self.left is not None and self.left < 0):
-            raise BadImage("truncated or damaged: its header does not end")
+            raise BadImage(_ENDLESS)
         return found
 
 
-def without_metadata(jpeg: bytes) -> tuple[bytes, bytes]:
-    """Return a JPEG file without what is not needed for its pixels, and its EXIF block, if any.
+def without_metadata(data: bytes) -> tuple[bytes, bytes]:
+    """Return a file without what is not needed for its pixels, and its EXIF block, if any; only JPEG and PNG have less.
 
     Raises:
         BadImage: its header does not end.
     """
+    if data.startswith(_JPEG):
+        return _jpeg_without_metadata(data)
+    return _png_without_metadata(data) if data.startswith(_PNG) else (data, b"")
+
+
+def _png_without_metadata(png: bytes) -> tuple[bytes, bytes]:
+    kept, exif, place = [png[: len(_PNG)]], b"", len(_PNG)
+    for _ in range(_MAX_READS):
+        length, kind = int.from_bytes(png[place : place + 4], "big"), png[place + 4 : place + 8]
+        if len(kind) < 4 or kind == b"IEND":
+            return b"".join([*kept, png[place:]]), exif
+        end = place + 12 + length  # behind length, kind and checksum
+        # A small first letter is what the format has for chunks that a picture can do without.
+        if kind in _PNG_KEPT or not kind[:1].islower():
+            kept.append(png[place:end])
+        elif kind == b"eXIf" and not exif:
+            exif = png[place + 8 : end - 4]
+        place = end
+    raise BadImage(_ENDLESS)
+
+
+def _jpeg_without_metadata(jpeg: bytes) -> tuple[bytes, bytes]:
     kept, exif, place = [jpeg[:2]], b"", 2
     for _ in range(_MAX_SEGMENTS):
         # Junk and fill bytes between segments are skipped, as every decoder does.
@@ -69,7 +96,7 @@ def without_metadata(jpeg: bytes) -> tuple[bytes, bytes]:
         elif segment[4:10] == _EXIF and not exif:
             exif = segment[10:]
         place += 2 + length
-    raise BadImage("truncated or damaged: its header does not end")
+    raise BadImage(_ENDLESS)
 
 
 def orientation(exif: bytes) -> int:

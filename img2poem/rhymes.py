@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import MissingDependency
+from .pronunciations import dictionary
 from .vocabulary import is_word
 
 #: Words that a line does not end with when it may end with others.
@@ -30,10 +30,7 @@ class Rhymes:
     """
 
     def __init__(self, pieces: Sequence[str]) -> None:
-        try:
-            import pronouncing
-        except ImportError:
-            raise MissingDependency("rhymes need a dictionary; pip install 'img2poem[rhyme]'") from None
+        pronouncing = dictionary()
         self._part: dict[int, str] = {}
         self._sound: dict[int, str] = {}
         words: defaultdict[str, list[int]] = defaultdict(list)

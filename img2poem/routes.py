@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
@@ -10,15 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .calls import Call, CallEvent, Flow, Hook, ModelInfo, look
-from .errors import ConnectionFailed, ContractMismatch, Img2PoemError, InvalidOption, NotReady, Overloaded
+from .calls import Call, CallEvent, Deadline, Flow, Hook, ModelInfo, look
+from .errors import ConnectionFailed, ContractMismatch, Img2PoemError, InvalidOption, NotReady, Overloaded, Timeout
 
 #: The models only compute, so that asking again is safe; these errors are worth it.
 RETRIED = (ConnectionFailed, NotReady, Overloaded)
 #: Seconds of the first pause, which then doubles, and the longest; each is drawn at random up to that.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+#: Seconds for which an endpoint that did not answer in time is passed over while another one may answer.
+PASSED_OVER = 30.0
 
 _log = logging.getLogger("img2poem")
+_log.addHandler(logging.NullHandler())  # a library logs nowhere unless asked
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Routes:
         self.contract: str | None = None
         self._retries, self._hooks = retries, tuple(hooks)
         self._current = 0
+        self._passed_over_until = [0.0 for _ in names]
         self._lock = threading.Lock()
 
     def policy(self, call: Call) -> dict[str, Any]:
@@ -64,8 +69,12 @@ class Routes:
             # What cannot be tried again within the deadline has failed for the reason it failed for.
             return state.upcoming_sleep >= call.deadline.left()
 
+        def again(error: BaseException) -> bool:
+            # Out of its share of the time alone; another endpoint may answer within the rest.
+            return isinstance(error, RETRIED) or (isinstance(error, Timeout) and not call.deadline.over)
+
         return {
-            "retry": tenacity.retry_if_exception_type(RETRIED),
+            "retry": tenacity.retry_if_exception(again),
             "wait": wait,
             "stop": stop,
             "reraise": True,
@@ -76,15 +85,22 @@ class Routes:
         return self._current
 
     @contextlib.contextmanager
-    def attempt(self, place: int, model: str, call: Call, number: int) -> Iterator[None]:
-        """Time one attempt, tell the hooks, and turn to the next endpoint when this one fails."""
+    def attempt(self, place: int, model: str, call: Call, number: int) -> Iterator[Call]:
+        """Time one attempt, tell the hooks, and turn to the next endpoint when this one fails.
+
+        Yields the call as the attempt is to make it: with a share of the time, so that some is left for each endpoint
+        that was not tried. (:meth:`renew` gives it a new one.)
+        """
         started, failure = time.perf_counter(), None
         try:
-            yield
+            yield dataclasses.replace(call, deadline=self._share(call, number))
         except Img2PoemError as error:
             failure = error
-            if isinstance(error, RETRIED):
-                self._turn_from(place)
+            if isinstance(error, (*RETRIED, Timeout)):
+                self._turn_from(place, silent=isinstance(error, Timeout))
+            if isinstance(error, Timeout) and call.deadline.over:
+                failure = call.deadline.missed()
+                raise failure from error
             raise
         finally:
             seconds = time.perf_counter() - started
@@ -94,12 +110,25 @@ class Routes:
             for hook in self._hooks:
                 hook(event)
 
-    def _turn_from(self, place: int) -> None:
+    def renew(self, attempt: Call, call: Call, number: int) -> None:
+        """Give an attempt that has answered in part a new share of the time for the next part."""
+        attempt.deadline = self._share(call, number)
+
+    def _share(self, call: Call, number: int) -> Deadline:
+        return call.deadline.share(len(self.names) - number + 1)
+
+    def _turn_from(self, place: int, silent: bool) -> None:
+        if len(self.names) == 1 and silent:
+            return
         with self._lock:
             # A server that comes back may serve another package.
             self.known[place] = Known()
+            now = time.monotonic()
+            if silent:
+                self._passed_over_until[place] = now + PASSED_OVER
             if self._current == place:
-                self._current = (place + 1) % len(self.names)
+                others = [(place + i) % len(self.names) for i in range(1, len(self.names) + 1)]
+                self._current = next((one for one in others if self._passed_over_until[one] <= now), others[0])
 
     def comparison(self, place: int, model: str) -> Flow[None]:
         """Look at ``model`` and what it is made of: one contract for all, or ``ContractMismatch``."""

@@ -11,6 +11,7 @@ from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import InvalidOption
+from .reading import check_readable
 
 Device = Literal["cpu", "cuda"]
 Target = str | os.PathLike[str] | Sequence[str]
@@ -37,11 +38,8 @@ class Tls:
         if (self.certificate is None) != (self.key is None):
             raise InvalidOption("a client's certificate and its key go together")
         for path in (self.ca, self.certificate, self.key):
-            try:
-                if path is not None:
-                    path.open("rb").close()
-            except OSError as error:
-                raise InvalidOption(f"{path} cannot be read: {error.strerror}") from None
+            if path is not None:
+                check_readable(path)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
+import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +72,74 @@ def test_transparency_lies_on_white() -> None:
 def test_sixteen_bit_greyscale_keeps_its_brightness() -> None:
     grey = Image.fromarray(np.full((20, 20), 128 * 257, np.uint16))
     assert (decode(encoded(grey, "PNG")) == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "half", "white"),
+    [
+        ("I", 128, 255),
+        ("I", 128 * 257, 65535),
+        ("I", 2**30, 2**31 - 1),
+        ("F", 0.5, 1),
+        ("F", 128, 255),
+        ("F", 3e4, 6e4),
+    ],
+)
+def test_greyscale_of_numbers_and_fractions_is_not_black(mode: str, half: float, white: float) -> None:
+    """What is white in it, no file says: 200 of 255 became black."""
+    image = Image.new(mode, (20, 20), half)  # type: ignore[arg-type]
+    image.paste(white, (0, 0, 20, 10))  # type: ignore[arg-type]
+    for data in (encoded(image, "TIFF"), read_photo(image)):
+        pixels = decode(data)
+        assert abs(int(pixels[-5, 100, 0]) - 128) <= 12 and pixels[5, 100, 0] >= 230
+        assert (pixels == pixels[..., :1]).all()
+
+
+def test_every_value_of_sixteen_bits_is_its_upper_byte() -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    pixels = decode(encoded(Image.fromarray(values), "PNG"), 256)
+    assert np.array_equal(pixels[..., 0], values // 257)
+
+
+def _chunk(kind: bytes, data: bytes, wrong: int = 0) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ wrong)
+
+
+LARGE = zlib.compress(b"x" * 2**24)
+BESIDE = {
+    "iTXt": _chunk(b"iTXt", b"key\0\1\0\0\0" + LARGE),
+    "zTXt": _chunk(b"zTXt", b"key\0\0" + LARGE),
+    "iCCP": _chunk(b"iCCP", b"profile\0\0" + LARGE),
+    "tEXt": _chunk(b"tEXt", b"key\0" + b"x" * 2**22),
+    "many": _chunk(b"tEXt", b"key\0" + b"x" * 2**16) * 100,
+    "wrong sum": _chunk(b"tEXt", b"key\0text", wrong=1),
+    "wrong profile": _chunk(b"iCCP", b"nothing", wrong=1),
+    "wrong time": _chunk(b"tIME", b""),
+    "wrong EXIF": _chunk(b"eXIf", b"nothing", wrong=1),
+    "own": _chunk(b"prVt", b"\0" * 100, wrong=1),
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_what_stands_beside_the_pixels_of_a_png_spoils_none(beside: str) -> None:
+    whole, chunk = encoded(gradient(300, 200), "PNG"), BESIDE[beside]
+    first, last = 8 + 25, len(whole) - 12  # behind IHDR, before IEND
+    for place in (first, last):
+        found = decode(whole[:place] + chunk + whole[place:])
+        assert np.array_equal(found, decode(whole))
+
+
+def test_what_makes_the_pixels_of_a_png_must_be_sound() -> None:
+    palette = encoded(gradient(300, 200).quantize(16), "PNG")
+    clear = encoded(gradient(300, 200).convert("RGBA").quantize(16), "PNG", transparency=bytes(range(0, 160, 10)))
+    for whole, kind in ((palette, b"PLTE"), (clear, b"tRNS"), (palette, b"IHDR")):
+        end = whole.index(kind) + 4 + int.from_bytes(whole[whole.index(kind) - 4 : whole.index(kind)], "big")
+        assert decode(whole).shape == (224, 224, 3)
+        with pytest.raises(BadImage):
+            decode(whole[:end] + b"nope" + whole[end + 4 :])
+    endless = palette[:33] + _chunk(b"tEXt", b"") * 60_000 + palette[33:]
+    with pytest.raises(BadImage, match="does not end"):
+        decode(endless)
 
 
 def test_greyscale_bilevel_and_cmyk() -> None:
@@ -163,7 +235,45 @@ def test_paths_that_are_no_photographs(tmp_path: Path) -> None:
         read_photo(tmp_path / "empty.jpg")
     with pytest.raises(BadImage, match="cannot be read"):
         read_photo("nul\0byte.jpg")
+    with pytest.raises(BadImage, match="no such file: its name is empty"):
+        read_photo("")
+    for address in ("https://h/a.jpg", "HTTPS://h/a.jpg", "file:///a.jpg", "s3://bucket/a.jpg", Path("HTTP://h/a.jpg")):
+        with pytest.raises(BadImage, match="is an address"):
+            read_photo(address)
     with open(tmp_path / "huge.jpg", "wb") as file:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(BadImage, match="MiB"):
         read_photo(tmp_path / "huge.jpg")
+
+
+def test_threads_that_decode_leave_the_warnings_of_the_process_alone() -> None:
+    """Each put Python's filters aside and back; overlapping, they left all warnings ignored for good."""
+    before, data, interval = list(warnings.filters), encoded(gradient(), "PNG"), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(decode, [data] * 200))
+    finally:
+        sys.setswitchinterval(interval)
+    assert list(warnings.filters) == before
+
+
+def test_a_file_object_at_its_end_says_how_to_go_back(tmp_path: Path) -> None:
+    whole = encoded(gradient(), "PNG")
+    buffer = io.BytesIO()
+    buffer.write(whole)
+    with pytest.raises(BadImage, match=r"seek\(0\)"):
+        read_photo(buffer)
+    buffer.seek(0)
+    assert read_photo(buffer) == whole
+    with pytest.raises(BadImage, match="the file is empty"):
+        read_photo(io.BytesIO())
+
+
+def test_a_path_may_be_of_bytes(tmp_path: Path) -> None:
+    class Name:
+        def __fspath__(self) -> bytes:
+            return os.fsencode(tmp_path) + b"/\xff.png"
+
+    Path(os.fsdecode(Name().__fspath__())).write_bytes(encoded(gradient(), "PNG"))
+    assert read_photo(Name()) == encoded(gradient(), "PNG")  # type: ignore[arg-type]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,11 +17,16 @@ from ..decoding import AnyStrategy
 from ..errors import BadImage, Img2PoemError, InvalidOption, NoPoem, Overloaded, ServerError, Timeout
 from ..flows import Where
 from ..form import Form
+from ..outputs import check_output
 from ..results import Poem, json_line
+from .jsonl import JsonLines
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 #: What one photograph may fail with while the others go on; anything else would befall them too.
 _OF_ONE = (BadImage, NoPoem, Overloaded, ServerError, Timeout)
+
+#: How a line of either file begins.
+_BEGINS = '{"photo": "'
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,9 @@ class Batch:
         self._errors = out.with_name(out.name + ".errors.jsonl")
         if not folder.is_dir():
             raise InvalidOption(f"{folder} is not a folder")
-        try:
-            self._file: IO[bytes] = open(out, "a+b")  # noqa: SIM115
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidOption(f"another run writes {out}") from None
-        except OSError as error:
-            raise InvalidOption(f"{out} cannot be written: {error.strerror}") from None
+        if out.suffix.lower() in SUFFIXES:
+            raise InvalidOption(f"{out} is named as a photograph; name the poems' file otherwise, as poems.jsonl")
+        self._poems = JsonLines(out, _BEGINS)
 
     def __enter__(self) -> Batch:
         return self
@@ -68,51 +67,54 @@ class Batch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._poems.close()
 
     def run(self, poet: Img2Poem, where: Where | None = None) -> Summary:
         """Write what is still to be written.
 
         Raises:
+            InvalidOption: a file to be written holds something else, or is one of the photographs.
+            WriteFailed: the disk is full, say.
             Img2PoemError: something failed that the other photographs would fail by too.
         """
-        kept = self._kept()
         names = sorted(p.relative_to(self._folder).as_posix() for p in self._folder.rglob("*") if _is_photo(p))
+        check_output(self._out, [self._folder / name for name in names])
+        kept, size = self._kept()
         todo = [name for name in names if name not in kept]
-        paths = (self._folder / name for name in todo)
-        failed = 0
-        poems = poet.write_each(paths, self._strategy, form=self._form, where=where)
-        with open(self._errors, "w", encoding="utf-8") as errors, closing(poems), _progress() as progress:
-            task = progress.add_task("poems", total=len(names), completed=len(names) - len(todo))
-            for name, poem in zip(todo, poems, strict=True):
-                failed += not self._noted(name, poem, errors)
-                progress.advance(task)
+        with closing(JsonLines(self._errors, _BEGINS)) as errors:
+            _failures(self._errors, errors)
+            self._poems.cut(size)  # a line that a kill left unfinished
+            errors.cut(0)
+            failed = self._write(todo, len(names), poet, where, errors)
         if not failed:
             self._errors.unlink()
         return Summary(len(todo) - failed, len(names) - len(todo), failed)
 
-    def _noted(self, name: str, poem: Poem | Img2PoemError, errors: IO[str]) -> bool:
+    def _write(self, todo: Sequence[str], total: int, poet: Img2Poem, where: Where | None, errors: JsonLines) -> int:
+        """Write the poems of ``todo``, and return how many failed."""
+        failed = 0
+        poems = poet.write_each((self._folder / name for name in todo), self._strategy, form=self._form, where=where)
+        with closing(poems), _progress() as progress:
+            task = progress.add_task("poems", total=total, completed=total - len(todo))
+            for name, poem in zip(todo, poems, strict=True):
+                failed += not self._noted(name, poem, errors)
+                progress.advance(task)
+        return failed
+
+    def _noted(self, name: str, poem: Poem | Img2PoemError, errors: JsonLines) -> bool:
         if isinstance(poem, Poem):
-            # In one piece: a kill leaves whole lines, and perhaps the beginning of one.
-            self._file.write(poem.to_json(photo=name).encode() + b"\n")
-            self._file.flush()
+            self._poems.append(poem.to_json(photo=name))
             return True
         if not isinstance(poem, _OF_ONE):
             raise poem
         told = {"photo": name, "error": type(poem).__name__, "message": str(poem), "request_id": poem.request_id}
-        errors.write(json_line(told) + "\n")
-        errors.flush()
+        errors.append(json_line(told))
         return False
 
-    def _kept(self) -> set[str]:
-        """Return the photographs that have their poem, and cut off a line that a kill left unfinished."""
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.truncate(self._out, len(whole))
+    def _kept(self) -> tuple[set[str], int]:
+        """Return the photographs that have their poem, and the bytes of their lines."""
         try:
-            poems = [json.loads(line) for line in whole.splitlines()]
+            poems, size = self._poems.read()
             found = {str(poem["photo"]) for poem in poems}
             strategy, form = self._told()
             same = all(poem["strategy"] == strategy and poem["form"] == form for poem in poems)
@@ -120,13 +122,24 @@ class Batch:
             raise InvalidOption(f"{self._out} holds something else than poems; name another file") from None
         if not same:
             raise InvalidOption(f"{self._out} holds poems of another strategy or form; name another file")
-        return found
+        return found, size
 
     def _told(self) -> tuple[object, object]:
         """Return strategy and form as a line of the file has them."""
         strategy = {"name": self._strategy.name, **asdict(self._strategy)}
         found: list[object] = json.loads(json.dumps([strategy, self._form and asdict(self._form)]))
         return found[0], found[1]
+
+
+def _failures(path: Path, errors: JsonLines) -> None:
+    """Refuse a file that is not the failures of an earlier run: it is about to be emptied."""
+    try:
+        found, _ = errors.read()
+        if all({"photo", "error", "message"} <= line.keys() for line in found):
+            return
+    except (ValueError, AttributeError):
+        pass
+    raise InvalidOption(f"{path} holds something else than failures; name another --out")
 
 
 def _is_photo(path: Path) -> bool:

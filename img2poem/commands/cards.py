@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from ..atomic import write_atomically
-from ..card import Layout
+from ..card import Layout, is_card
 from ..card import card as drawn
-from ..console import reporting
-from ..errors import InvalidOption
+from ..console import reporting, say
+from ..errors import InvalidOption, WriteFailed
+from ..outputs import check_output
 from . import options, views
+from .photographs import Outcomes
 
 
 def card(
@@ -44,17 +46,20 @@ def card(
     with reporting():
         if out.suffix.lower() != ".png":
             raise InvalidOption(f"a card is a PNG file; name it {out.with_suffix('.png')}")
-        if not out.parent.is_dir():
-            raise InvalidOption(f"{out.parent} is not a folder")
+        if check_output(out, [photo]) and not is_card(out):
+            raise InvalidOption(f"{out} holds something else than a card; name another file")
         text = views.given_poem(poem, poem_file, needed=False)
-        if text is None:
-            decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
-            form = options.form_of(lines, rhyme, acrostic, include, first_words)
-            with options.poet(engine, url, timeout) as poet:
-                text = poet.write(photo, decoding, form=form, where=options.where_of(where)).text
-        picture = drawn(photo, text.strip().splitlines(), layout)
-        try:
-            write_atomically(out, picture)
-        except OSError as error:
-            raise InvalidOption(f"{out} cannot be written: {error.strerror}") from None
-    typer.echo(text)
+        outcomes = Outcomes()
+        with outcomes.of(photo):
+            if text is None:
+                decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
+                form = options.form_of(lines, rhyme, acrostic, include, first_words)
+                with options.poet(engine, url, timeout) as poet:
+                    text = poet.write(photo, decoding, form=form, where=options.where_of(where)).text
+            picture = drawn(photo, text.strip().splitlines(), layout)
+            try:
+                write_atomically(out, picture)
+            except OSError as error:
+                raise WriteFailed(f"{out} cannot be written: {error.strerror}") from None
+            say(text)
+    outcomes.end()

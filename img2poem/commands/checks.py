@@ -15,7 +15,7 @@ from PIL import Image
 
 from .. import inspection, manifest
 from ..client import Img2Poem
-from ..console import reporting
+from ..console import reporting, say, tell
 from ..decoding import Greedy
 from ..errors import Img2PoemError
 from ..package import seal as seal_package
@@ -48,7 +48,7 @@ def inspect(
         package = inspection.is_package(folder)
         report = inspection.inspect_package(folder) if package else inspection.inspect(folder)
     if as_json:
-        typer.echo(json.dumps(asdict(report)))
+        say(json.dumps(asdict(report)))
     elif isinstance(report, inspection.PackageReport):
         _print_package(report)
     else:
@@ -61,7 +61,7 @@ def seal(package: Annotated[Path, typer.Argument(help="Model package.")]) -> Non
     """Write a package's manifest anew, after you changed its model card, say. Trust its files before."""
     with reporting():
         seal_package(package)
-    typer.echo(f"{package / manifest.NAME}: written")
+    say(f"{package / manifest.NAME}: written")
 
 
 def doctor(
@@ -78,10 +78,10 @@ def doctor(
     findings += _written(engine, url, timeout)
     failed = any(finding.verdict == "failed" for finding in findings)
     if as_json:
-        typer.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}))
+        say(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}))
     else:
         for finding in findings:
-            typer.echo(f"{finding.verdict:8} {finding.check}: {finding.detail}")
+            say(f"{finding.verdict:8} {finding.check}: {finding.detail}")
     if failed:
         raise typer.Exit(1)
 
@@ -122,26 +122,26 @@ def _models(poet: Img2Poem) -> str:
 
 
 def _print_report(report: inspection.Report) -> None:
-    typer.echo(f"contract {report.contract}")
+    say(f"contract {report.contract}")
     stamps = report.models[0].stamps if report.models else {}
     for key, value in stamps.items():
         if key not in ("contract", "model"):
-            typer.echo(f"{key} {value}")
+            say(f"{key} {value}")
     for model in report.models:
-        typer.echo(f"{model.name:30} {model.platform:18} {model.size / 1e6:8.1f} MB")
+        say(f"{model.name:30} {model.platform:18} {model.size / 1e6:8.1f} MB")
     _print_problems(report.problems)
 
 
 def _print_package(report: inspection.PackageReport) -> None:
-    typer.echo(f"package {report.name}, architecture {report.architecture_version}")
-    typer.echo(f"contract {report.contract}")
+    say(f"package {report.name}, architecture {report.architecture_version}")
+    say(f"contract {report.contract}")
     for name, size in report.files.items():
-        typer.echo(f"{name:30} {size / 1e6:8.1f} MB")
+        say(f"{name:30} {size / 1e6:8.1f} MB")
     _print_problems(report.problems)
 
 
 def _print_problems(problems: list[str]) -> None:
     for problem in problems:
-        typer.echo(f"wrong: {problem}", err=True)
+        tell(f"wrong: {problem}")
     if not problems:
-        typer.echo("all files and stamps are as they were written")
+        say("all files and stamps are as they were written")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
-from ..console import reporting
-from ..errors import BadImage, NoPoem
+from ..console import reporting, say, shown
+from ..operations import raised
 from ..results import Poem
 from . import options
 from .batch import Batch
+from .photographs import Outcomes
 
 
 def write(
@@ -42,14 +41,14 @@ def write(
     with reporting():
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
-        bad = 0
+        outcomes = Outcomes()
         with options.poet(engine, url, timeout) as poet:
             poems = poet.write_each(photos, decoding, form=form, where=options.where_of(where))
             with closing(poems):
                 for photo, poem in zip(photos, poems, strict=True):
-                    bad += not _printed(photo, poem, as_json, len(photos) > 1)
-    if bad:
-        raise typer.Exit(2)
+                    with outcomes.of(photo):
+                        _print(photo, raised(poem), as_json, len(photos) > 1)
+    outcomes.end()
 
 
 def stream(
@@ -70,10 +69,11 @@ def stream(
         name = options.StrategyName(strategy.value)
         decoding = options.strategy_of(name, None, None, temperature, seed, forbid)
         form = options.form_of(lines, "", "", None, "")
-        with options.poet(engine, url, timeout) as poet:
+        outcomes = Outcomes()
+        with options.poet(engine, url, timeout) as poet, outcomes.of(photo):
             for line in poet.stream(photo, decoding, form=form, where=options.where_of(where)):
-                typer.echo(json.dumps(asdict(line)) if as_json else line.text)
-                sys.stdout.flush()
+                say(json.dumps(asdict(line)) if as_json else line.text)
+    outcomes.end()
 
 
 def batch(
@@ -100,7 +100,8 @@ def batch(
     """Write a poem about every photograph of a folder; run again, also after a kill, it goes on where it was.
 
     Photographs that fail are listed in OUT.errors.jsonl and tried again by the next run. Exit status 0 when every
-    photograph has its poem, 2 when some have not, 1 when the models could not be reached any more.
+    photograph has its poem, 2 when some have not, 1 when the models could not be reached any more or OUT not be
+    written.
     """
     with reporting():
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
@@ -108,24 +109,15 @@ def batch(
         with options.poet(engine, url, timeout, concurrency, True) as poet, Batch(folder, out, decoding, form) as work:
             summary = work.run(poet, options.where_of(where))
     if as_json:
-        typer.echo(json.dumps(asdict(summary)))
+        say(json.dumps(asdict(summary)))
     else:
-        typer.echo(f"{out}: {summary.written} written, {summary.kept} kept, {summary.failed} failed")
+        say(f"{out}: {summary.written} written, {summary.kept} kept, {summary.failed} failed")
     if summary.failed:
         raise typer.Exit(2)
 
 
-def _printed(photo: str, poem: Poem | Exception, as_json: bool, titled: bool) -> bool:
-    """Print the poem; False, and one line on stderr, when this photograph alone has none."""
-    name = click.format_filename(photo)
-    if isinstance(poem, BadImage | NoPoem):
-        typer.echo(f"img2poem: {name}: {poem}", err=True)
-        return False
-    if isinstance(poem, Exception):
-        raise poem
+def _print(photo: str, poem: Poem, as_json: bool, titled: bool) -> None:
     if as_json:
-        typer.echo(poem.to_json(photo=photo))
+        say(poem.to_json(photo=photo))
     else:
-        typer.echo((f"{name}\n\n" if titled else "") + poem.text + "\n")
-    sys.stdout.flush()
-    return True
+        say((f"{shown(photo)}\n\n" if titled else "") + poem.text + "\n")

@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
-from ..console import reporting
+from ..console import reporting, say, shown
 from ..errors import InvalidOption
+from ..flows import Floats
+from ..reading import limited, read_limited
 from ..results import Description
 from . import options
+from .photographs import Outcomes
 
 Text = Annotated[
     str | None, typer.Option("--poem", metavar="TEXT", help="A poem; lines are parted by newlines or slashes.")
@@ -30,11 +33,17 @@ def describe(
     timeout: options.Seconds = 60.0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say what the encoders see in each photograph: objects, scenes, and the sentiment from 1 to 7."""
+    """Say what the encoders see in each photograph: objects, scenes, and the sentiment from 1 to 7.
+
+    Exit status 2 when a photograph cannot be used; the others are done all the same.
+    """
+    outcomes = Outcomes()
     with reporting(), options.poet(engine, url, timeout) as poet:
         for photo in photos:
-            seen = poet.describe(photo, k)
-            typer.echo(seen.to_json(photo=photo) if as_json else f"{photo}\n{_in_words(seen)}")
+            with outcomes.of(photo):
+                seen = poet.describe(photo, k)
+                say(seen.to_json(photo=photo) if as_json else f"{shown(photo)}\n{_in_words(seen)}")
+    outcomes.end()
 
 
 def embed(
@@ -46,14 +55,19 @@ def embed(
     timeout: options.Seconds = 60.0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print where photographs or a poem lie in the poetic space: unit vectors, one a line."""
+    """Print where photographs or a poem lie in the poetic space: unit vectors, one a line.
+
+    Exit status 2 when a photograph cannot be used; the others are done all the same.
+    """
+    outcomes = Outcomes()
     with reporting(), options.poet(engine, url, timeout) as poet:
         text = given_poem(poem, poem_file, needed=not photos)
-        vectors = [(photo, poet.embed_image(photo)) for photo in photos or ()]
-        vectors += [("poem", poet.embed_poem(text))] if text is not None else []
-    for name, vector in vectors:
-        numbers = [round(float(value), 6) for value in vector]
-        typer.echo(json.dumps({"of": name, "embedding": numbers}) if as_json else " ".join(map(str, numbers)))
+        for photo in photos or ():
+            with outcomes.of(photo):
+                _print_vector(photo, poet.embed_image(photo), as_json)
+        if text is not None:
+            _print_vector("poem", poet.embed_poem(text), as_json)
+    outcomes.end()
 
 
 def score(
@@ -65,13 +79,21 @@ def score(
     timeout: options.Seconds = 60.0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say how near a poem is to each photograph: the cosine in the poetic space, from -1 to 1."""
+    """Say how near a poem is to each photograph: the cosine in the poetic space, from -1 to 1.
+
+    Exit status 2 when a photograph cannot be used; the others are done all the same.
+    """
+    outcomes = Outcomes()
     with reporting(), options.poet(engine, url, timeout) as poet:
         text = given_poem(poem, poem_file, needed=True)
         assert text is not None
         for photo in photos:
-            found = poet.score(photo, text)
-            typer.echo(json.dumps({"photo": photo, "score": round(found, 6)}) if as_json else f"{found:.3f} {photo}")
+            with outcomes.of(photo):
+                found = poet.score(photo, text)
+                say(
+                    json.dumps({"photo": photo, "score": round(found, 6)}) if as_json else f"{found:.3f} {shown(photo)}"
+                )
+    outcomes.end()
 
 
 def given_poem(text: str | None, path: Path | None, needed: bool) -> str | None:
@@ -79,13 +101,32 @@ def given_poem(text: str | None, path: Path | None, needed: bool) -> str | None:
     if text is not None and path is not None:
         raise InvalidOption("give --poem or --poem-file, not both")
     if path is not None:
-        try:
-            return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise InvalidOption(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        return _read_poem(path)
     if text is None and needed:
         raise InvalidOption("a poem is needed: --poem TEXT or --poem-file FILE")
+    if text is not None and any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidOption("--poem is not UTF-8")
     return text if text is None else "\n".join(line.strip() for line in text.split("/"))
+
+
+def _read_poem(path: Path) -> str:
+    try:
+        if str(path) != "-":
+            data = read_limited(path)
+        elif sys.stdin is None:
+            raise InvalidOption("standard input is closed: there is no poem to read")
+        else:
+            data = limited(sys.stdin.buffer)
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise InvalidOption(f"{path} is not a text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise InvalidOption(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _print_vector(name: str, vector: Floats, as_json: bool) -> None:
+    numbers = [round(float(value), 6) for value in vector]
+    say(json.dumps({"of": name, "embedding": numbers}) if as_json else " ".join(map(str, numbers)))
 
 
 def _in_words(seen: Description) -> str:

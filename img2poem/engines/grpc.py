@@ -27,7 +27,7 @@ from ..errors import (
 from ..inspection import PREFIX
 from ..targets import Access
 from . import check_id, faults
-from .forks import PerProcess
+from .forks import PerLoop, PerProcess, close_each
 
 #: tritonclient replaces its own channel arguments, limits on sizes among them, when it is given any. Without the
 #: others a channel may wait two minutes before it tries to reach a server that was restarted.
@@ -45,7 +45,7 @@ _CHANNEL = [
 class _Connected:
     """What both endpoints do about their connection."""
 
-    _client: PerProcess[Any]
+    _client: PerProcess[Any] | PerLoop[Any]
 
     def _renew_after(self, error: Img2PoemError, client: Any) -> None:
         """Leave a connection where answers do not come.
@@ -84,7 +84,7 @@ class GrpcEndpoint(_Connected):
     def __init__(self, url: SplitResult, access: Access) -> None:
         self.name = url.geturl()
         self._url, self._access = url, access
-        self._client = PerProcess(lambda: connected(url, access, asynchronous=False))
+        self._client: PerProcess[Any] = PerProcess(lambda: connected(url, access, asynchronous=False))
         self._streaming: PerProcess[set[Any]] = PerProcess(set)
         self._client.get()
 
@@ -153,7 +153,7 @@ class AsyncGrpcEndpoint(_Connected):
     def __init__(self, url: SplitResult, access: Access) -> None:
         self.name = url.geturl()
         self._access = access
-        self._client = PerProcess(lambda: connected(url, access, asynchronous=True))
+        self._client: PerLoop[Any] = PerLoop(lambda: connected(url, access, asynchronous=True))
 
     async def infer(self, request: Infer, call: Call) -> Answer:
         """Run a model."""
@@ -174,17 +174,21 @@ class AsyncGrpcEndpoint(_Connected):
         async def asked() -> AsyncGenerator[dict[str, Any], None]:
             yield arguments(request, call, self._access)
 
-        sent = {"stream_timeout": call.deadline.left(), "headers": headers(self._access)}
         client = self._client.get()
-        parts = client.stream_infer(asked(), **sent)
+        parts = client.stream_infer(asked(), headers=headers(self._access))
         try:
-            with self._until_closed():
-                async for result, error in parts:
-                    if error is not None:
-                        raise translated(error, call, self.name) from error
-                    yield answer(result, request, call, self.name)
-        except AioRpcError as error:
-            found = translated(InferenceServerException(error.details() or "", str(error.code())), call, self.name)
+            while True:
+                with self._until_closed():
+                    result, error = await _part(parts, call.deadline.left())
+                if error is not None:
+                    raise translated(error, call, self.name) from error
+                yield answer(result, request, call, self.name)
+        except StopAsyncIteration:
+            return
+        except (AioRpcError, TimeoutError) as error:
+            found: Img2PoemError = call.deadline.missed()
+            if isinstance(error, AioRpcError):
+                found = translated(InferenceServerException(error.details() or "", str(error.code())), call, self.name)
             self._renew_after(found, client)
             raise found from error
         finally:
@@ -195,9 +199,8 @@ class AsyncGrpcEndpoint(_Connected):
         return bool(await self._answered("is_server_ready", call, client_timeout=call.deadline.left()))
 
     async def close(self) -> None:
-        """Close the connection."""
-        if (client := self._client.close()) is not None:
-            await client.close()
+        """Close the connections."""
+        await close_each(self._client.close(), lambda client: client.close())
 
     async def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
         from grpc.aio import UsageError
@@ -213,6 +216,23 @@ class AsyncGrpcEndpoint(_Connected):
             raise found from error
         except UsageError as error:  # of a channel that was closed
             raise Cancelled("the client was closed") from error
+
+
+async def _part(parts: Any, seconds: float) -> Any:
+    """Return the next part of a stream.
+
+    Raises:
+        TimeoutError: it does not come in time. (gRPC's cancellation is not one that ``anyio.fail_after`` knows again.)
+    """
+    reading = asyncio.ensure_future(parts.__anext__())
+    reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        await asyncio.wait((reading,), timeout=seconds)
+        if not reading.done():
+            raise TimeoutError
+        return reading.result()
+    finally:
+        reading.cancel()
 
 
 def connected(url: SplitResult, access: Access, asynchronous: bool) -> Any:

@@ -7,7 +7,7 @@ import concurrent.futures
 import json
 import ssl
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from urllib.parse import SplitResult
 
@@ -27,7 +27,7 @@ from ..errors import (
 from ..inspection import PREFIX
 from ..targets import Access
 from . import check_id, faults
-from .forks import PerProcess
+from .forks import PerLoop, PerProcess, close_each
 
 T = TypeVar("T")
 
@@ -48,8 +48,7 @@ class AsyncHttpEndpoint:
 
     def __init__(self, url: SplitResult, access: Access) -> None:
         self.name = url.geturl().rstrip("/")
-        self._client, self._priority = PerProcess(lambda: _connected(self.name, access)), access.priority
-        self._client.get()
+        self._client, self._priority = PerLoop(_connecting(self.name, access)), access.priority
 
     async def infer(self, request: Infer, call: Call) -> Answer:
         """Run a model."""
@@ -84,8 +83,7 @@ class AsyncHttpEndpoint:
 
     async def close(self) -> None:
         """Close the connections."""
-        if (client := self._client.close()) is not None:
-            await client.aclose()
+        await close_each(self._client.close(), lambda client: client.aclose())
 
     async def _answered(self, method: str, path: str, call: Call, **kwargs: Any) -> Any:
         import anyio
@@ -161,7 +159,8 @@ def _background_loop() -> asyncio.AbstractEventLoop:
 _LOOP = PerProcess(_background_loop)
 
 
-def _connected(base: str, access: Access) -> Any:
+def _connecting(base: str, access: Access) -> Callable[[], Any]:
+    """Return what makes httpx's client for ``base``; it connects at its first request."""
     try:
         import httpx
         import tritonclient.http  # noqa: F401
@@ -174,7 +173,7 @@ def _connected(base: str, access: Access) -> Any:
             context.load_cert_chain(tls.certificate, tls.key)
     except (OSError, ValueError) as error:
         raise InvalidOption(f"the TLS files cannot be used: {error}") from error
-    return httpx.AsyncClient(
+    return lambda: httpx.AsyncClient(
         base_url=base,
         headers=dict(access.headers),
         verify=context,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import chain, pairwise
-from types import ModuleType
 
 import numpy as np
 
+from ..pronunciations import dictionary
 from .words import lines, share
 
 # The e of "love", "lovely", "loved", "loves"; without it, groups of vowels are as many as syllables in 90 % of the
@@ -60,7 +59,7 @@ def prosody(poems: Sequence[str]) -> Prosody:
 
 def rhymes(left: str, right: str) -> bool | None:
     """Return whether two words in lower case rhyme, as :func:`prosody` has it; None where one is unknown."""
-    rhyming_part = _pronouncing().rhyming_part
+    rhyming_part = dictionary().rhyming_part
     parts = [{rhyming_part(phones) for phones in _pronunciations(word)} for word in (left, right)]
     if not all(parts):
         return None
@@ -81,13 +80,9 @@ def _neighbours(words: list[str]) -> list[tuple[str, str]]:
 
 def _pronunciations(word: str) -> list[str]:
     """Return the pronunciations of ``word`` in phones; a compound's are its parts' first, then its last part's."""
-    whole: list[str] = _pronouncing().phones_for_word(word)
+    whole: list[str] = dictionary().phones_for_word(word)
     if whole or "-" not in word:
         return whole
     first, rest = word.split("-", 1)
     heads, tails = _pronunciations(first), _pronunciations(rest)
     return [f"{heads[0]} {tail}" for tail in tails] if heads else []
-
-
-def _pronouncing() -> ModuleType:
-    return import_module("pronouncing")

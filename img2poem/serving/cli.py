@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from ..console import reporting, tell, until_interrupted
+from ..console import reporting, say, tell, until_interrupted
 from ..errors import InvalidOption
+from ..reading import read_limited
 from .checkup import EXPOSED, Verdict, check_up
 from .server import TritonServer
 from .settings import LogLevel, ModelControl, Ports, ServerSettings, Tls
@@ -141,12 +142,12 @@ def _check(repository: Path, ports: Ports, settings: ServerSettings, as_json: bo
     findings = check_up(repository, ports, settings)
     failed = any(finding.verdict is Verdict.failed for finding in findings)
     if as_json:
-        typer.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        say(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         for finding in findings:
-            typer.echo(f"{finding.verdict.value:8} {finding.check}: {finding.detail}")
+            say(f"{finding.verdict.value:8} {finding.check}: {finding.detail}")
             if finding.advice:
-                typer.echo(f"{'':8} -> {finding.advice}")
+                say(f"{'':8} -> {finding.advice}")
     if failed:
         raise typer.Exit(1)
 
@@ -164,6 +165,6 @@ def _secret(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="ascii").strip()
+        return read_limited(path).decode("ascii").strip()
     except (OSError, ValueError) as error:
         raise InvalidOption(f"{path} holds no key: {getattr(error, 'strerror', None) or error}") from None

@@ -15,7 +15,8 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import ServerError
+from ..errors import InvalidOption, ServerError
+from ..outputs import check_log
 from . import wheel
 from .repository import verify
 from .settings import Ports, ServerSettings, reachable
@@ -43,10 +44,12 @@ class TritonServer:
         repository: what ``python -m export.all`` wrote.
         ports: must all be free.
         settings: addresses, encryption, limits; for this machine alone by default.
-        log: file that takes the server's own log, behind what it holds; a temporary one by default.
+        log: file that takes the server's own log, behind what it holds; a temporary one by default. Outside the
+            repository.
         ready_timeout: seconds until every model must be ready.
 
     Raises:
+        InvalidOption: ``log`` is no file that lines may be appended to.
         BadRepository: ``repository`` is not one, or is not as it was exported.
         MissingDependency: the wheel is not installed, or has no stub for this Python.
         ServerError: a port is taken, or the server ended or did not become ready.
@@ -60,6 +63,10 @@ class TritonServer:
         log: Path | None = None,
         ready_timeout: float = 120.0,
     ) -> None:
+        if log is not None:
+            check_log(log)
+            if log.resolve().is_relative_to(repository.resolve()):
+                raise InvalidOption(f"{log} is within the repository, which is served as it was exported")
         self.repository, self.ports, self.settings = repository, ports, settings
         self._log, self._log_path, self._ready_timeout = log, Path(os.devnull), ready_timeout
         self._process: subprocess.Popen[bytes] | None = None

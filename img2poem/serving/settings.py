@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from ..errors import InvalidOption
+from ..reading import check_readable
 
 #: Interfaces that can read the host's memory, replace a model by code of the caller's, or write files:
 #: open only to callers who send the key.
@@ -72,10 +73,7 @@ class Tls:
 
     def __post_init__(self) -> None:
         for path in (self.certificate, self.key, *([self.ca] if self.ca else [])):
-            try:
-                path.open("rb").close()
-            except OSError as error:
-                raise InvalidOption(f"{path} cannot be read: {error.strerror}") from None
+            check_readable(path)
 
 
 @dataclass(frozen=True)

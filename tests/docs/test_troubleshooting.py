@@ -17,7 +17,7 @@ SECTIONS = {
 #: Failures that do not explain themselves; those of options and data say what is allowed.
 EXPLAINED = set(
     "BadImage BadPackage BadRepository Cancelled ConnectionFailed ContractMismatch MissingDependency NoPoem NotReady "
-    "Overloaded ServerError Timeout".split()
+    "Overloaded ServerError Timeout WriteFailed".split()
 )
 SOURCES = sorted(chain.from_iterable((ROOT / name).rglob("*.py") for name in ("img2poem", "export", "training")))
 
