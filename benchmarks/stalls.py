@@ -3,8 +3,7 @@
 A queue with any of them switches off that Triton's dynamic batcher makes batches ahead, and then the batcher can
 overlook that an instance has become free and look again 500 ms later: see ``export.triton._batching``. Each variant of
 one model's config is asked by so many callers at once, each of whom asks again at once; counted are the answers that
-took longer than 400 ms above the median. Nothing computes that long here: a count of stalls needs no idle machine, the
-times do.
+took longer than 400 ms above the median. On a machine that is otherwise idle nothing else takes so long.
 """
 
 from __future__ import annotations

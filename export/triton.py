@@ -76,7 +76,7 @@ def onnx_config(
     config.platform, config.backend, config.default_model_filename = "onnxruntime_onnx", "onnxruntime", ONNX_FILE
     _place(config, device, load.instances)
     # Each instance is a session. By default each has threads for all the cores of the host (onnxruntime_backend,
-    # README.md), which spin against those of the others: on two cores the native backend then took 1.2 to 3.4 times as
+    # README.md), which spin against those of the others: on two cores that took the native backend 1.2 to 3.4 times as
     # long. On a GPU they have nothing to do. `deploy/start.sh` gives a machine with more cores one pool for all
     # sessions, to which this does not apply; the Python-based backend of `img2poem serve` has a rule of its own.
     config.parameters["intra_op_thread_count"].string_value = "1"
