@@ -71,7 +71,7 @@ class Strategy:
         max_line_tokens: longest line in tokens, but for a final mark behind them.
         no_repeat_ngram: n-grams of so many tokens that end with a word do not come twice; 0 is off, 1 is not allowed.
         repetition_penalty: divides the probability of a word of three letters or more for each time it was used, and
-            keeps it from following itself; 1 is off.
+            keeps any word from following itself; 1 is off.
         forbidden: words that do not come in the poem; the words that the package forbids do not come anyway.
 
     Raises:
@@ -164,10 +164,9 @@ class Sampling(Strategy):
 
 @dataclass(frozen=True)
 class BestOf:
-    """Draws ``n`` poems by ``sampling`` and keeps the one that is nearest to the photograph and likeliest.
+    """Draws ``n`` poems by ``sampling`` and keeps the best by cosine to the photograph and by likelihood.
 
-    The aligner measures the first, as cosine; how much of the decoder's log-probability a token is added, the package
-    says.
+    How much a nat of the decoder's log-probability a token counts, the package says.
 
     Args:
         n: how many poems are drawn.

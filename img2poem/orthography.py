@@ -45,7 +45,7 @@ class Orthography:
         forbidden: words that never come.
 
     Raises:
-        BadPackage: the vocabulary does not begin as it must.
+        BadPackage: the vocabulary does not begin as it must, or a contraction is none.
     """
 
     def __init__(
@@ -106,7 +106,9 @@ class Orthography:
         suffixes: dict[str, set[int]] = {}
         for contraction in contractions:
             word, _, rest = contraction.partition("'")
-            suffixes.setdefault(word, set()).add(SUFFIX_IDS["'" + rest])
+            if f"'{rest}" not in SUFFIX_IDS:
+                raise BadPackage(f"{contraction!r} in config.json is no word with one of {', '.join(SUFFIXES)}")
+            suffixes.setdefault(word, set()).add(SUFFIX_IDS[f"'{rest}"])
         # What is not a word, nor the end of one, is followed by a word.
         rows: dict[tuple[bool, bool, frozenset[int]], int] = {(True, False, frozenset()): 0}
         row = np.zeros(len(self.pieces), np.int64)

@@ -75,6 +75,8 @@ def test_only_whole_words_can_be_demanded() -> None:
 def test_a_vocabulary_in_another_order_is_refused() -> None:
     with pytest.raises(BadPackage, match="train the package again"):
         Orthography(["[PAD]", *PIECES])
+    with pytest.raises(BadPackage, match=r"'sea' in config\.json is no word with one of"):
+        Orthography(PIECES, ["sea"])
 
 
 def test_a_forbidden_word_follows_nothing_and_is_no_part_of_a_compound() -> None:
