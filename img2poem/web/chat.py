@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from ..aio import AsyncImg2Poem
 from ..calls import Line
@@ -78,6 +79,20 @@ class ChatModels(BaseModel):
     data: list[ChatModel]
 
 
+class _Events(StreamingResponse):
+    """Server-sent events whose work ends with them, also where the caller goes away."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
+        super().__init__(events, headers=headers)
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
 async def _in_turn(request: Request, order: Annotated[ChatOrder, Depends(chat_order)]) -> AsyncIterator[ChatOrder]:
     """Wait for a place once the upload has come, and hold it until the answer has been sent."""
     async with request.app.state.places.taken(request):
@@ -115,8 +130,7 @@ async def complete(request: Request, order: Annotated[ChatOrder, Depends(_in_tur
     sent when it is written.
     """
     if order.stream:
-        headers = {"x-accel-buffering": "no"}
-        return StreamingResponse(_events(request, poet, order), media_type="text/event-stream", headers=headers)
+        return _Events(_events(request, poet, order), headers={"x-accel-buffering": "no"})
     poems = [await unless_gone(request, poet.write(order.photo, strategy)) for strategy in order.strategies]
     for poem in poems:
         _count(request, poem)

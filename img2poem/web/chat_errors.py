@@ -59,7 +59,7 @@ class ChatErrors:
         """Pass a request on."""
         if scope["type"] != "http" or not scope["path"].startswith(_PATHS):
             return await self._app(scope, receive, send)
-        told = _Told(scope, receive, send)
+        told = _Told(send)
         try:
             await self._app(scope, receive, told)
         except Exception as error:
@@ -69,12 +69,11 @@ class ChatErrors:
 
 
 class _Told:
-    """Where an answer goes; of a problem, what is made of it."""
+    """Where an answer goes; of a problem, what is made of it. The body of a problem comes in one part."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+    def __init__(self, send: Send) -> None:
+        self._send = send
         self._head: Message | None = None
-        self._body = b""
         self.begun = False
 
     async def __call__(self, message: Message) -> None:
@@ -84,15 +83,15 @@ class _Told:
         elif self._head is None:
             await self._send(message)
         else:
-            self._body += message.get("body", b"")
-            if not message.get("more_body"):
-                await self._translated(self._head)
+            response = _translated(self._head, message["body"])
+            await self._send({**self._head, "status": response.status_code, "headers": response.raw_headers})
+            self._head = None
+            await self._send({**message, "body": response.body})
 
-    async def _translated(self, head: Message) -> None:
-        kept = {name: value for name, value in Headers(raw=head["headers"]).items() if not name.startswith("content-")}
-        status = _STATUS.get(head["status"], head["status"])
-        response = JSONResponse(chat_problem(json.loads(self._body)), status, kept)
-        await response(self._scope, self._receive, self._send)
+
+def _translated(head: Message, body: bytes) -> JSONResponse:
+    kept = {name: value for name, value in Headers(raw=head["headers"]).items() if not name.startswith("content-")}
+    return JSONResponse(chat_problem(json.loads(body)), _STATUS.get(head["status"], head["status"]), kept)
 
 
 def _is_problem(message: Message) -> bool:

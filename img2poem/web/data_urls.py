@@ -7,7 +7,7 @@ import binascii
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from ..errors import BadImage, InvalidOption
 
@@ -59,6 +59,6 @@ def in_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
     url = fields.pop("photo", None)
     if not isinstance(url, str):
         raise BadImage("the field photo must be a data: URL, as data:image/jpeg;base64,...")
-    if len(body) - len(url) > _AROUND:
+    if len(to_json(fields)) > _AROUND:
         raise InvalidOption("the options beside the photograph are too large")
     return photo_of(url), fields

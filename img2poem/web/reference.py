@@ -82,9 +82,11 @@ def _kinds(schema: Mapping[str, Any]) -> Iterator[str]:
         if "enum" in one:
             yield ", ".join(one["enum"])
         elif "minimum" in one:
-            yield f"{one['minimum']} to {one['maximum']}"
+            yield f"{one['minimum']} to {one['maximum']}" if "maximum" in one else f"{one['minimum']} or more"
         elif one.get("type") == "array":
-            yield "words"
+            yield "words" if one["items"].get("type") == "string" else "list"
+        elif one.get("type") in ("boolean", "object"):
+            yield {"boolean": "true, false", "object": "object"}[one["type"]]
         elif one.get("type") != "null":
             yield "text"
 

@@ -25,7 +25,8 @@ function refresh() {
   document.body.dataset.state = state;
   byId("welcome").hidden = Boolean(entry);
   byId("stage").hidden = !entry;
-  (entry ? poemNotes : welcomeNotes).append(status, problem);
+  const notes = entry ? poemNotes : welcomeNotes;
+  if (status.parentElement !== notes) notes.append(status, problem);
   byId("again").hidden = Boolean(work);
   byId("again").textContent = left.length ? "Try again" : MORE[countOf()];
   byId("stop").hidden = !work;
@@ -215,6 +216,7 @@ photo.addEventListener("load", () => {
   if (entry?.url !== photo.src) return;
   entry.thumbnail ??= small(photo);
   frame(entry.thumbnail);
+  for (const developing of photo.getAnimations()) developing.play();
   refresh();
 });
 byId("choose").addEventListener("click", () => file.click());
