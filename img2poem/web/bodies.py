@@ -23,12 +23,13 @@ class Body:
     """
 
     def __init__(self, receive: Receive, send: Send, most: int, is_too_large: bool = False) -> None:
-        self._receive, self._send, self._left = receive, send, most
+        self._receive, self._send, self._left, self._ended = receive, send, most, False
         self.is_too_large = is_too_large
 
     async def receive(self) -> Message:
         """Return the next part of the body."""
         message = await self._receive()
+        self._ended = not message.get("more_body")
         self._left -= len(message.get("body", b""))
         self.is_too_large = self.is_too_large or self._left < 0
         return message
@@ -43,5 +44,5 @@ class Body:
 
     async def _drop(self) -> None:
         with anyio.move_on_after(_LINGERS):
-            while (message := await self._receive())["type"] == "http.request" and message.get("more_body"):
-                pass
+            while not self._ended:
+                await self.receive()
