@@ -9,6 +9,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import cast, overload
 
+from .arguments import access_of, chosen, formed, readable, texts
 from .calls import Flow, Hook, Line, T
 from .decoding import AnyStrategy, Sampling
 from .dispatch import AsyncDispatcher, kept
@@ -17,9 +18,10 @@ from .errors import Img2PoemError
 from .flows import Floats, Flows, Where, Written, line_place
 from .form import Form
 from .images import Photo, is_photo
-from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised, readable
+from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised
 from .results import Description, Health, Info, Match, Poem
 from .targets import Access, Device, Target, Tls, parse
+from .values import at_least
 
 
 class AsyncImg2Poem:
@@ -47,7 +49,7 @@ class AsyncImg2Poem:
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._settings = Settings(timeout, concurrency)
-        endpoints = _endpoints(target, Access(headers or {}, tls or Tls(), background), device)
+        endpoints = _endpoints(target, access_of(headers, tls, background), device)
         self._dispatcher = AsyncDispatcher(endpoints, retries, hooks)
         self._flows = Flows()
 
@@ -55,7 +57,7 @@ class AsyncImg2Poem:
     async def write(  # type: ignore[overload-overlap]
         self,
         photo: Photo,
-        strategy: AnyStrategy = ...,
+        strategy: AnyStrategy | None = ...,
         *,
         form: Form | None = ...,
         where: Where | None = ...,
@@ -66,7 +68,7 @@ class AsyncImg2Poem:
     async def write(
         self,
         photo: Iterable[Photo],
-        strategy: AnyStrategy = ...,
+        strategy: AnyStrategy | None = ...,
         *,
         form: Form | None = ...,
         where: Where | None = ...,
@@ -76,7 +78,7 @@ class AsyncImg2Poem:
     async def write(
         self,
         photo: Photo | Iterable[Photo],
-        strategy: AnyStrategy = DEFAULT,
+        strategy: AnyStrategy | None = None,
         *,
         form: Form | None = None,
         where: Where | None = None,
@@ -92,7 +94,7 @@ class AsyncImg2Poem:
     async def write_each(
         self,
         photos: Iterable[Photo],
-        strategy: AnyStrategy = DEFAULT,
+        strategy: AnyStrategy | None = None,
         *,
         form: Form | None = None,
         where: Where | None = None,
@@ -137,8 +139,8 @@ class AsyncImg2Poem:
         timeout: float | None = None,
     ) -> AsyncGenerator[Line | Poem, None]:
         """As :meth:`img2poem.Img2Poem.stream_poem`; close it to end the work early."""
-        call = self._settings.call(timeout)
-        strategy = strategy or Sampling()
+        call, form = self._settings.call(timeout), formed(form)
+        strategy = chosen(strategy, Sampling())
         written: list[Written] = []
         with identified(call):
             where = line_place(where, self._dispatcher.follows())
@@ -161,14 +163,15 @@ class AsyncImg2Poem:
         return await self._seen(photo, lambda data: self._flows.score(data, readable(poem)), timeout)
 
     async def search(
-        self, photo: Photo, poems: Sequence[str], k: int = 5, *, timeout: float | None = None
+        self, photo: Photo, poems: Iterable[str | Poem], k: int = 5, *, timeout: float | None = None
     ) -> list[Match]:
         """As :meth:`img2poem.Img2Poem.search`."""
-        return await self._seen(photo, lambda data: self._flows.search(data, poems, k), timeout)
+        among = texts(poems)
+        return await self._seen(photo, lambda data: self._flows.search(data, among, at_least(1, "k", k)), timeout)
 
     async def describe(self, photo: Photo, k: int = 5, *, timeout: float | None = None) -> Description:
         """As :meth:`img2poem.Img2Poem.describe`."""
-        return await self._seen(photo, lambda data: self._flows.describe(data, k), timeout)
+        return await self._seen(photo, lambda data: self._flows.describe(data, at_least(1, "k", k)), timeout)
 
     async def info(self, *, timeout: float | None = None) -> Info:
         """As :meth:`img2poem.Img2Poem.info`."""
@@ -191,9 +194,9 @@ class AsyncImg2Poem:
         await self.close()
 
     async def _write(
-        self, photo: Photo, strategy: AnyStrategy, form: Form | None, where: Where | None, timeout: float | None
+        self, photo: Photo, strategy: AnyStrategy | None, form: Form | None, where: Where | None, timeout: float | None
     ) -> Poem:
-        call = self._settings.call(timeout)
+        call, strategy, form = self._settings.call(timeout), chosen(strategy, DEFAULT), formed(form)
         with identified(call):
             data = await asyncio.to_thread(checked, photo)
             written = await self._dispatcher.run(self._flows.write(data, strategy, form, where), call)

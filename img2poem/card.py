@@ -23,6 +23,9 @@ from .images import Photo, picture, read_photo
 #: What is taken of a poem, so that a card stays a card.
 MAX_LINES, MAX_CHARACTERS = 32, 200
 
+#: Of pairs in UTF-16, which are no characters.
+_HALVES = frozenset(map(chr, range(0xD800, 0xE000)))
+
 Floats = NDArray[np.float32]
 
 #: How a card says what made it.
@@ -79,12 +82,14 @@ def card(photo: Photo, lines: Sequence[str], layout: Layout | None = None) -> by
 
     Raises:
         BadImage: the photograph cannot be used.
-        InvalidOption: there is no line, more than 32, or one of more than 200 characters.
+        InvalidOption: there is no line, more than 32, or one of more than 200 characters; or the typeface lacks one.
         MissingDependency: the typeface is not installed.
     """
     lines = [" ".join(line.split()) for line in lines]
     if not 1 <= len(lines) <= MAX_LINES or not any(lines) or max(map(len, lines)) > MAX_CHARACTERS:
         raise InvalidOption(f"a card takes 1 to {MAX_LINES} lines of up to {MAX_CHARACTERS} characters")
+    if lacking := _lacking("".join(lines)):
+        raise InvalidOption(f"the typeface of cards has no {' '.join(lacking[:8])}; leave out what it lacks")
     image = picture(read_photo(photo), _LONGEST)
     if layout is None:
         layout = Layout.below if image.width > 1.4 * image.height else Layout.beside
@@ -186,6 +191,17 @@ def _write(sheet: Image.Image, text: _Text, at: tuple[int, int], colour: tuple[i
     for i, line in enumerate(text.lines):
         baseline = at[1] + text.leading * i + round(text.leading * 0.7)
         draw.text((at[0], baseline), line, colour, text.font, anchor="ls")
+
+
+def _lacking(text: str) -> list[str]:
+    """Return the characters for which the typeface would draw a box."""
+    box = _shape("\uffff")  # which no typeface has
+    return sorted(c for c in {*text} if not c.isspace() and (c in _HALVES or _shape(c) == box))
+
+
+def _shape(character: str) -> tuple[tuple[int, int], bytes]:
+    mask = _type(_SMALLEST).getmask(character)
+    return mask.size, bytes(mask)
 
 
 @cache

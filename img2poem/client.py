@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import cast, overload
 
+from .arguments import access_of, chosen, formed, readable, texts
 from .calls import Flow, Hook, Line, T
 from .decoding import AnyStrategy, Sampling
 from .dispatch import Dispatcher
@@ -17,9 +18,10 @@ from .errors import Img2PoemError
 from .flows import Floats, Flows, Where, line_place
 from .form import Form
 from .images import Photo, is_photo
-from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised, readable
+from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised
 from .results import Description, Health, Info, Match, Poem
 from .targets import Access, Device, Target, Tls, parse
+from .values import at_least
 
 
 class Img2Poem:
@@ -66,7 +68,7 @@ class Img2Poem:
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._settings = Settings(timeout, concurrency)
-        endpoints = _endpoints(target, Access(headers or {}, tls or Tls(), background), device)
+        endpoints = _endpoints(target, access_of(headers, tls, background), device)
         self._dispatcher = Dispatcher(endpoints, retries, hooks)
         self._flows = Flows()
 
@@ -74,7 +76,7 @@ class Img2Poem:
     def write(  # type: ignore[overload-overlap]
         self,
         photo: Photo,
-        strategy: AnyStrategy = ...,
+        strategy: AnyStrategy | None = ...,
         *,
         form: Form | None = ...,
         where: Where | None = ...,
@@ -85,7 +87,7 @@ class Img2Poem:
     def write(
         self,
         photo: Iterable[Photo],
-        strategy: AnyStrategy = ...,
+        strategy: AnyStrategy | None = ...,
         *,
         form: Form | None = ...,
         where: Where | None = ...,
@@ -95,7 +97,7 @@ class Img2Poem:
     def write(
         self,
         photo: Photo | Iterable[Photo],
-        strategy: AnyStrategy = DEFAULT,
+        strategy: AnyStrategy | None = None,
         *,
         form: Form | None = None,
         where: Where | None = None,
@@ -120,7 +122,7 @@ class Img2Poem:
     def write_each(
         self,
         photos: Iterable[Photo],
-        strategy: AnyStrategy = DEFAULT,
+        strategy: AnyStrategy | None = None,
         *,
         form: Form | None = None,
         where: Where | None = None,
@@ -175,8 +177,8 @@ class Img2Poem:
         timeout: float | None = None,
     ) -> Generator[Line | Poem, None, None]:
         """As :meth:`stream`; behind the lines comes the whole :class:`Poem`, as :meth:`write` returns it."""
-        call = self._settings.call(timeout)
-        strategy = strategy or Sampling()
+        call, form = self._settings.call(timeout), formed(form)
+        strategy = chosen(strategy, Sampling())
         with identified(call):
             where = line_place(where, self._dispatcher.follows())
             flow = self._flows.lines(checked(photo), strategy, form, where)
@@ -200,13 +202,16 @@ class Img2Poem:
         """Return how near photograph and poem are: their cosine in the poetic space, from -1 to 1."""
         return self._run(lambda: self._flows.score(checked(photo), readable(poem)), timeout)
 
-    def search(self, photo: Photo, poems: Sequence[str], k: int = 5, *, timeout: float | None = None) -> list[Match]:
+    def search(
+        self, photo: Photo, poems: Iterable[str | Poem], k: int = 5, *, timeout: float | None = None
+    ) -> list[Match]:
         """Return the ``k`` of ``poems`` that are nearest to the photograph, the nearest first."""
-        return self._run(lambda: self._flows.search(checked(photo), poems, k), timeout)
+        among = texts(poems)
+        return self._run(lambda: self._flows.search(checked(photo), among, at_least(1, "k", k)), timeout)
 
     def describe(self, photo: Photo, k: int = 5, *, timeout: float | None = None) -> Description:
         """Return what the encoders saw: the ``k`` likeliest objects (ImageNet) and scenes, and the sentiment."""
-        return self._run(lambda: self._flows.describe(checked(photo), k), timeout)
+        return self._run(lambda: self._flows.describe(checked(photo), at_least(1, "k", k)), timeout)
 
     def info(self, *, timeout: float | None = None) -> Info:
         """Return what the models are."""
@@ -235,9 +240,9 @@ class Img2Poem:
         self.close()
 
     def _write(
-        self, photo: Photo, strategy: AnyStrategy, form: Form | None, where: Where | None, timeout: float | None
+        self, photo: Photo, strategy: AnyStrategy | None, form: Form | None, where: Where | None, timeout: float | None
     ) -> Poem:
-        call = self._settings.call(timeout)
+        call, strategy, form = self._settings.call(timeout), chosen(strategy, DEFAULT), formed(form)
         with identified(call):
             written = self._dispatcher.run(self._flows.write(checked(photo), strategy, form, where), call)
         return poem_of(written, strategy, form, call)

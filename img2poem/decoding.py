@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidOption
+from .values import real, told, whole
 from .vocabulary import forbidden_tokens
 
 #: Width of the exported beam search; a request may ask for less.
@@ -91,7 +91,7 @@ class Strategy:
 
     def __post_init__(self) -> None:
         for name, value in self._numbers().items():
-            _check(name, value, OPTIONS[_tensor_name(name)])
+            object.__setattr__(self, name, _checked(name, value, OPTIONS[_tensor_name(name)]))
         _check_words(self.forbidden)
         if self.no_repeat_ngram == 1:
             raise InvalidOption("no_repeat_ngram must be 0 (off) or 2 to 4, not 1")
@@ -179,7 +179,7 @@ class BestOf:
     name: ClassVar[str] = "best"
 
     def __post_init__(self) -> None:
-        _check("n", self.n, OPTIONS["n"])
+        object.__setattr__(self, "n", _checked("n", self.n, OPTIONS["n"]))
         if not isinstance(self.sampling, Sampling):
             raise InvalidOption(f"sampling must be a Sampling, not {self.sampling!r}")
 
@@ -220,17 +220,18 @@ def check_tensors(tensors: Mapping[str, NDArray[Any]]) -> None:
         highest = option.dtype(option.highest if name != "forbidden_tokens" else np.iinfo(np.int64).max)
         outside = ~((values >= option.dtype(option.lowest)) & (values <= highest))  # NaN too
         if outside.any():
-            raise InvalidOption(f"{name} must be from {option.lowest:g} to {highest:g}, not {values[outside][0]:g}")
+            found = told(values[outside][0])
+            raise InvalidOption(f"{name} must be from {told(option.lowest)} to {told(highest)}, not {found}")
     if "min_lines" in tensors and "max_lines" in tensors and (tensors["max_lines"] < tensors["min_lines"]).any():
         raise InvalidOption("max_lines is less than min_lines")
 
 
-def _check(name: str, value: float, option: Option) -> None:
-    whole = option.dtype is np.int64
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
-        raise InvalidOption(f"{name} must be {'a whole number' if whole else 'a number'}, not {value!r}")
-    if not option.lowest <= value <= option.highest:
-        raise InvalidOption(f"{name} must be from {option.lowest:g} to {option.highest:g}, not {value:g}")
+def _checked(name: str, value: object, option: Option) -> float:
+    """Return the number, plain; refuse it out of its range."""
+    found = whole(name, value) if option.dtype is np.int64 else real(name, value)
+    if not option.lowest <= found <= option.highest:
+        raise InvalidOption(f"{name} must be from {told(option.lowest)} to {told(option.highest)}, not {told(found)}")
+    return found
 
 
 def _check_words(words: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from .decoding import OPTIONS, AnyStrategy, BestOf
 from .errors import InvalidOption
 from .orthography import Orthography
+from .values import whole
 from .vocabulary import is_word
 
 A = TypeVar("A", bound=AnyStrategy)
@@ -45,14 +46,17 @@ class Form:
 
     def __post_init__(self) -> None:
         limits = OPTIONS["max_lines"]
+        for name in ("acrostic", "rhyme", "first_words"):
+            if not isinstance(getattr(self, name), str):
+                raise InvalidOption(f"{name} must be a text, not {getattr(self, name)!r}")
         object.__setattr__(self, "acrostic", self.acrostic.replace(" ", "").lower())
         object.__setattr__(self, "rhyme", self.rhyme.replace(" ", "").upper())
-        if isinstance(self.include, str):
+        if not isinstance(self.include, tuple | list) or not all(isinstance(word, str) for word in self.include):
             raise InvalidOption(f"include must be a tuple of words, not {self.include!r}")
         object.__setattr__(self, "include", tuple(word.lower() for word in self.include))
         object.__setattr__(self, "first_words", " ".join(self.first_words.lower().split()))
-        if isinstance(self.lines, bool) or not isinstance(self.lines, int | None):
-            raise InvalidOption(f"lines must be a whole number, not {self.lines!r}")
+        if self.lines is not None:
+            object.__setattr__(self, "lines", whole("lines", self.lines))
         if not re.fullmatch("[a-z]*", self.acrostic):
             raise InvalidOption(f"acrostic must be letters from A to Z, not {self.acrostic!r}")
         if not re.fullmatch("[A-Z]*", self.rhyme):

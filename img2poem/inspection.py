@@ -60,9 +60,7 @@ def inspect(repository: Path) -> Report:
         found = manifest.read(repository)
         contract, made_from = str(found.about["contract"]), dict(found.about["made_from"])
     except (OSError, KeyError, TypeError):
-        raise BadRepository(
-            f"{repository} holds no exported model repository; make one with: python -m export.all --out {repository}"
-        ) from None
+        raise no_repository(repository) from None
     except ValueError as error:
         raise BadRepository(f"{repository}: {error}; make it anew with: python -m export.all --force") from None
     problems = manifest.differences(repository, found.files).told()
@@ -73,6 +71,17 @@ def inspect(repository: Path) -> Report:
         problems += _stamp_problems(model, contract)
         problems += _graph_problems(config.parent, model)
     return Report(contract, made_from, models, problems)
+
+
+def no_repository(folder: Path) -> BadRepository:
+    """Return the error for a folder where a repository is wanted, and none is."""
+    if is_package(folder):
+        return BadRepository(
+            f"{folder} is a model package, not a repository; export it with: python -m export.all --weights {folder}"
+        )
+    return BadRepository(
+        f"{folder} holds no exported model repository; make one with: python -m export.all --out {folder}"
+    )
 
 
 def is_package(folder: Path) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .calls import Call, Deadline
@@ -14,6 +13,7 @@ from .flows import Written
 from .form import Form
 from .images import Photo, check, read_photo
 from .results import Health, Poem
+from .values import at_least, real
 
 #: How a poem is searched for when nothing else is asked.
 DEFAULT = BestOf()
@@ -31,13 +31,12 @@ class Settings:
     concurrency: int
 
     def __post_init__(self) -> None:
-        _check_timeout(self.timeout)
-        if self.concurrency < 1:
-            raise InvalidOption(f"concurrency must be 1 or more, not {self.concurrency}")
+        object.__setattr__(self, "timeout", _seconds(self.timeout))
+        object.__setattr__(self, "concurrency", at_least(1, "concurrency", self.concurrency))
 
     def call(self, timeout: float | None) -> Call:
         """Begin a call, with a ``timeout`` of its own or the usual one."""
-        return Call(Deadline(self.timeout if timeout is None else _check_timeout(timeout)))
+        return Call(Deadline(self.timeout if timeout is None else _seconds(timeout)))
 
 
 @contextlib.contextmanager
@@ -55,11 +54,6 @@ def checked(photo: Photo) -> bytes:
     data = read_photo(photo)
     check(data)
     return data
-
-
-def readable(poem: str | Poem) -> str | Sequence[int]:
-    """Return what the aligner reads: a text, or the tokens of a poem that was decoded."""
-    return poem.tokens if isinstance(poem, Poem) else poem
 
 
 def poem_of(written: Written, strategy: AnyStrategy, form: Form | None, call: Call) -> Poem:
@@ -94,7 +88,8 @@ def health_of(name: str, found: bool | Img2PoemError) -> Health:
     return Health(name, found, "ready" if found else "it answers, but not every model is loaded")
 
 
-def _check_timeout(seconds: float) -> float:
-    if not 0 < seconds < math.inf:
-        raise InvalidOption(f"timeout must be above 0 s and finite, not {seconds!r}")
-    return seconds
+def _seconds(value: float) -> float:
+    found = real("timeout", value)
+    if found <= 0:
+        raise InvalidOption(f"timeout must be above 0 s, not {value!r}")
+    return found

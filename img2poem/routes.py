@@ -7,12 +7,13 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .calls import Call, CallEvent, Deadline, Flow, Hook, ModelInfo, look
 from .errors import ConnectionFailed, ContractMismatch, Img2PoemError, InvalidOption, NotReady, Overloaded, Timeout
+from .values import at_least
 
 #: The models only compute, so that asking again is safe; these errors are worth it.
 RETRIED = (ConnectionFailed, NotReady, Overloaded)
@@ -43,8 +44,9 @@ class Routes:
     """
 
     def __init__(self, names: Sequence[str], retries: int, hooks: Sequence[Hook]) -> None:
-        if retries < 0:
-            raise InvalidOption(f"retries must be 0 or more, not {retries}")
+        retries = at_least(0, "retries", retries)
+        if not isinstance(hooks, Iterable) or not all(map(callable, hooks)):
+            raise InvalidOption(f"hooks must be a list of functions, not {hooks!r}")
         self.names, self.known = list(names), [Known() for _ in names]
         #: The contract hash that every model of every endpoint must have; None until the first one is seen.
         self.contract: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -37,9 +37,10 @@ class Tls:
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
             raise InvalidOption("a client's certificate and its key go together")
-        for path in (self.ca, self.certificate, self.key):
-            if path is not None:
-                check_readable(path)
+        for name in ("ca", "certificate", "key"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, as_path(name, path))
+                check_readable(getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Access:
     def __post_init__(self) -> None:
         # The libraries below would put the value into their errors. A key from a file may end with a newline.
         for name, value in self.headers.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise InvalidOption(f"header {name!r} must be a text, not a {type(value).__name__}")
             if (
                 not re.fullmatch(r"[\w.-]+", name, re.ASCII)
                 or not re.fullmatch(r"[ -~]*", value)
@@ -76,12 +79,30 @@ def parse(target: Target) -> list[SplitResult] | Path:
     Raises:
         InvalidOption: an address is not of a known form, there is none, or a folder is among several.
     """
-    several = [target] if isinstance(target, str | os.PathLike) else list(target)
+    several = [target] if isinstance(target, str | os.PathLike) or not isinstance(target, Iterable) else list(target)
+    if not several or not all(isinstance(one, str | os.PathLike) and os.fspath(one) for one in several):
+        raise InvalidOption(f"a target is needed: {FORMS}; not {target!r}")
     if len(several) == 1 and "://" not in str(several[0]):
-        return Path(several[0])
-    if not several:
-        raise InvalidOption(f"a target is needed: {FORMS}")
+        return _folder(Path(several[0]))
     return [_address(str(one)) for one in several]
+
+
+def as_path(name: str, value: object) -> Path:
+    """Return what is given as a path, or as its text.
+
+    Raises:
+        InvalidOption: it is neither; ``name`` says of what.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidOption(f"{name} must be a path, not {value!r}")
+    return Path(os.fsdecode(value))
+
+
+def _folder(path: Path) -> Path:
+    # A path has lost one of the address's slashes.
+    if re.match(r"(grpcs?|https?):/", str(path), re.I):
+        raise InvalidOption(f"{str(path)!r} is an address, not a folder: give it as text, on the command line by --url")
+    return path
 
 
 def _address(url: str) -> SplitResult:

@@ -86,7 +86,14 @@ def test_any_text_is_set_or_refused(lines: list[str], layout: Layout) -> None:
     try:
         assert opened(card(gradient(40, 30), lines, layout)).width <= 4000
     except InvalidOption as error:
-        assert "1 to 32 lines" in str(error)
+        assert "1 to 32 lines" in str(error) or "the typeface" in str(error)
+
+
+def test_what_the_typeface_lacks_is_said_and_no_box_is_drawn() -> None:
+    card(gradient(40, 30), ["“’Tis naïve” — Über Ж α …", "e\u0301 a\u200db"])
+    for lacked in ("漢", "🌊", "न", "\x01", "\ud83d"):
+        with pytest.raises(InvalidOption, match="the typeface of cards has no"):
+            card(gradient(40, 30), ["the sea", f"and {lacked}"])
 
 
 def test_what_is_no_photograph_is_refused() -> None:

@@ -24,6 +24,7 @@ try:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from .proxied import Proxied
     from .report import DownloadReport, Outcome, Result
     from .transfer import DownloadOptions, Lost, Transfer
 except ImportError as error:
@@ -99,10 +100,10 @@ async def _fetch_all(items: Sequence[Download], options: DownloadOptions, consol
     pool = _Pool(items, options)
     timeout = httpx.Timeout(options.read_timeout, connect=options.connect_timeout, pool=None)
     headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}  # sizes and ranges of what is stored
-    limits = httpx.Limits(max_connections=options.concurrency)
+    ways = Proxied(httpx.Limits(max_connections=options.concurrency))
     with _progress(len(items), console) as advance:
         async with httpx.AsyncClient(
-            timeout=timeout, headers=headers, limits=limits, follow_redirects=True, max_redirects=5
+            transport=ways, timeout=timeout, headers=headers, follow_redirects=True, max_redirects=5
         ) as client:
             workers = [
                 asyncio.create_task(pool.work(client, advance)) for _ in range(min(options.concurrency, len(items)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import BadImage, Img2PoemError, InvalidOption, NotReady, Overloaded, ServerError
+from ..proxies import without_password
 
 _BAD_IMAGE, _INVALID_OPTION = "BadImage: ", "InvalidOption: "
 _OVERLOADED = ("exceeds maximum queue size", "request timeout expired", "timed out in queue")
@@ -16,6 +17,14 @@ _NOT_READY = (
     "scheduler for model has stopped",
     # The process of a model died; `img2poem serve` starts the server again.
     "is not healthy",
+)
+#: How the libraries call an answer without TLS to a greeting with it.
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "HTTP_REQUEST",
+    "UNEXPECTED_MESSAGE",
+    "PACKET_LENGTH_TOO_LONG",
 )
 
 
@@ -33,6 +42,27 @@ def from_message(message: str, name: str) -> Img2PoemError:
     return ServerError(f"{name}: {message}")
 
 
-def unreachable(name: str, reason: str) -> str:
-    """Return the text for a server that does not answer."""
+def unreachable(name: str, reason: str, proxy: str | None = None) -> str:
+    """Return the text for a server that does not answer, or cannot be reached through ``proxy``."""
+    said = reason.upper().replace(" ", "_")
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return (
+            f"{name} shows a certificate that is not trusted ({reason}); give that of its authority: "
+            "Tls(ca=...), or SSL_CERT_FILE, for gRPC GRPC_DEFAULT_SSL_ROOTS_FILE_PATH, in the environment"
+        )
+    if any(words in said for words in _NO_TLS):
+        return f"{name} does not speak TLS ({reason}); without it, addresses begin with http:// or grpc://"
+    if proxy:
+        shown = without_password(proxy)
+        return f"{name} cannot be reached through the proxy {shown} ({reason}); correct it, or add the host to no_proxy"
     return f"no inference server answers at {name} ({reason}); start one with: img2poem serve"
+
+
+def refused(name: str, reason: str) -> ServerError:
+    """Return the error for a server that wants to know who asks."""
+    return ServerError(f"{name} refuses this caller ({reason}); what it wants goes into the headers")
+
+
+def stranger(name: str, reason: str) -> ServerError:
+    """Return the error for another service behind the address."""
+    return ServerError(f"{name} is no Triton server, or not under this address ({reason})")

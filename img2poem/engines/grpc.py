@@ -8,7 +8,7 @@ import queue
 import struct
 from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Any
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from ..errors import (
     Timeout,
 )
 from ..inspection import PREFIX
+from ..proxies import proxy_of
 from ..targets import Access
 from . import check_id, faults
 from .forks import PerLoop, PerProcess, close_each
@@ -247,8 +248,11 @@ def connected(url: SplitResult, access: Access, asynchronous: bool) -> Any:
     tls = access.tls
     files = {"root_certificates": tls.ca, "private_key": tls.key, "certificate_chain": tls.certificate}
     secure = {"ssl": True, **{name: path and str(path) for name, path in files.items()}}
+    direct = [] if proxy_of(url) else [("grpc.enable_http_proxy", 0)]
     try:
-        return InferenceServerClient(url.netloc, channel_args=[*_CHANNEL], **(secure if url.scheme == "grpcs" else {}))
+        return InferenceServerClient(
+            url.netloc, channel_args=[*_CHANNEL, *direct], **(secure if url.scheme == "grpcs" else {})
+        )
     except (OSError, ValueError) as error:
         raise InvalidOption(f"{url.geturl()} cannot be used: {error}") from error
 
@@ -311,9 +315,13 @@ def translated(error: Any, call: Call, name: str) -> Img2PoemError:
         return Overloaded(f"{name} has too many requests waiting: {message}")
     found = faults.from_message(message, name)
     broken = "UNAVAILABLE" in status or "RST_STREAM" in message or "Socket closed" in message
-    if broken and type(found) is ServerError:
-        return ConnectionFailed(faults.unreachable(name, message))
-    return found
+    if type(found) is not ServerError:
+        return found
+    if broken:
+        return ConnectionFailed(faults.unreachable(name, message, proxy_of(urlsplit(name))))
+    if "UNAUTHENTICATED" in status or "PERMISSION_DENIED" in status:
+        return faults.refused(name, message)
+    return faults.stranger(name, message) if "UNIMPLEMENTED" in status else found
 
 
 def _end(client: Any) -> None:

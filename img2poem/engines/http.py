@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import importlib.util
 import json
 import ssl
 import threading
@@ -25,6 +26,7 @@ from ..errors import (
     ServerError,
 )
 from ..inspection import PREFIX
+from ..proxies import proxy_of, without_password
 from ..targets import Access
 from . import check_id, faults
 from .forks import PerLoop, PerProcess, close_each
@@ -47,8 +49,8 @@ class AsyncHttpEndpoint:
     """
 
     def __init__(self, url: SplitResult, access: Access) -> None:
-        self.name = url.geturl().rstrip("/")
-        self._client, self._priority = PerLoop(_connecting(self.name, access)), access.priority
+        self.name, self._proxy = url.geturl().rstrip("/"), proxy_of(url)
+        self._client, self._priority = PerLoop(_connecting(self.name, access, self._proxy)), access.priority
 
     async def infer(self, request: Infer, call: Call) -> Answer:
         """Run a model."""
@@ -75,17 +77,24 @@ class AsyncHttpEndpoint:
 
     async def ready(self, call: Call) -> bool:
         """Whether every model is loaded."""
-        try:
-            await self._answered("GET", "/v2/health/ready", call)
-        except (NotReady, ServerError):
-            return False
-        return True
+        response = await self._sent("GET", "/v2/health/ready", call)
+        if response.status_code not in (200, 400, 503):
+            raise _failed(response, self.name)
+        if response.content and not _is_json(response.content):  # Triton's answer is empty
+            raise faults.stranger(self.name, f"status {response.status_code}")
+        return bool(response.status_code == 200)
 
     async def close(self) -> None:
         """Close the connections."""
         await close_each(self._client.close(), lambda client: client.aclose())
 
     async def _answered(self, method: str, path: str, call: Call, **kwargs: Any) -> Any:
+        response = await self._sent(method, path, call, **kwargs)
+        if response.status_code != 200:
+            raise _failed(response, self.name)
+        return response
+
+    async def _sent(self, method: str, path: str, call: Call, **kwargs: Any) -> Any:
         import anyio
         import httpx
 
@@ -93,20 +102,17 @@ class AsyncHttpEndpoint:
             # httpx's own timeouts are for each read and write; this one is for the whole. Not asyncio.wait_for, which
             # before Python 3.12 loses a cancellation that comes together with the answer.
             with anyio.fail_after(call.deadline.left()):
-                response = await self._client.get().request(method, path, **kwargs)
+                return await self._client.get().request(method, path, **kwargs)
         except TimeoutError as error:
             raise call.deadline.missed() from error
         except (httpx.TransportError, httpx.DecodingError) as error:
             if self._client.closed:
                 raise Cancelled("the client was closed") from error
-            raise _translated(error, self.name) from error
+            raise _translated(error, self.name, self._proxy) from error
         except RuntimeError as error:
             if "closed" not in str(error):
                 raise
             raise Cancelled("the client was closed") from error
-        if response.status_code != 200:
-            raise _failed(response, self.name)
-        return response
 
 
 class HttpEndpoint:
@@ -159,13 +165,16 @@ def _background_loop() -> asyncio.AbstractEventLoop:
 _LOOP = PerProcess(_background_loop)
 
 
-def _connecting(base: str, access: Access) -> Callable[[], Any]:
+def _connecting(base: str, access: Access, proxy: str | None) -> Callable[[], Any]:
     """Return what makes httpx's client for ``base``; it connects at its first request."""
     try:
         import httpx
         import tritonclient.http  # noqa: F401
     except ImportError:
         raise MissingDependency("HTTP needs httpx and tritonclient; pip install 'img2poem[client]'") from None
+    if proxy and proxy.startswith("socks") and not importlib.util.find_spec("socksio"):
+        shown = without_password(proxy)
+        raise MissingDependency(f"the proxy {shown} needs socksio; pip install 'httpx[socks]', or use no_proxy")
     tls = access.tls
     try:
         context = ssl.create_default_context(cafile=tls.ca)
@@ -177,6 +186,8 @@ def _connecting(base: str, access: Access) -> Callable[[], Any]:
         base_url=base,
         headers=dict(access.headers),
         verify=context,
+        proxy=proxy,
+        trust_env=False,
         timeout=httpx.Timeout(None, connect=5.0),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0),
     )
@@ -212,30 +223,49 @@ def _answer(response: Any, request: Infer, call: Call, name: str) -> Answer:
     return Answer(tensors, version)
 
 
-def _translated(error: Exception, name: str) -> Img2PoemError:
+def _translated(error: Exception, name: str, proxy: str | None) -> Img2PoemError:
     """Return our error for httpx's."""
     import httpx
 
     broken_off = "disconnected" in str(error) or "without sending complete" in str(error)
     if isinstance(error, httpx.DecodingError) or (isinstance(error, httpx.RemoteProtocolError) and not broken_off):
         return _nonsense(name)
-    return ConnectionFailed(faults.unreachable(name, str(error) or type(error).__name__))
+    return ConnectionFailed(faults.unreachable(name, _reason(error), proxy))
+
+
+def _reason(error: BaseException) -> str:
+    """Return what httpx says, or, where it says nothing, what lies behind it."""
+    behind: BaseException | None = error
+    while behind is not None and not str(behind):
+        behind = behind.__cause__ or behind.__context__
+    return str(behind) if behind is not None else type(error).__name__
 
 
 def _failed(response: Any, name: str) -> Exception:
     """Return the error for a status other than 200."""
+    status = f"status {response.status_code}"
     try:
-        message = str(json.loads(response.content)["error"])
+        message: str | None = str(json.loads(response.content)["error"])
     except (ValueError, KeyError, TypeError):
-        message = f"status {response.status_code}"
-    found = faults.from_message(message, name)
+        message = None
+    found = faults.from_message(message or status, name)
     if type(found) is not ServerError:
         return found
     if response.status_code == 429:
         return Overloaded(f"{name} has too many requests waiting")
     if response.status_code in (502, 503, 504):
-        return NotReady(f"{name} is not ready: {message}")
-    return found
+        return NotReady(f"{name} is not ready: {message or status}")
+    if response.status_code in (401, 403, 407):
+        return faults.refused(name, message or status)
+    return found if message else faults.stranger(name, status)
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _nonsense(name: str) -> ServerError:

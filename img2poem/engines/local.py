@@ -13,7 +13,7 @@ import numpy as np
 from .. import images, manifest
 from ..calls import Answer, Call, Infer, ModelInfo, Tensors
 from ..errors import BadRepository, ContractMismatch, InvalidOption, MissingDependency, ServerError
-from ..inspection import PREFIX
+from ..inspection import PREFIX, is_package, no_repository
 from ..manifest import Manifest
 from ..noise import drawn
 from ..targets import Device
@@ -213,9 +213,11 @@ def _readable(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _manifest_of(repository: Path) -> Manifest:
     try:
+        if is_package(repository):
+            raise no_repository(repository)
         return manifest.read(repository)
     except OSError:
-        raise BadRepository(f"{repository} holds no exported model repository; {_advice(repository)}") from None
+        raise no_repository(repository) from None
     except ValueError as error:
         raise BadRepository(f"{repository}: {error}; {_advice(repository)}") from None
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from ..errors import ContractMismatch, MissingDependency
-from . import wheel
+from . import sharing, wheel
 from .repository import faults
 from .server import taken_ports
 from .settings import Ports, ServerSettings
@@ -25,7 +23,6 @@ _GLIBC = (2, 35)
 _SERVER_MIB, _MODEL_MIB = 50, 75
 #: A loaded graph after full batches, as a multiple of the model file (measured).
 _MODEL_FACTOR = 6
-_SHARED_MIB = 128
 
 
 class Verdict(str, Enum):
@@ -54,7 +51,7 @@ def check_up(repository: Path, ports: Ports, settings: ServerSettings) -> list[F
         _onnxruntime,
         lambda: _ports(ports, settings),
         lambda: _memory(repository),
-        _shared_memory,
+        lambda: _shared_memory(repository),
         lambda: _exposure(settings),
         lambda: _repository(repository),
     ]
@@ -127,7 +124,7 @@ def _ports(ports: Ports, settings: ServerSettings) -> Iterator[Finding]:
 
 def _memory(repository: Path) -> Iterator[Finding]:
     models = [*repository.glob("*/*/model.*")]
-    sizes = [path.stat().st_size / _MIB for path in models for _ in range(_instances(path.parents[1]))]
+    sizes = [path.stat().st_size / _MIB for path in models for _ in range(sharing.instances(path.parents[1]))]
     needed = _SERVER_MIB + sum(_MODEL_MIB + _MODEL_FACTOR * size for size in sizes)
     free = _available() / _MIB
     detail = f"{free:,.0f} MiB free, about {needed:,.0f} MiB needed for {len(models)} models"
@@ -135,12 +132,6 @@ def _memory(repository: Path) -> Iterator[Finding]:
         yield Finding("memory", Verdict.ok, detail)
     else:
         yield Finding("memory", Verdict.warning, detail, "free memory, or raise the container's limit")
-
-
-def _instances(model: Path) -> int:
-    config = model / "config.pbtxt"
-    found = re.search(r"^\s*count: (\d+)", config.read_text(encoding="utf-8"), re.M) if config.is_file() else None
-    return int(found[1]) if found else 1
 
 
 def _available() -> float:
@@ -155,13 +146,15 @@ def _available() -> float:
         return machine
 
 
-def _shared_memory() -> Iterator[Finding]:
-    free = shutil.disk_usage("/dev/shm").free / _MIB  # noqa: S108
-    if free >= _SHARED_MIB:
-        yield Finding("shared memory", Verdict.ok, f"{free:,.0f} MiB free in /dev/shm")
+def _shared_memory(repository: Path) -> Iterator[Finding]:
+    free, needed = sharing.free(), sharing.needed(repository)
+    detail = f"{free / _MIB:,.0f} MiB free in {sharing.FOLDER}, {needed / _MIB:,.0f} MiB needed at the start"
+    wanted = (needed + sharing.ROOM) / _MIB
+    advice = f"photographs take more of it: give the container {wanted:,.0f} MiB at least (--shm-size)"
+    if free >= needed + sharing.ROOM:
+        yield Finding("shared memory", Verdict.ok, detail)
     else:
-        advice = f"the Python backend passes tensors through it: give the container {_SHARED_MIB} MiB (--shm-size)"
-        yield Finding("shared memory", Verdict.warning, f"{free:,.0f} MiB free in /dev/shm", advice)
+        yield Finding("shared memory", Verdict.warning if free >= needed else Verdict.failed, detail, advice)
 
 
 def _exposure(settings: ServerSettings) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from .. import manifest
 from ..errors import BadRepository, ContractMismatch
+from ..inspection import is_package, no_repository
 from ..manifest import named
 
 _CONTRACT = "img2poem.contract"
@@ -29,13 +30,14 @@ def verify(repository: Path) -> None:
 def faults(repository: Path) -> Iterator[BadRepository]:
     """Yield what is wrong with a repository, each as an error that says what to do."""
     advice = f"make it anew with: python -m export.all --force --out {repository}"
+    if is_package(repository):  # which has a manifest too, and no model that could be served
+        yield no_repository(repository)
+        return
     try:
         found = manifest.read(repository)
         contract = str(found.about["contract"])
     except (OSError, KeyError):
-        yield BadRepository(
-            f"{repository} holds no exported model repository; make one with: python -m export.all --out {repository}"
-        )
+        yield no_repository(repository)
         return
     except ValueError as error:
         yield BadRepository(f"{repository} has changed since it was exported: {error}; {advice}")

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from ..errors import InvalidOption, ServerError
 from ..outputs import check_log
-from . import wheel
+from . import sharing, wheel
 from .repository import verify
 from .settings import Ports, ServerSettings, reachable
 from .workers import Workers
@@ -26,10 +26,8 @@ __all__ = ["Ports", "ServerSettings", "TritonServer"]
 
 #: Seconds between two looks at the processes of the models.
 _LOOK_EVERY = 1.0
-#: Shared memory in bytes that the process of a model starts with. From Triton's 1 MB it would grow under load, and a
-#: process was seen to die while it grew.
-_SHARED_MEMORY = {"python": 16 * 2**20, "onnxruntime": 4 * 2**20}
-_SHARED_FOLDER = Path("/dev/shm")  # noqa: S108
+#: This machine is asked without the proxy that the environment may name.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 #: What Triton gives its models to end.
 _EXIT_SECONDS = 5
 #: Triton 2.51 takes 16 bytes of stack for each fragment of an HTTP body: with the usual 8 MiB, a photograph
@@ -52,7 +50,7 @@ class TritonServer:
         InvalidOption: ``log`` is no file that lines may be appended to.
         BadRepository: ``repository`` is not one, or is not as it was exported.
         MissingDependency: the wheel is not installed, or has no stub for this Python.
-        ServerError: a port is taken, or the server ended or did not become ready.
+        ServerError: a port is taken, too little shared memory is free, or the server ended or did not become ready.
     """
 
     def __init__(
@@ -112,6 +110,12 @@ class TritonServer:
             verify(self.repository)
         for fault in taken_ports(self.ports, self.settings):
             raise fault
+        if (free := sharing.free()) < (needed := sharing.needed(self.repository)):
+            here, wanted, enough = (size // 2**20 for size in (free, needed, needed + sharing.ROOM))
+            raise ServerError(
+                f"{sharing.FOLDER} has {here} MiB free, the server needs {wanted} MiB to start; "
+                f"give the container {enough} MiB (--shm-size)"
+            )
         self._folder = tempfile.TemporaryDirectory(prefix="img2poem-triton-")
         try:
             folder, triton = Path(self._folder.name), wheel.triton_folder()
@@ -127,7 +131,7 @@ class TritonServer:
                     env=wheel.environment(triton),
                     start_new_session=True,
                 )
-            self._guard = _guard(self._process.pid, _SHARED_FOLDER / self._shared)
+            self._guard = _guard(self._process.pid, sharing.FOLDER / self._shared)
             self._wait_until_ready(before)
             self._workers = Workers(self._process.pid)
         except BaseException:
@@ -165,7 +169,7 @@ class TritonServer:
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
                 self._process = self._workers = None
-                for path in _SHARED_FOLDER.glob(f"{self._shared}*"):
+                for path in sharing.FOLDER.glob(f"{self._shared}*"):
                     path.unlink(missing_ok=True)
             if self._guard is not None:
                 self._guard.kill()
@@ -184,8 +188,9 @@ class TritonServer:
             "--disable-auto-complete-config",
             "--allow-gpu-metrics=false",
             f"--exit-timeout-secs={_EXIT_SECONDS}",
-            *(f"--backend-config={name},shm-default-byte-size={size}" for name, size in _SHARED_MEMORY.items()),
-            *(f"--backend-config={name},shm-region-prefix-name={self._shared}" for name in _SHARED_MEMORY),
+            # Backends that are written in Python, as ours for ONNX Runtime, go by what is said of Triton's own.
+            f"--backend-config=python,shm-default-byte-size={sharing.REGION}",
+            f"--backend-config=python,shm-region-prefix-name={self._shared}",
             *self.settings.arguments(self.ports, triton / "caches"),
         ]
 
@@ -254,7 +259,7 @@ def _guard(session: int, shared: Path) -> subprocess.Popen[bytes]:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with _DIRECT.open(url, timeout=2) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

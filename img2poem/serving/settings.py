@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import InvalidOption
 from ..reading import check_readable
+from ..targets import as_path
 
 #: Interfaces that can read the host's memory, replace a model by code of the caller's, or write files:
 #: open only to callers who send the key.
@@ -72,8 +73,10 @@ class Tls:
     ca: Path | None = None
 
     def __post_init__(self) -> None:
-        for path in (self.certificate, self.key, *([self.ca] if self.ca else [])):
-            check_readable(path)
+        for name in ("certificate", "key", "ca"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, as_path(name, path))
+                check_readable(getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,7 @@ async def _read(request: Request) -> tuple[bytes, dict[str, Any]]:
                 fields[name].append(value)
             elif name == "photo":
                 photo = await value.read()
-    if "photo" in fields or not any(isinstance(value, UploadFile) for value in form.values()):
-        raise BadImage("the form has no file in its field photo")
+    if "photo" in fields or not isinstance(form.get("photo"), UploadFile):
+        others = [name for name, value in form.multi_items() if isinstance(value, UploadFile)]
+        raise BadImage(f"the form has no file in its field photo{', but in ' + others[0] if others else ''}")
     return photo, {name: values if name in _LISTS else values[-1] for name, values in fields.items()}

@@ -7,7 +7,6 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 
 from fastapi import HTTPException
 from limits import parse
@@ -16,6 +15,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .bodies import Body
 from .metrics import Metrics
 from .problems import GONE, answer, problem, problem_of
 from .settings import WebSettings
@@ -46,6 +46,8 @@ class Watch:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        # What can be got can be asked for its head too; the server leaves the body out.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         started, status = time.perf_counter(), 0
 
         async def headed(message: Message) -> None:
@@ -59,15 +61,15 @@ class Watch:
             await send(message)
 
         try:
-            await self._app(scope, receive, headed)
+            await self._app(asked, receive, headed)
         except Exception as error:
             found = problem_of(error, request_id)
             if status:  # of an answer that has begun, the connection can only be broken off
                 raise
-            await answer(found)(scope, receive, headed)
+            await answer(found)(asked, receive, headed)
         finally:
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "other")
+            route = getattr(asked.get("route"), "path", "other")
             self._metrics.requests.labels(_method(scope), route, status or GONE).inc()
             self._metrics.seconds.labels(route).observe(seconds)
             path = scope["path"].encode("unicode_escape").decode()
@@ -91,8 +93,17 @@ class Limits:
         if refused:
             status, detail, more = refused
             response = answer(problem(status, detail, scope["state"]["request_id"]), more)
-            return await response(scope, receive, send)
-        return await self._app(scope, self._measured(receive), send)
+            body = Body(receive, send, 0, status == 413 and "expect" not in headers)
+            return await response(scope, receive, body.send)
+        body = Body(receive, send, self._settings.max_bytes + _AROUND)
+
+        async def measured() -> Message:
+            message = await body.receive()
+            if body.is_too_large:
+                raise HTTPException(413, self._told(), {"connection": "close"})
+            return message
+
+        return await self._app(scope, measured, body.send)
 
     def _strange(self, headers: Headers) -> _Refusal | None:
         host = re.sub(r":\d*$", "", headers.get("host", "")).lower()
@@ -115,19 +126,6 @@ class Limits:
         reset, _ = await self._limiter.get_window_stats(self._rate, caller)
         wait = max(1, round(reset - time.time()))
         return 429, f"{self._rate} are allowed; try again in {wait} s", {"retry-after": str(wait)}
-
-    def _measured(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
-        seen = 0
-
-        async def measured() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._settings.max_bytes + _AROUND:
-                raise HTTPException(413, self._told(), {"connection": "close"})
-            return message
-
-        return measured
 
     def _told(self) -> str:
         return f"more than the {self._settings.max_mb} MiB allowed; make the picture smaller"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -61,9 +61,15 @@ class Places:
         if self._free.locked() and self._waiting >= self._most:
             raise Overloaded("too many requests are under way; try again soon")
         self._waiting += 1
+        coming = asyncio.ensure_future(self._free.acquire())
         try:
             with self._metrics.waiting.track_inprogress():
-                await unless_gone(request, self._free.acquire())
+                await unless_gone(request, coming)
+        except BaseException:
+            # It may have come at the very moment at which nobody waited any more.
+            if coming.done() and not coming.cancelled():
+                self._free.release()
+            raise
         finally:
             self._waiting -= 1
         begun: set[Future[Any]] = set()
@@ -78,8 +84,8 @@ class Places:
             self._free.release()
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what ``work`` returns; where the caller goes away before, end it.
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """Return what ``work`` returns; where the caller goes away before, or the task is cancelled, end it.
 
     Raises:
         ClientDisconnect: the caller is gone.

@@ -88,3 +88,45 @@ def test_a_stamp_of_another_package_is_found_behind_a_fresh_manifest(copy: Path,
 def test_wrong_options_say_what_is_right(arguments: list[str], says: str) -> None:
     done = serve(*arguments)
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def within(megabytes: int, *command: object) -> subprocess.CompletedProcess[str]:
+    """Run a command whose ``/dev/shm`` has so many MiB."""
+    mounted = f'mount -t tmpfs -o size={megabytes}m none /dev/shm && exec "$@"'
+    shell = ["unshare", "-m", "/bin/sh", "-c", mounted, "sh", sys.executable, *map(str, command)]
+    return subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+may_mount = subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+mounting = pytest.mark.skipif(not may_mount, reason="a file system of its own takes root")
+
+
+@mounting
+def test_too_little_shared_memory_is_said_before_the_start(repository: Path) -> None:
+    arguments = ["-m", "img2poem", "serve", repository]
+    arguments += [f"--{kind}-port={port}" for kind, port in asdict(Ports.free()).items()]
+    done = within(16, *arguments)
+    assert done.returncode == 1 and "has 16 MiB free, the server needs 29 MiB to start" in done.stderr
+    for size, verdict in ((16, "failed"), (40, "warning"), (64, "ok")):
+        told = json.loads(within(size, *arguments, "--check", "--json").stdout)
+        [found] = [finding for finding in told["findings"] if finding["check"] == "shared memory"]
+        assert found["verdict"] == verdict and "29 MiB needed" in found["detail"]
+
+
+_SERVED = """
+import sys
+from pathlib import Path
+from img2poem import Greedy, Img2Poem
+from img2poem.serving.server import Ports, TritonServer
+
+with TritonServer(Path(sys.argv[1]), Ports.free(), ready_timeout=500) as server:
+    with Img2Poem(server.grpc_url, timeout=500) as poet:
+        print(len(poet.write([sys.argv[2]] * 4, Greedy())), len(list(poet.stream(sys.argv[2]))) > 1)
+"""
+
+
+@mounting
+def test_the_shared_memory_that_docker_gives_is_enough(repository: Path, photo_file: Path) -> None:
+    """29 regions of 16 MiB were asked for, whatever was said of the backend that most of them are of."""
+    done = within(64, "-c", _SERVED, repository, photo_file)
+    assert done.stdout.split() == ["4", "True"], done.stderr

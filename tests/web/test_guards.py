@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
@@ -12,11 +13,12 @@ from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from img2poem.errors import InvalidOption
+from img2poem.serving.server import Ports
 from img2poem.web.app import PAGES
 from img2poem.web.settings import WebSettings, is_loopback
 
 from .caller import Caller
-from .conftest import opened
+from .conftest import opened, running
 
 
 @pytest.mark.parametrize(
@@ -163,3 +165,39 @@ def test_settings_are_checked(wrong: dict[str, object]) -> None:
 def test_loopback_is_known() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost", "127.8.8.8")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "example.org")))
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/docs", "/openapi.json", "/v1/about", "/pages/page.js"])
+def test_what_can_be_got_can_be_asked_for_its_head(client: TestClient, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert head.status_code == got.status_code == 200 and not head.content
+    for name in ("content-type", "content-length", "content-security-policy"):
+        assert head.headers[name] == got.headers[name]
+    assert client.head("/v1/poems").status_code == 405 and client.head("/nowhere").status_code == 404
+
+
+def test_a_head_is_counted_as_one(repository: Path) -> None:
+    with opened(repository) as client:
+        client.head("/healthz")
+        assert 'requests_total{method="HEAD",route="/healthz",status="200"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("chunked", [True, False], ids=["chunked", "with its length"])
+def test_who_sends_too_much_reads_the_answer(repository: Path, chunked: bool) -> None:
+    """The connection was closed while the body still came, and the answer was lost in its reset."""
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {64 * 2**20}"
+    head = f"POST /v1/poems HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}\r\n\r\n"
+    piece = b"x" * 2**20
+    port = Ports.free().http
+    with (
+        running("--engine", repository, "--max-mb", "1", "--log-level", "error", port=port),
+        socket.create_connection(("127.0.0.1", port)) as connection,
+    ):
+        connection.settimeout(120)
+        connection.sendall(head.encode())
+        for _ in range(64):
+            connection.sendall(b"100000\r\n" + piece + b"\r\n" if chunked else piece)
+        if chunked:
+            connection.sendall(b"0\r\n\r\n")
+        answer = connection.makefile("rb").readline()
+    assert answer.split()[1] == b"413"

@@ -169,6 +169,27 @@ def test_a_place_is_held_while_a_thread_works_for_who_has_gone() -> None:
     asyncio.run(use())
 
 
+def test_a_place_that_comes_as_its_caller_is_cancelled_is_not_lost() -> None:
+    async def use(steps: int) -> None:
+        places, callers = Places(1, 1, Metrics()), [Caller() for _ in range(3)]
+
+        async def work(caller: Caller) -> None:
+            async with places.taken(caller.request):
+                pass
+
+        async with places.taken(callers[0].request):
+            waiting = asyncio.create_task(work(callers[1]))
+            await asyncio.sleep(0.01)
+        for _ in range(steps):  # the place is on its way
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.wait_for(work(callers[2]), 20)
+
+    for steps in range(8):
+        asyncio.run(use(steps))
+
+
 def _metric(gateway: str, name: str) -> float:
     text = httpx.get(f"{gateway}/metrics").text
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
