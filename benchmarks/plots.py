@@ -46,7 +46,7 @@ _STYLE: dict[Any, Any] = {
 #: Names of the strategies in the benchmarks, and in the evaluation.
 _STRATEGIES = {"greedy": "greedy", "sampling": "sampled", "beam 5": "beam", "best of 16": "best of 16"}
 _ALONE, _LOAD = "One caller: ms", "Served by Triton"
-STAGES = ("scene", "sentiment", "alignment", "generator", "adversarial")
+STAGES = ("scene", "sentiment", "alignment", "teacher", "generator", "adversarial")
 
 
 def quality_against_speed(report: dict[str, Any], evaluation: dict[str, Any]) -> Figure:

@@ -16,7 +16,7 @@ from img2poem.package import PackageConfig
 
 from .card import model_card
 from .fitting import Result, result_path
-from .parts import STAGES, TEACHING, Parts, result_of
+from .parts import RUN_ORDER, STAGES, Parts, result_of
 from .run import Run, main
 
 Decoder = Literal["generator", "adversarial"]
@@ -47,7 +47,7 @@ def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None 
     parts = Parts.after(run, *STAGES[: STAGES.index(decoder) + 1])
     config = parts.model.config
     config = PackageConfig(**{**vars(config), "name": settings.out.name})
-    results = {stage: result_of(run, stage) for stage in (*STAGES, *TEACHING) if result_path(run, stage).exists()}
+    results = {stage: result_of(run, stage) for stage in RUN_ORDER if result_path(run, stage).exists()}
     config.metrics.update({stage: result.metrics for stage, result in results.items()})
     config.provenance.update(
         {

@@ -23,6 +23,8 @@ from .run import Run, fingerprint
 STAGES = ("scene", "sentiment", "alignment", "generator", "adversarial")
 #: Whose results the generator stage learns from; none of them goes into the model.
 TEACHING = ("teacher", "distillation")
+#: All stages in the order in which they run.
+RUN_ORDER = (*STAGES[:3], *TEACHING, *STAGES[3:])
 
 
 @dataclass
