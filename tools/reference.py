@@ -17,7 +17,18 @@ import export.check
 import training.evaluate
 from img2poem import cli, decoding, form
 from img2poem.atomic import write_atomically
-from training import adversarial, alignment, encoder, generator, package, reading, run, sentiment
+from training import (
+    adversarial,
+    alignment,
+    distillation,
+    encoder,
+    generator,
+    package,
+    reading,
+    run,
+    sentiment,
+    teacher,
+)
 
 from . import options
 
@@ -33,6 +44,8 @@ STAGES: dict[str, Callable[..., Any]] = {
     "scene": encoder.EncoderSettings,
     "sentiment": sentiment.SentimentSettings,
     "alignment": alignment.AlignmentSettings,
+    "teacher": teacher.TeacherSettings,
+    "distillation": distillation.DistillationSettings,
     "generator": generator.GeneratorSettings,
     "adversarial": adversarial.AdversarialSettings,
     "package": package.PackageSettings,
