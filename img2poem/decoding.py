@@ -221,7 +221,7 @@ def check_tensors(tensors: Mapping[str, NDArray[Any]]) -> None:
         outside = ~((values >= option.dtype(option.lowest)) & (values <= highest))  # NaN too
         if outside.any():
             found = told(values[outside][0])
-            raise InvalidOption(f"{name} must be from {told(option.lowest)} to {told(highest)}, not {found}")
+            raise InvalidOption(f"{name} must be from {told(option.lowest)} to {told(highest.item())}, not {found}")
     if "min_lines" in tensors and "max_lines" in tensors and (tensors["max_lines"] < tensors["min_lines"]).any():
         raise InvalidOption("max_lines is less than min_lines")
 

@@ -125,10 +125,12 @@ class Demands:
             return None
         earlier = [partial.ends[i] for i in range(line) if scheme[i] == scheme[line]]
         if earlier:
-            return self._rhymes.with_all(earlier) & self._whole
+            ends: Bools = self._rhymes.with_all(earlier) & self._whole
+            return ends
         # Otherwise AABB could come out as AAAA.
-        beginning = self._rhymes.beginning(self._lines_of[scheme[line]]) & self._whole
-        return beginning & self._rhymes.unlike(partial.ends)
+        beginning: Bools = self._rhymes.beginning(self._lines_of[scheme[line]]) & self._whole
+        beginning &= self._rhymes.unlike(partial.ends)
+        return beginning
 
 
 @lru_cache(maxsize=4)

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -276,7 +276,7 @@ def _white_of(image: Image.Image) -> float:
     """
     if image.mode not in ("I", "F"):
         return 65535.0
-    _, highest = image.getextrema()
+    _, highest = cast("tuple[float, float]", image.getextrema())  # a picture of one band
     usual = (255.0, 65535.0, 2.0**31 - 1) if image.mode == "I" else (1.0, 255.0, 65535.0)
     return next((white for white in usual if highest <= white), usual[-1])
 

@@ -127,8 +127,8 @@ class Orthography:
             row[token] = rows.setdefault(key, len(rows))
         allowed = np.zeros((len(rows), len(self.pieces)), bool)
         words = self.words & ~np.isin(self.pieces, [*self.forbidden])
-        for (word, mark, attached), number in rows.items():
-            allowed[number] = words & word
-            allowed[number, [*MARKS]] = mark
-            allowed[number, [*attached, NEWLINE, EOS]] = True
+        for (before_word, before_mark, ends), number in rows.items():
+            allowed[number] = words & before_word
+            allowed[number, [*MARKS]] = before_mark
+            allowed[number, [*ends, NEWLINE, EOS]] = True
         return row, allowed

@@ -32,4 +32,4 @@ def quiet() -> Iterator[None]:
         with _lock:
             _within -= 1
             if _within == 0 and _caught is not None:
-                _caught.__exit__()
+                _caught.__exit__(None, None, None)

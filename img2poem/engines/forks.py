@@ -111,7 +111,7 @@ class PerLoop(Generic[T]):
 
     def close(self) -> list[tuple[asyncio.AbstractEventLoop, T]]:
         """Return the values of the loops that are open still, for the last time."""
-        values = self._values.close() or {}
+        values: dict[asyncio.AbstractEventLoop, T] = dict(self._values.close() or {})
         return [(loop, value) for loop, value in values.items() if not loop.is_closed()]
 
 

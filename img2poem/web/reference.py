@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -60,7 +60,7 @@ def _example(path: str, operation: Mapping[str, Any]) -> str:
     return f"{asked}<pre>curl -F photo=@photo.jpg HOST{escape(path)}</pre>"
 
 
-def _options(parameters: list[Mapping[str, Any]]) -> str:
+def _options(parameters: Sequence[Mapping[str, Any]]) -> str:
     if not parameters:
         return ""
     rows = "".join(
