@@ -208,8 +208,9 @@ def all_tasks(texts: TeacherTexts, data: AlignmentData, count: int) -> list[Task
     ]
     tasks: list[Task] = []
     for turn in range(-(-count // len(captions))):
-        order = np.random.default_rng(turn).permutation(len(captions))
-        tasks += [Task(*captions[i], (FREE, RHYMED)[(int(i) + turn) % 2]) for i in order]
+        order = np.random.default_rng(turn).permutation(len(captions)).tolist()
+        shuffled = [(i, captions[i]) for i in order]
+        tasks += [Task(photo, caption, (FREE, RHYMED)[(i + turn) % 2]) for i, (photo, caption) in shuffled]
     return tasks[:count]
 
 

@@ -149,7 +149,7 @@ def train_encoder(parts: Parts, task: EncoderTask, settings: EncoderSettings) ->
     checked = DataLoader(validation, loader.batch_size)
     stage.fit(module, loader, checked, settings.epochs, monitor, "max", settings.patience)
     if task.folds and not own_trunk:
-        everything = ConcatDataset([train, validation, test])
+        everything: ConcatDataset[Any] = ConcatDataset([train, validation, test])
         measured = cross_validated(run, task, settings, fresh, everything)
     else:
         measured = _measured(task, *_predicted(module, test))

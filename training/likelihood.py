@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from img2poem.nn.transformer_decoder import TransformerDecoder
 from img2poem.vocabulary import CAPTION, EOS, PAD, UNK
 
 from .texts import padded
@@ -101,6 +102,6 @@ class HeldOutPoems:
         return nats / max(1, count)
 
 
-def computing(decoder: nn.Module) -> nn.Module:
+def computing(decoder: TransformerDecoder) -> TransformerDecoder:
     """Return a copy of ``decoder`` in bfloat16, in evaluation mode."""
     return copy.deepcopy(decoder).bfloat16().eval()

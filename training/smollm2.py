@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.transformer_decoder import TransformerDecoder
@@ -82,7 +82,9 @@ def transformer_decoder(
     assert not unexpected and all(name.startswith("prefix.") for name in missing), (missing, unexpected)
     # A prefix of the size that words have.
     with torch.no_grad():
-        decoder.prefix[-1].weight.mul_(table.std() / decoder.prefixed(torch.eye(embedding_dim)[:64]).std())
+        cast(nn.Linear, decoder.prefix[-1]).weight.mul_(
+            table.std() / decoder.prefixed(torch.eye(embedding_dim)[:64]).std()
+        )
     return decoder.eval()
 
 

@@ -155,7 +155,8 @@ class TeacherTraining(L.LightningModule):
         return DataLoader(batches, batch_size=None)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        own, copied = list(self.decoder.parameters()), list(self._copy[0].parameters())
+        own: list[Tensor] = list(self.decoder.parameters())
+        copied: list[Tensor] = list(self._copy[0].parameters())
         with torch.no_grad():
             torch._foreach_copy_(copied, own)
         with torch.autocast(self.device.type, enabled=False):

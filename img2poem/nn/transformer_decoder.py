@@ -7,7 +7,7 @@ The point of the poetic space becomes a few prefix vectors that stand before the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,9 +95,11 @@ class TransformerDecoder(nn.Module):
     def _read(self, x: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         start, end = cache.position, cache.position + x.shape[1]
         mask = causal(x.shape[1], end, x)
-        x = x.to(self.prefix[0].weight.dtype)
+        x = x.to(self.norm.weight.dtype)
         for i, layer in enumerate(self.layers):
-            x = layer.step(x, self.cos[start:end], self.sin[start:end], cache.keys[i], cache.values[i], start, mask)
+            x = cast(Layer, layer).step(
+                x, self.cos[start:end], self.sin[start:end], cache.keys[i], cache.values[i], start, mask
+            )
         return self.norm(x), Cache(cache.keys, cache.values, end)
 
 

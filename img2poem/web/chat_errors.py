@@ -91,7 +91,8 @@ class _Told:
 
 def _translated(head: Message, body: bytes) -> JSONResponse:
     kept = {name: value for name, value in Headers(raw=head["headers"]).items() if not name.startswith("content-")}
-    return JSONResponse(chat_problem(json.loads(body)), _STATUS.get(head["status"], head["status"]), kept)
+    status: int = head["status"]
+    return JSONResponse(chat_problem(json.loads(body)), _STATUS.get(status, status), kept)
 
 
 def _is_problem(message: Message) -> bool:
