@@ -140,7 +140,8 @@ def _share(values: Sequence[bool]) -> str:
     n = len(values)
     p, z = sum(values) / n, _Z**2 / n
     middle, half = (p + z / 2) / (1 + z), _Z * math.sqrt(p * (1 - p) / n + z / (4 * n)) / (1 + z)
-    return f"{100 * p:.0f} ({100 * (middle - half):.0f} to {100 * (middle + half):.0f})"
+    # The lower bound of none is a zero that rounding may have made negative.
+    return f"{100 * p:.0f} ({abs(100 * (middle - half)):.0f} to {100 * (middle + half):.0f})"
 
 
 def _mean(values: Sequence[int]) -> str:
