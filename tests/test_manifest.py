@@ -82,8 +82,8 @@ def test_a_package_with_more_than_it_was_written_with(package: Path) -> None:
 
 def test_a_package_of_another_architecture_says_what_to_do(package: Path) -> None:
     config = package / "config.json"
-    config.write_text(config.read_text().replace('"architecture_version": 1', '"architecture_version": 7'))
-    with pytest.raises(BadPackage, match=r"architecture_version 7, this img2poem reads 1; use the img2poem release"):
+    config.write_text(config.read_text().replace('"architecture_version": 2', '"architecture_version": 7'))
+    with pytest.raises(BadPackage, match=r"architecture_version 7, this img2poem reads 2; use the img2poem release"):
         seal(package)
     (package / manifest.NAME).unlink()
     with pytest.raises(BadPackage, match="use the img2poem release that trained the package, or train again"):
