@@ -95,7 +95,7 @@ def test_a_renamed_tensor_is_caught(repository: Path, served: dict[str, ServedMo
 
 def exported(served: ServedModel, tmp_path: Path) -> Path:
     path = tmp_path / served.name / "1" / "model.onnx"
-    export_onnx.write(export_onnx.export_module(served, OPSETS[0]), path, {})
+    export_onnx.write(export_onnx.export_module(served, OPSETS["cpu"][0]), path, {})
     return path
 
 
@@ -207,7 +207,7 @@ def test_poem_text_with_another_vocabulary_is_caught(
 ) -> None:
     model, tokenizer = package
     pieces = list(tokenizer.pieces[: model.config.decoder.vocabulary_size])
-    shifted = poem_text.build([*pieces[:5], pieces[-1], *pieces[5:-1]], 96, OPSETS[0])
+    shifted = poem_text.build([*pieces[:5], pieces[-1], *pieces[5:-1]], 96, OPSETS["cpu"][0])
     export_onnx.write(shifted, tmp_path / "model.onnx", {})
     with pytest.raises(ParityError, match="poem_text"):
         parity.check_poem_text(tmp_path / "model.onnx", tokenizer, model.config.decoder.vocabulary_size, 96)
@@ -215,7 +215,7 @@ def test_poem_text_with_another_vocabulary_is_caught(
 
 @pytest.mark.parametrize("several", [False, True])
 def test_noise_of_another_constant_is_caught(tmp_path: Path, several: bool) -> None:
-    export_onnx.write(noise.build(several, 512, OPSETS[0]), tmp_path / "model.onnx", {})
+    export_onnx.write(noise.build(several, 512, OPSETS["cpu"][0]), tmp_path / "model.onnx", {})
     assert parity.check_noise(several, 512, tmp_path / "model.onnx").difference == 0
     proto = onnx.load(tmp_path / "model.onnx")
     [gamma] = [t for t in proto.graph.initializer if t.name == "gamma"]
@@ -268,7 +268,7 @@ def largest(module: Largest, tied_rows: int) -> ServedModel:
 
 def test_tokens_that_hang_on_a_tie_may_differ_in_a_few_rows(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    export_onnx.write(export_onnx.export_module(largest(Largest(1e-5), 1), OPSETS[0]), path, {})
+    export_onnx.write(export_onnx.export_module(largest(Largest(1e-5), 1), OPSETS["cpu"][0]), path, {})
     assert parity.check_model(largest(Largest(0.0), 1), path).difference == 0
     with pytest.raises(ParityError, match=r"largest\.tokens, batch 3: 3 of 3 values differ"):
         parity.check_model(largest(Largest(0.0), 8), path)
