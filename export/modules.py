@@ -18,7 +18,8 @@ from img2poem.nn.rerank import Rerank
 from img2poem.nn.rules import NEVER, RowOptions
 from img2poem.nn.search import BeamSearch, DecoderStep, GreedySearch, Sampling
 from img2poem.orthography import Orthography
-from img2poem.text import EOS, NEWLINE, PAD
+from img2poem.text import PAD
+from img2poem.vocabulary import ALWAYS
 
 
 class ServedImageEncoder(nn.Module):
@@ -75,17 +76,17 @@ class ServedDecoderStep(nn.Module):
     Candidates that may not come at all, where there are not enough, are padding.
     """
 
-    breaks: Tensor
+    always: Tensor
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
         self.step = DecoderStep(decoder, Orthography.of(decoder.config, pieces))
-        self.register_buffer("breaks", torch.tensor([[NEWLINE, EOS]]), persistent=False)
+        self.register_buffer("always", torch.tensor([ALWAYS]), persistent=False)
 
     def forward(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        decoder, breaks = self.step.decoder, self.breaks.expand(token.shape[0], -1)
+        decoder, always = self.step.decoder, self.always.expand(token.shape[0], -1)
         state, context = decoder.parted(hidden)
-        candidates, state = self.step(token, state, decoder.condition(context), breaks)
+        candidates, state = self.step(token, state, decoder.condition(context), always)
         tokens = torch.where(candidates.log_probs == NEVER, PAD, candidates.tokens)
         return candidates.log_probs, tokens, decoder.joined(state, context)
 

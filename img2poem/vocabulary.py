@@ -27,6 +27,9 @@ SUFFIX_IDS = {suffix: i for i, suffix in enumerate(SUFFIXES, APOSTROPHE + 1)}
 #: Marks between words, and those that end a sentence.
 MARKS = frozenset({COMMA, PERIOD, SEMICOLON, COLON, QUESTION, EXCLAMATION})
 FINAL_MARKS = frozenset({PERIOD, QUESTION, EXCLAMATION})
+#: What rules may force where it is unlikely, and so is always among a step's candidates; the marks are the first ids
+#: behind the special tokens.
+ALWAYS = (NEWLINE, EOS, COMMA, PERIOD)
 #: What is joined to the word before it.
 GLUE = frozenset({HYPHEN, APOSTROPHE, *SUFFIX_IDS.values()})
 

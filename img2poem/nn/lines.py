@@ -64,7 +64,7 @@ class LineDecoder(nn.Module):
 
         def body(*carried: Tensor) -> State:
             history, (state, score, done) = History(*carried[:-3]), carried[-3:]
-            candidates, after = self.step(history.previous, state, condition, limits.breaks)
+            candidates, after = self.step(history.previous, state, condition, limits.always)
             allowed = self.rules(candidates, history, limits)
             place = history.length.clamp(max=steps - 1).unsqueeze(2).expand(-1, 1, gumbel.shape[2])
             chosen = draw(allowed, temperature, top_k, top_p, gumbel.gather(1, place).squeeze(1))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..decoding import Strategy
 from ..orthography import FINAL, LINE_END, OPEN, POEM_END, WORD, Orthography
 from ..text import BOS, EOS, NEWLINE, PAD
-from ..vocabulary import MAX_NGRAM
+from ..vocabulary import ALWAYS, MAX_NGRAM
 
 #: Log-probability of what may not come.
 NEVER = float("-inf")
@@ -46,10 +46,10 @@ class RowOptions(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What may come next: the likeliest words, and always newline and end."""
+    """What may come next: the likeliest tokens, and always those of ``ALWAYS``."""
 
-    words: Tensor  # int64 [N, C - 2]
-    tokens: Tensor  # int64 [N, C]: the words, newline, end
+    words: Tensor  # int64 [N, C - 4]
+    tokens: Tensor  # int64 [N, C]: the words, newline, end, comma, period
     log_probs: Tensor  # float32 [N, C]
 
 
@@ -61,7 +61,7 @@ class Limits(NamedTuple):
     penalises: Tensor  # bool [N, 1]
     repeated: Tensor  # int64 [N, 1]: with so many equal tokens before a place its token may not be used again
     places: Tensor  # float32 [1, T]: 0, 1, 2, ...
-    breaks: Tensor  # int64 [N, 2]: newline and end
+    always: Tensor  # int64 [N, 4]: what is always among the candidates
     costs: Tensor  # float32 [N, V]: what tokens cost before any is used, nothing or, where they are forbidden, all
     token_counts: Tensor  # float32 [1, 8]: 1 for the counts that go up with a token
     line_counts: Tensor  # float32 [1, 8]: 1 for those that go up with a newline, which sets back the others
@@ -84,7 +84,7 @@ class Limits(NamedTuple):
             log_penalty > 0,
             torch.where(column.no_repeat_ngram > 1, column.no_repeat_ngram - 1, steps + 1),
             torch.arange(steps, device=device).unsqueeze(0).float(),
-            torch.tensor([NEWLINE, EOS], device=device).repeat(forbidden.shape[0], 1),
+            torch.tensor(ALWAYS, device=device).repeat(forbidden.shape[0], 1),
             costs.scatter(1, tokens, -NEVER),
             torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]], device=device),
             torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0]], device=device),
@@ -235,7 +235,7 @@ class Rules(nn.Module):
         costs = torch.where(history.equal >= limits.repeated, -NEVER, penalties)
         cost = limits.costs.scatter_add(1, history.tokens, costs).gather(1, candidates.words)
         cost = torch.where(self.spared[candidates.words], 0.0, cost)
-        log_probs = candidates.log_probs - F.pad(cost, (0, 2))
+        log_probs = candidates.log_probs - F.pad(cost, (0, len(ALWAYS)))
 
         reached = (history.counts >= limits.reach).float()
         banned = (reached @ self.weights + self.before[history.previous.squeeze(1)] > 0).gather(1, self.kind[tokens])

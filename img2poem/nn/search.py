@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..decoding import TOP_TOKENS
 from ..orthography import Orthography
-from ..text import EOS, PAD, SPECIAL_TOKENS
+from ..text import EOS, PAD
+from ..vocabulary import ALWAYS, PERIOD
 from .poem_decoder import Condition, PoemDecoder
 from .rules import NEVER, Candidates, History, Limits, RowOptions, Rules
 
@@ -91,7 +92,7 @@ class BeamSearch(_Search):
 
         def body(step: Tensor, *carried: Tensor) -> State:
             history, (state, scores, best, best_score, ended) = History(*carried[:-5]), carried[-5:]
-            candidates, after = self.step(history.previous, state, condition, limits.breaks)
+            candidates, after = self.step(history.previous, state, condition, limits.always)
             allowed = self.rules(candidates, history, limits)
             count = allowed.shape[1]
             likeliest = (scores.view(-1, 1) + allowed).view(-1, width * count).topk(2 * width, dim=-1)
@@ -187,21 +188,21 @@ class DecoderStep(nn.Module):
         follows = torch.where(torch.from_numpy(orthography.allowed), 0.0, NEVER)
         self.register_buffer("follows", follows, persistent=False)
         #: How many candidates there are, ``TOP_TOKENS`` unless the vocabulary has fewer.
-        self.width = min(TOP_TOKENS, len(orthography.pieces) - len(SPECIAL_TOKENS) + 2)
+        self.width = min(TOP_TOKENS, len(orthography.pieces) - PERIOD - 1 + len(ALWAYS))
 
-    def forward(self, token: Tensor, state: Tensor, condition: Condition, breaks: Tensor) -> tuple[Candidates, Tensor]:
+    def forward(self, token: Tensor, state: Tensor, condition: Condition, always: Tensor) -> tuple[Candidates, Tensor]:
         """``int64 [B, 1]``, ``float32 [B, S]`` to the candidates and the next state.
 
-        Candidates are the likeliest tokens of those that may follow ``token``, by falling probability, and ``breaks``,
-        newline and end ``[B, 2]``, since rules may force them where they are unlikely. Probabilities are those among
-        all tokens of the vocabulary that may follow, newline and end included; where fewer than are asked for may, the
-        others have none.
+        Candidates are the likeliest tokens of those that may follow ``token``, by falling probability, and ``always``,
+        the tokens of ``ALWAYS`` ``[B, 4]``, since rules may force them where they are unlikely. Probabilities are those
+        among all tokens of the vocabulary that may follow, newline and end included; where fewer than are asked for
+        may, the others have none.
         """
-        last, special = token.squeeze(1), len(SPECIAL_TOKENS)
+        last, first = token.squeeze(1), PERIOD + 1
         features, state = self.decoder.cell(last, state, condition)
         logits = self.decoder.logits(features) + self.follows[self.row[last]]
-        words = logits[:, special:].topk(self.width - 2, dim=-1).indices + special
-        tokens = torch.cat([words, breaks], dim=1)
+        words = logits[:, first:].topk(self.width - len(ALWAYS), dim=-1).indices + first
+        tokens = torch.cat([words, always], dim=1)
         return Candidates(words, tokens, logits.gather(1, tokens) - logits.logsumexp(-1, keepdim=True)), state
 
 
@@ -226,7 +227,7 @@ def _one_path(
 
     def body(step: Tensor, *carried: Tensor) -> State:
         history, (state, score, ended) = History(*carried[:-3]), carried[-3:]
-        candidates, state = search.step(history.previous, state, condition, limits.breaks)
+        candidates, state = search.step(history.previous, state, condition, limits.always)
         allowed = search.rules(candidates, history, limits)
         chosen = choose(allowed, step)
         token = torch.where(ended, PAD, candidates.tokens.gather(1, chosen))

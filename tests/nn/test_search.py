@@ -15,7 +15,7 @@ from img2poem.nn.rules import Candidates, History, Limits, RowOptions, Rules
 from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, Hypotheses, Sampling
 from img2poem.orthography import Orthography
 from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
-from img2poem.vocabulary import CAPTION, FINAL_MARKS, FIRST_WORD, FREE, RHYMED, SUFFIX_IDS
+from img2poem.vocabulary import ALWAYS, CAPTION, FINAL_MARKS, FIRST_WORD, FREE, RHYMED, SUFFIX_IDS
 
 from .models import ORTHOGRAPHY, PIECES, STEPS, embeddings, options, small_decoder
 from .models import step as step_of_all
@@ -106,8 +106,8 @@ def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
     said = [PIECES.index(word) for word in "the sea is the sea on the hill is old".split()]
     tokens = torch.tensor([said + [PAD] * (STEPS - len(said))])
     words = torch.arange(len(PIECES)).unsqueeze(0)
-    tokens_and_breaks = torch.cat([words, torch.tensor([[NEWLINE, EOS]])], dim=1)
-    candidates = Candidates(words, tokens_and_breaks, torch.zeros(1, len(PIECES) + 2))
+    tokens_and_always = torch.cat([words, torch.tensor([ALWAYS])], dim=1)
+    candidates = Candidates(words, tokens_and_always, torch.zeros(1, len(PIECES) + len(ALWAYS)))
     free, penalised = (
         Rules(ORTHOGRAPHY)(candidates, History.of(tokens), Limits.of(rows, STEPS, len(PIECES)))
         for p in (1.0, 2.0)
@@ -149,7 +149,7 @@ def test_greedy_follows_the_decoder_step_by_step() -> None:
     (state, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS, len(PIECES))
     total = torch.zeros(3)
     for step in range(int(found.lengths.max())):
-        likely, state = decoder_step(previous, state, decoder.condition(context), limits.breaks)
+        likely, state = decoder_step(previous, state, decoder.condition(context), limits.always)
         best = rules(likely, History.of(tokens), limits).max(-1)
         running = torch.tensor([EOS not in row for row in tokens.tolist()])
         tokens[:, step] = torch.where(running, likely.tokens[range(3), best.indices], PAD)
@@ -172,7 +172,7 @@ def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
         candidates = []
         for tokens, score, state in beams:
             previous = torch.tensor([[tokens[-1] if tokens else BOS]])
-            found, after = decoder_step(previous, state, decoder.condition(context), limits.breaks)
+            found, after = decoder_step(previous, state, decoder.condition(context), limits.always)
             history = History.of(torch.tensor([tokens + [PAD] * (STEPS - len(tokens))]))
             allowed, ids = rules(found, history, limits)[0].tolist(), found.tokens[0].tolist()
             likely = [(t, v) for t, v in zip(ids, allowed, strict=True) if v > float("-inf")]
@@ -241,7 +241,7 @@ def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int,
     (state, context), rows = decoder.parted(decoder.init(embedding[:1])), options(1, max_tokens=3)
     limits = Limits.of(rows, STEPS, len(PIECES))
     decoder_step, begin = DecoderStep(decoder, ORTHOGRAPHY), torch.tensor([[BOS]])
-    likely, _ = decoder_step(begin, state, decoder.condition(context), limits.breaks)
+    likely, _ = decoder_step(begin, state, decoder.condition(context), limits.always)
     allowed, ids = Rules(ORTHOGRAPHY)(likely, History.begin(rows, STEPS), limits)[0], likely.tokens
     order = allowed.argsort(descending=True)
     expected = (allowed[order] / temperature).softmax(-1)
@@ -253,7 +253,7 @@ def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int,
     assert not counted[~kept].any()
 
 
-def test_decoder_step_returns_the_likeliest_that_may_follow_and_always_the_breaks() -> None:
+def test_decoder_step_returns_the_likeliest_that_may_follow_and_always_some() -> None:
     torch.manual_seed(0)
     decoder = small_decoder()
     decoder.token_embedding = torch.nn.Embedding(200, 8)
@@ -268,9 +268,11 @@ def test_decoder_step_returns_the_likeliest_that_may_follow_and_always_the_break
     may_follow = torch.tensor([[orthography.allow(token, i) for i in range(200)] for token in last])
     possible = torch.where(may_follow, log_probs, float("-inf")).log_softmax(-1)
     assert torch.allclose(top_logprobs, possible.gather(1, top_tokens), atol=1e-5), "among all that may follow"
-    assert top_tokens[:, -2:].tolist() == [[NEWLINE, EOS]] * 2
-    possible[:, [NEWLINE, EOS]] = float("-inf")
-    assert torch.equal(top_tokens[:, :-2], possible.topk(TOP_TOKENS - 2).indices)
+    always = [*ALWAYS]
+    # A mark does not follow a newline: padding stands in its place.
+    assert top_tokens[:, -4:].tolist() == [always, [NEWLINE, EOS, PAD, PAD]]
+    possible[:, always] = float("-inf")
+    assert torch.equal(top_tokens[:, :-4], possible.topk(TOP_TOKENS - 4).indices)
 
 
 def test_an_open_word_is_completed_however_unlikely_its_suffix_is() -> None:
