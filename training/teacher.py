@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -24,7 +25,7 @@ from img2poem.vocabulary import BOS, CAPTION, FREE, RHYMED
 
 from .alignment import AlignmentData
 from .corpus import Photo
-from .fitting import Result, Stage, once, rounded, schedule, step_seed
+from .fitting import Result, Stage, load_prefixed, once, read_result, rounded, schedule, step_seed
 from .likelihood import HeldOutPoems, computing, likelihood_loss
 from .parts import Parts
 from .run import Run, fingerprint, main
@@ -68,6 +69,8 @@ class TeacherSettings:
     """Layers of SmolLM2's body that are kept, evenly; none: all 30."""
     compiled: bool = True
     """Compile the body, which makes a step a third faster, after a minute."""
+    start: Path | None = None
+    """``result.safetensors`` of an earlier teacher to go on from, in the same space; none: SmolLM2."""
 
 
 class TeacherTexts:
@@ -202,7 +205,9 @@ def measured(decoder: TransformerDecoder, poems: HeldOutPoems) -> dict[str, floa
 def train(run: Run, settings: TeacherSettings) -> Result:
     """Train the teacher in the space that the alignment stage left in the run's folder."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
-    stage = Stage(run, "teacher", fingerprint(parts.sources(), settings, list(parts.tokenizer.pieces)))
+    earlier = read_result(settings.start) if settings.start else None
+    sources = [*parts.sources(), earlier.fingerprint if earlier else None]
+    stage = Stage(run, "teacher", fingerprint(sources, replace(settings, start=None), list(parts.tokenizer.pieces)))
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)
@@ -210,6 +215,8 @@ def train(run: Run, settings: TeacherSettings) -> Result:
     config = parts.model.config
     tokenizer = parts.tokenizer.limited(config.decoder.vocabulary_size)
     decoder = transformer_decoder(tokenizer, settings.prefix_tokens, config.embedding_dim, settings.layers)
+    if earlier is not None:
+        load_prefixed(decoder, earlier.tensors, "teacher")
     poems = held_out(texts, data, points)
     module = TeacherTraining(decoder, texts, points, poems, settings)
     stage.fit(module, None, once(), settings.epochs, _MONITOR, "min")
