@@ -71,7 +71,9 @@ def test_products_in_a_lower_precision_stay_near(
     inputs = served["decoder_step"].sample(5, np.random.default_rng(1))
     want, got = session(before).run(None, inputs), session(after).run(None, inputs)
     assert np.abs(got[2] - want[2]).max() < limit * 2  # hidden, within 1 and -1
-    assert np.abs(got[0] - want[0]).mean() < limit * np.abs(want[0]).mean()
+    possible = np.isfinite(want[0])  # a mark among the likeliest words does not come again at the end
+    assert (np.isfinite(got[0]) == possible).all()
+    assert np.abs(got[0] - want[0])[possible].mean() < limit * np.abs(want[0][possible]).mean()
 
 
 def test_convolutions_in_int8_see_the_same_photographs(repository: Path) -> None:
@@ -145,8 +147,8 @@ def test_quality_lets_the_exact_model_in(repository: Path, package: tuple[PhotoT
     ("model", "weight", "names"),
     [
         ("image_encoder", (512, 768), "embedding_cosine|retrieval_of_its_own"),
-        ("decoder_step", (1536, 512), "tokens_agreed"),
-        ("poem_decoder_greedy", (10240, 256), "relevance_lost"),
+        ("decoder_step", (2304, 768), "tokens_agreed"),
+        ("poem_decoder_greedy", (8194, 256), "relevance_lost"),
     ],
 )
 def test_quality_keeps_a_spoilt_one_out(
