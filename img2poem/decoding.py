@@ -162,9 +162,9 @@ class Sampling(Strategy):
         seed: of the random numbers.
     """
 
-    temperature: float = 0.8
+    temperature: float = 0.7
     top_k: int = TOP_TOKENS
-    top_p: float = 0.95
+    top_p: float = 0.9
     seed: int = 0
 
     name = "sample"
