@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import fontpkg
@@ -23,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS, SOURCE = "docs", "source"
 _LANGUAGES = {".json": "json", ".py": "python", ".sh": "sh", ".yaml": "yaml", "Dockerfile": "dockerfile"}
 _FENCE = re.compile(r"(^ *```.*?^ *```$)", re.S | re.M)
-#: A link's or picture's target, unless it is an address or an anchor of the same page.
-_TARGET = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^()\s#]+)")
+#: The text of a link or picture and its target, unless that is an address or an anchor of the same page.
+_LINK = re.compile(r"\[([^][]*)\]\((?![a-z]+:|#)([^()\s#]+)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -62,8 +61,24 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     origin = _origin(page.file.src_uri)
     if not origin.endswith((".md", ".ipynb")):
         page.meta["search"] = {"exclude": True}
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation"]
     folder = posixpath.dirname(page.file.src_uri)
-    return _replaced(markdown, lambda target: posixpath.relpath(_uri(_resolved(origin, target)), folder or "."))
+
+    def link(found: re.Match[str]) -> str:
+        path = _resolved(origin, found[2])
+        text = _title(path) if found[1] == posixpath.basename(path) and path.endswith(".md") else found[1]
+        return f"[{text}]({posixpath.relpath(_uri(path), folder or '.')}"
+
+    parts = _FENCE.split(markdown)
+    parts[::2] = [_LINK.sub(link, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _title(path: str) -> str:
+    """Return the heading of a page, which stands for the name of its file."""
+    found = re.search("^# (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.M)
+    return found[1] if found else posixpath.basename(path)
 
 
 def _origin(uri: str) -> str:
@@ -91,13 +106,7 @@ def _resolved(origin: str, target: str) -> str:
 
 
 def _targets(markdown: str) -> list[str]:
-    return [target for part in _FENCE.split(markdown)[::2] for target in _TARGET.findall(part)]
-
-
-def _replaced(markdown: str, new: Callable[[str], str]) -> str:
-    parts = _FENCE.split(markdown)
-    parts[::2] = [_TARGET.sub(lambda found: new(found[1]), part) for part in parts[::2]]
-    return "".join(parts)
+    return [found[2] for part in _FENCE.split(markdown)[::2] for found in _LINK.finditer(part)]
 
 
 def _text(path: str) -> str:
