@@ -1,7 +1,7 @@
 """Hooks of MkDocs: a file outside ``docs/`` that a page links to becomes a page of the site.
 
-Pages are written for readers of the repository too, and link to its files: ``../img2poem/images.py``, ``../CONTRIBUTING.md``.
-On the site these are pages below ``source/``: Markdown and notebooks as text, other files as highlighted code, folders as
+Pages are read in the repository too, and link to its files: ``../img2poem/images.py``, ``../CONTRIBUTING.md``. On the
+site these are pages below ``source/``: Markdown and notebooks as text, other files as highlighted code, folders as
 lists of their files.
 """
 
@@ -86,7 +86,8 @@ def _origin(uri: str) -> str:
     path = uri.removeprefix(f"{SOURCE}/")
     if path == uri:
         return f"{DOCS}/{uri}"
-    for candidate in (path, f"{path.removesuffix('.md')}.ipynb", path.removesuffix("/index.md"), path.removesuffix(".md")):
+    stem = path.removesuffix(".md")
+    for candidate in (path, f"{stem}.ipynb", stem.removesuffix("/index"), stem):
         if (ROOT / candidate).exists():
             return candidate
     raise FileNotFoundError(f"{uri}: the repository has no such file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from ..conftest import ROOT
+from ..web.test_page import ARGUMENTS, CHROMIUM
 from .pages import GENERATED, PAGES, name_of
 
 
@@ -71,4 +74,19 @@ def test_the_reference_has_what_the_library_exports(site: Path) -> None:
 def test_links_to_files_of_the_repository_lead_to_pages(site: Path) -> None:
     page = (site / "how-it-works.html").read_text(encoding="utf-8")
     assert 'href="source/img2poem/images.py.html"' in page
-    assert "def read_photo" in re.sub("<[^>]+>", "", (site / "source/img2poem/images.py.html").read_text(encoding="utf-8"))
+    code = (site / "source/img2poem/images.py.html").read_text(encoding="utf-8")
+    assert "def read_photo" in re.sub("<[^>]+>", "", code)
+
+
+@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no Chromium; apt-get install chromium")
+def test_search_works_from_the_folder_without_a_server(site: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page, asked = browser.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.get_by_role("textbox", name="Search").fill("acrostic")
+        expect(page.locator(".md-search-result__item").first).to_be_visible(timeout=60_000)
+        assert "Python API" in page.locator(".md-search-result__item h1").all_inner_texts()
+        assert asked and not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+        browser.close()
