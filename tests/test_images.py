@@ -72,7 +72,10 @@ def test_transparency_lies_on_white() -> None:
 @pytest.mark.parametrize(
     ("depth", "colours", "sample", "other", "seen"),
     [
-        *((depth, 0, (value,), (value ^ 1,), value * 255 // (2**depth - 1)) for depth, value in ((1, 0), (2, 1), (4, 5))),
+        *(
+            (depth, 0, (value,), (value ^ 1,), value * 255 // (2**depth - 1))
+            for depth, value in ((1, 0), (2, 1), (4, 5))
+        ),
         (8, 0, (77,), (78,), 77),
         (16, 0, (1000,), (1001,), 3),
         (8, 2, (9, 8, 7), (9, 8, 6), 8),

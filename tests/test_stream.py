@@ -187,3 +187,12 @@ def test_a_fault_between_two_lines_costs_none(server: TritonServer, photos: list
                 proxy.spoil(Fault.drop)
         proxy.spoil(Fault.none)
         assert list(poet.stream(photos[0])) == expected
+
+
+def test_a_program_may_end_in_the_middle_of_a_poem(server: TritonServer, photo_file: Path) -> None:
+    """Over gRPC the thread that reads the stream held it back, waiting for the server."""
+    code = "import sys, img2poem; lines = img2poem.Img2Poem(sys.argv[1]).stream(sys.argv[2]); print(next(lines).text)"
+    for url in (server.grpc_url, server.http_url):
+        command = [sys.executable, "-c", code, url, str(photo_file)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0 and done.stdout.strip() and not done.stderr

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import queue
 import struct
-from collections.abc import AsyncGenerator, Generator, Iterator
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -109,7 +110,7 @@ class GrpcEndpoint(_Connected):
         client = connected(self._url, self._access, asynchronous=False)
         open_streams.add(client)
         try:
-            client.start_stream(lambda result, error: parts.put((result, error)), headers=headers(self._access))
+            _start(client, lambda result, error: parts.put((result, error)), headers(self._access))
             with contextlib.suppress(InferenceServerException):  # of a stream that broke: why comes as a part
                 client.async_stream_infer(**arguments(request, call, self._access))
             while True:
@@ -146,6 +147,27 @@ class GrpcEndpoint(_Connected):
             raise found from error
         except ValueError as error:  # of a channel that was closed
             raise Cancelled("the client was closed") from error
+
+
+def _start(client: Any, callback: Callable[[Any, Any], None], sent: dict[str, str]) -> None:
+    """Start the stream of a client of tritonclient's.
+
+    A daemon thread does it, since the thread that reads the stream is as the one that makes it: a program that ends in
+    the middle of a poem would wait for that thread, and it for the server, for ever.
+    """
+    failed: list[Exception] = []
+
+    def start() -> None:
+        try:
+            client.start_stream(callback, headers=sent)
+        except Exception as error:
+            failed.append(error)
+
+    starting = threading.Thread(target=start, daemon=True)
+    starting.start()
+    starting.join()
+    if failed:
+        raise failed[0]
 
 
 class AsyncGrpcEndpoint(_Connected):
