@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +31,7 @@ from img2poem import (
 from img2poem.decoding import Strategy
 from img2poem.serving.server import Ports, TritonServer
 
+from .conftest import ROOT
 from .proxy import Fault, Proxy
 from .waiting import eventually
 
