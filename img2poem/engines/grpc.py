@@ -7,6 +7,7 @@ import contextlib
 import queue
 import struct
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -88,6 +89,8 @@ class GrpcEndpoint(_Connected):
         self._url, self._access = url, access
         self._client: PerProcess[Any] = PerProcess(lambda: connected(url, access, asynchronous=False))
         self._streaming: PerProcess[set[Any]] = PerProcess(set)
+        # Also when the program ends, while there are threads still that a channel waits for as it is closed.
+        weakref.finalize(self, _end_all, self._streaming)
         self._client.get()
 
     def infer(self, request: Infer, call: Call) -> Answer:
@@ -121,8 +124,9 @@ class GrpcEndpoint(_Connected):
         except queue.Empty:
             raise call.deadline.missed() from None
         finally:
-            open_streams.discard(client)
-            _end(client)
+            if client in open_streams:
+                open_streams.discard(client)
+                _end(client)
 
     def ready(self, call: Call) -> bool:
         """Whether every model is loaded."""
@@ -132,8 +136,7 @@ class GrpcEndpoint(_Connected):
         """Close the connections."""
         if (client := self._client.close()) is not None:
             client.close()
-        for client in list(self._streaming.close() or ()):
-            _end(client)
+        _end_all(self._streaming)
 
     def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
         from tritonclient.utils import InferenceServerException
@@ -344,6 +347,13 @@ def translated(error: Any, call: Call, name: str) -> Img2PoemError:
     if "UNAUTHENTICATED" in status or "PERMISSION_DENIED" in status:
         return faults.refused(name, message)
     return faults.stranger(name, message) if "UNIMPLEMENTED" in status else found
+
+
+def _end_all(streaming: PerProcess[set[Any]]) -> None:
+    """End the streams that are open, for the last time."""
+    clients = streaming.close() or set()
+    while clients:
+        _end(clients.pop())
 
 
 def _end(client: Any) -> None:

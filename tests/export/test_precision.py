@@ -71,7 +71,8 @@ def test_products_in_a_lower_precision_stay_near(
     inputs = served["decoder_step"].sample(5, np.random.default_rng(1))
     want, got = session(before).run(None, inputs), session(after).run(None, inputs)
     assert np.abs(got[2] - want[2]).max() < limit * 2  # hidden, within 1 and -1
-    assert np.abs(got[0] - want[0]).mean() < limit * np.abs(want[0]).mean()
+    may_come = np.isfinite(want[0])  # not so a mark that may not follow the last token
+    assert np.abs(got[0] - want[0])[may_come].mean() < limit * np.abs(want[0][may_come]).mean()
 
 
 def test_convolutions_in_int8_see_the_same_photographs(repository: Path) -> None:
