@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from export.served import Inputs, ServedModel
 from img2poem.decoding import BEAM_OPTIONS, OPTIONS, SAMPLE_OPTIONS
@@ -47,7 +48,7 @@ def nonsense(inputs: Inputs) -> Iterator[tuple[str, float]]:
         yield from ((name, value) for value in NONSENSE.get(values.dtype.kind, ()))
 
 
-def equal(some: np.ndarray, others: np.ndarray) -> bool:
+def equal(some: NDArray[Any], others: NDArray[Any]) -> bool:
     return some.dtype == others.dtype and bool((some == others).all())
 
 
@@ -78,7 +79,7 @@ def test_nonsense_everywhere_is_answered(repository: Path, served: dict[str, Ser
         assert all(len(part) == 1 for part in answer)
 
 
-def spoilt(values: np.ndarray[Any, Any], place: int) -> np.ndarray[Any, Any]:
+def spoilt(values: NDArray[Any], place: int) -> NDArray[Any]:
     choice = NONSENSE[values.dtype.kind]
     return np.full_like(values, choice[place % len(choice)])
 
