@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ..decoding import MAX_TOKENS, OPTIONS, AnyStrategy, BestOf, Greedy, Sampling
 from ..errors import BadImage
 from ..operations import checked
-from .data_urls import photo_of
+from .data_urls import photo_of, without_mark
 
 #: The name under which what is served can be asked for.
 MODEL = "img2poem"
@@ -145,7 +145,7 @@ async def chat_order(request: Request) -> ChatOrder:
 
 def _read(body: bytes) -> ChatOrder:
     try:
-        asked = ChatRequest.model_validate_json(body)
+        asked = ChatRequest.model_validate_json(without_mark(body))
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_context=False, include_url=False)
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in wrong]) from None
