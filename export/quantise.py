@@ -127,9 +127,7 @@ def _axis(node: onnx.NodeProto) -> int:
     return next((a.i for a in node.attribute if a.name == "axis"), 0)
 
 
-def _of_small_table(
-    node: onnx.NodeProto, table: NDArray[np.float32], made: rewrite.Constants
-) -> list[onnx.NodeProto]:
+def _of_small_table(node: onnx.NodeProto, table: NDArray[np.float32], made: rewrite.Constants) -> list[onnx.NodeProto]:
     """Look rows up in a table of integers, and their scales in another."""
     table_name, row, name = node.input[0], node.input[1], f"{node.output[0]}_int8"
     scale = np.maximum(np.abs(table).max(1, keepdims=True), 1e-8) / _LARGEST
