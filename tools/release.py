@@ -2,7 +2,8 @@
 
 Wheel and source distribution of the code are built from what git tracks, and a wheel of the models, ``img2poem-lite``,
 from the package that is shipped, in int8. They go to ``dist/`` when all is well: their contents and metadata are right,
-the changelog begins with their version, and they do what they should in fresh environments without a network.
+the changelog begins with their version, and they do what they should in fresh environments without a network. What was
+measured there goes to ``build/release.json``.
 """
 
 from __future__ import annotations
@@ -98,6 +99,9 @@ def main(
     data: Annotated[
         Path | None, typer.Option(help="Training data, on whose photographs int8 is calibrated and measured.")
     ] = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Take a changelog that does not begin with the version yet.")
+    ] = False,
     repository: Annotated[
         Path | None, typer.Option(help="Repository to take the models from.", show_default="an int8 export")
     ] = None,
@@ -106,7 +110,8 @@ def main(
     with reporting():
         if changed := git(ROOT, "status", "--porcelain", "--untracked-files=no").strip():
             raise ReleaseError(f"there are changes that are not committed:\n{changed}")
-        distributions.check_changelog(ROOT / "CHANGELOG.md", __version__)
+        if not draft:
+            distributions.check_changelog(ROOT / "CHANGELOG.md", __version__)
         models = repository or exported(data)
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
