@@ -34,9 +34,8 @@ lint: install  ## check style and types
 	$(BIN)/bandit --quiet --recursive --tests B301,B307,B602,B614 img2poem export training benchmarks tools examples
 	$(BIN)/mypy
 
-release: install  ## build wheel and source distribution into dist/, checked and tried
-	$(BIN)/python -m export.all
-	$(BIN)/python -m tools.release
+release: install  ## build the wheels of code and models into dist/, and try them; DRAFT=1 before a changelog is ready
+	$(BIN)/python -m tools.release $(if $(DATA),--data "$(DATA)") $(if $(DRAFT),--draft)
 
 audit: install  ## list known holes of what is installed (pip-audit), and write its bill of materials, sbom.json
 	$(PYTHON) -m venv $(VENV)-audit

@@ -38,7 +38,8 @@ class Converter:
             seen: ranges.Ranges = {}
             if served.name.startswith("poem_decoder") or served.name == "decoder_step":
                 seen = ranges.observed(model, served.sample(_OBSERVED, np.random.default_rng(0)))
-            return quantise.products(model, seen)
+            model = quantise.products(model, seen)
+            return quantise.tables(model) if served.name in ("poem_encoder", "rerank") else model
         return model
 
     def sample(self, sample: Sample) -> Sample:

@@ -3,7 +3,8 @@
 Convolutions become QDQ per channel by ONNX Runtime's quantizer. For matrix products it has no dynamic
 scheme that fits: its own takes one scale over the whole batch, so that a poem would depend on what it is
 batched with. Here every row has its own scale, or, in a decoder, all have one that was seen to do
-(:mod:`export.ranges`): to measure rows takes as many operators again. Weights have a scale a column.
+(:mod:`export.ranges`): to measure rows takes as many operators again. Weights have a scale a column, tables of words
+a scale a row.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from onnxscript.optimizer import remove_unused_nodes
 
 from . import rewrite
 
@@ -95,6 +97,50 @@ def products(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
         return _of_rows(node, weight, made)
 
     return rewrite.products(model, product)
+
+
+def tables(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store the large tables that nothing but ``Gather`` reads in integers, with a scale a row.
+
+    It makes a model smaller, not faster: the rows that are looked up become floats again.
+
+    Args:
+        model: is changed.
+    """
+    made: rewrite.Constants = {}
+    large = rewrite.large_weights(model.graph)
+    readers = [(name, node) for graph in _graphs(model.graph) for node in graph.node for name in node.input]
+    others = {name for name, node in readers if node.op_type != "Gather" or name != node.input[0]}
+    for graph in _graphs(model.graph):
+        nodes: list[onnx.NodeProto] = []
+        for node in graph.node:
+            whole = node.op_type == "Gather" and node.input[0] in large.keys() - others and _axis(node) == 0
+            nodes += _of_small_table(node, numpy_helper.to_array(large[node.input[0]]), made) if whole else [node]
+        del graph.node[:]
+        graph.node.extend(nodes)
+    model.graph.initializer.extend(made.values())
+    remove_unused_nodes(model)
+    return model
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    return next((a.i for a in node.attribute if a.name == "axis"), 0)
+
+
+def _of_small_table(node: onnx.NodeProto, table: NDArray[np.float32], made: rewrite.Constants) -> list[onnx.NodeProto]:
+    """Look rows up in a table of integers, and their scales in another."""
+    table_name, row, name = node.input[0], node.input[1], f"{node.output[0]}_int8"
+    scale = np.maximum(np.abs(table).max(1, keepdims=True), 1e-8) / _LARGEST
+    rewrite.store(
+        made,
+        **{f"{table_name}_int8": np.rint(table / scale).astype(np.int8), f"{table_name}_scale": scale},
+    )
+    return [
+        helper.make_node("Gather", [f"{table_name}_int8", row], [f"{name}_row"]),
+        helper.make_node("Cast", [f"{name}_row"], [f"{name}_float"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Gather", [f"{table_name}_scale", row], [f"{name}_scale"]),
+        helper.make_node("Mul", [f"{name}_float", f"{name}_scale"], [node.output[0]]),
+    ]
 
 
 def _of_rows(node: onnx.NodeProto, weight: str, made: rewrite.Constants) -> list[onnx.NodeProto]:

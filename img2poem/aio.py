@@ -37,7 +37,7 @@ class AsyncImg2Poem:
 
     def __init__(
         self,
-        target: Target = "triton_repo",
+        target: Target | None = None,
         *,
         timeout: float = 60.0,
         retries: int = 3,
@@ -226,7 +226,7 @@ async def _outcome(task: asyncio.Task[Poem]) -> Poem | Img2PoemError:
         return error
 
 
-def _endpoints(target: Target, access: Access, device: Device) -> list[AsyncEndpoint]:
+def _endpoints(target: Target | None, access: Access, device: Device) -> list[AsyncEndpoint]:
     found = parse(target)
     if not isinstance(found, list):
         from .engines.local import AsyncLocalEndpoint, LocalEndpoint

@@ -32,6 +32,7 @@ class Img2Poem:
     Args:
         target: a model repository (folder) to run in process, or the address of a server, ``grpc://HOST:PORT``,
             ``grpcs://…``, ``http://…`` or ``https://…``, or several addresses: the first that answers is used.
+            When None, the folder ``triton_repo`` if it is there, else the installed package ``img2poem-lite``.
         timeout: seconds that a call may take as a whole, retries and all; with several photographs, each of them.
         retries: how often a request is tried again when no server answers, or none is ready or has room.
         concurrency: how many of several photographs are under way at once.
@@ -43,20 +44,20 @@ class Img2Poem:
 
     Raises:
         InvalidOption: the target or another argument is not of its form.
-        BadRepository: the folder is no model repository.
+        BadRepository: the folder is no model repository, or none is named and there is none.
         MissingDependency: an extra of img2poem is not installed.
 
     Every method raises an :class:`Img2PoemError`: ``BadImage``, ``InvalidOption``, ``ConnectionFailed``, ``Timeout``,
     ``NotReady``, ``Overloaded``, ``ContractMismatch`` (servers with different models), ``ServerError``, or
     ``Cancelled`` once the object is closed.
 
-    >>> with Img2Poem("triton_repo") as poet:  # doctest: +SKIP
+    >>> with Img2Poem() as poet:  # doctest: +SKIP
     ...     print(poet.write("photo.jpg").text)
     """
 
     def __init__(
         self,
-        target: Target = "triton_repo",
+        target: Target | None = None,
         *,
         timeout: float = 60.0,
         retries: int = 3,
@@ -260,7 +261,7 @@ def _outcome(future: Future[Poem]) -> Poem | Img2PoemError:
         return error
 
 
-def _endpoints(target: Target, access: Access, device: Device) -> list[Endpoint]:
+def _endpoints(target: Target | None, access: Access, device: Device) -> list[Endpoint]:
     found = parse(target)
     if not isinstance(found, list):
         from .engines.local import LocalEndpoint

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from . import manifest
+from .compact import WEIGHTS, compact_name
 from .errors import BadRepository, MissingDependency
+from .installed import how_to_mend
 from .package import FILES, config_of, contract_hash, faults
 
 PREFIX = "img2poem."
@@ -21,7 +23,10 @@ _PLATFORM = re.compile(r'^(?:platform|backend): "([^"]+)"', re.M)
 
 @dataclass(frozen=True)
 class ModelReport:
-    """One model: its platform, the size of its files in bytes, and the stamps of its ``config.pbtxt``."""
+    """One model: its platform, the size of its files in bytes, and its stamps.
+
+    They are those of its ``config.pbtxt``; in a compact repository, of the ONNX file, where onnxruntime is installed.
+    """
 
     name: str
     platform: str
@@ -31,12 +36,13 @@ class ModelReport:
 
 @dataclass(frozen=True)
 class Report:
-    """A repository: what it was made from, its models, and everything that is wrong with it."""
+    """A repository: what it was made from, its models, everything that is wrong, bytes of weights that models share."""
 
     contract: str
     made_from: dict[str, Any]
     models: list[ModelReport]
     problems: list[str] = field(default_factory=list)
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,13 @@ def inspect(repository: Path) -> Report:
         models.append(model)
         problems += _stamp_problems(model, contract)
         problems += _graph_problems(config.parent, model)
-    return Report(contract, made_from, models, problems)
+    for path in sorted(repository.glob(compact_name("*"))):
+        stamps, wrong = _inside(path, repository)
+        model = ModelReport(path.stem, "onnxruntime_onnx", path.stat().st_size, stamps or {})
+        models.append(model)
+        problems += wrong + (_stamp_problems(model, contract) if stamps else [])
+    weights = repository / WEIGHTS
+    return Report(contract, made_from, models, problems, weights.stat().st_size if weights.is_file() else 0)
 
 
 def no_repository(folder: Path) -> BadRepository:
@@ -79,9 +91,7 @@ def no_repository(folder: Path) -> BadRepository:
         return BadRepository(
             f"{folder} is a model package, not a repository; export it with: python -m export.all --weights {folder}"
         )
-    return BadRepository(
-        f"{folder} holds no exported model repository; make one with: python -m export.all --out {folder}"
-    )
+    return BadRepository(f"{folder} holds no exported model repository; {how_to_mend(folder)}")
 
 
 def is_package(folder: Path) -> bool:
@@ -128,13 +138,21 @@ def _graph_problems(folder: Path, model: ModelReport) -> list[str]:
     path = folder / "1" / "model.onnx"
     if not path.is_file():
         return []
+    inside, wrong = _inside(path, folder.parent)
+    if inside is None:
+        return wrong
+    differ = [name for name, value in model.stamps.items() if inside.get(name) != value]
+    return [f"{model.name}: model.onnx and config.pbtxt disagree on {', '.join(differ)}"] if differ else []
+
+
+def _inside(path: Path, repository: Path) -> tuple[dict[str, str] | None, list[str]]:
+    """Return the stamps inside an ONNX file, None where they cannot be read, and what is wrong with it."""
     from .engines.local import open_session
 
     try:
-        inside = open_session(path).get_modelmeta().custom_metadata_map
+        found = open_session(path, repository=repository).get_modelmeta().custom_metadata_map
     except MissingDependency:
-        return []
+        return None, []
     except BadRepository as error:
-        return [str(error)]
-    wrong = [name for name, value in model.stamps.items() if inside.get(PREFIX + name) != value]
-    return [f"{model.name}: model.onnx and config.pbtxt disagree on {', '.join(wrong)}"] if wrong else []
+        return None, [str(error)]
+    return {name.removeprefix(PREFIX): value for name, value in found.items()}, []

@@ -11,6 +11,7 @@ from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import InvalidOption
+from .installed import default_repository
 from .reading import check_readable
 
 Device = Literal["cpu", "cuda"]
@@ -73,12 +74,15 @@ class Access:
                 raise InvalidOption(f"header {name!r} must be of printable ASCII, without spaces around it")
 
 
-def parse(target: Target) -> list[SplitResult] | Path:
-    """Return the addresses of ``target``, or the folder that it is.
+def parse(target: Target | None) -> list[SplitResult] | Path:
+    """Return the addresses of ``target``, or the folder that it is; for None the folder that is used by default.
 
     Raises:
         InvalidOption: an address is not of a known form, there is none, or a folder is among several.
+        BadRepository: ``target`` is None, and there is no folder to use.
     """
+    if target is None:
+        return default_repository()
     several = [target] if isinstance(target, str | os.PathLike) or not isinstance(target, Iterable) else list(target)
     if not several or not all(isinstance(one, str | os.PathLike) and os.fspath(one) for one in several):
         raise InvalidOption(f"a target is needed: {FORMS}; not {target!r}")

@@ -1,4 +1,4 @@
-"""Whether a wheel and a source distribution are what a release should hold."""
+"""Whether wheels and a source distribution are what a release should hold."""
 
 from __future__ import annotations
 
@@ -12,29 +12,60 @@ from packaging.metadata import ExceptionGroup, Metadata
 
 from img2poem.errors import Img2PoemError
 
+#: Bytes that the wheel of the models may have.
+LARGEST_LITE = 50_000_000
+
 
 class ReleaseError(Img2PoemError):
     """A release cannot be made; the message says what to mend first."""
 
 
-def check_wheel(path: Path, expected: Collection[str]) -> None:
-    """Check that a wheel holds the files of the library and nothing else.
+def check_wheel(path: Path, expected: Collection[str], version: str) -> None:
+    """Check that the wheel of the code holds the files of the library and nothing else.
 
     Args:
         path: the wheel.
         expected: names of the library's files.
+        version: of the models that the extra ``local`` must bring.
 
     Raises:
-        ReleaseError: a file is missing or too many, or the command ``img2poem`` or the licence is not there.
+        ReleaseError: a file is missing or too many, the command ``img2poem`` or the licence is not there, or the extra
+            ``local`` does not bring the models.
     """
+    _check_files(path, expected)
+    if "img2poem = img2poem.cli:app" not in _information(path, "entry_points.txt"):
+        raise ReleaseError(f"{path.name} does not install the command img2poem; see project.scripts in pyproject.toml")
+    needed = Metadata.from_email(_information(path, "METADATA"), validate=False).requires_dist or []
+    if f"img2poem-lite=={version}; extra == 'local'" not in (str(one).replace('"', "'") for one in needed):
+        raise ReleaseError(f"the extra local of {path.name} brings no models; see wheels/requires_lite.py")
+
+
+def check_lite(path: Path, expected: Collection[str]) -> None:
+    """Check that the wheel of the models holds the files ``expected`` and nothing else, and is small.
+
+    Raises:
+        ReleaseError: a file is missing or too many, among them manifest, card and licence, or it is too large.
+    """
+    _check_files(path, expected)
+    needed = {f"img2poem_lite/repository/{name}" for name in ("manifest.json", "MODEL_CARD.md", "LICENSE")}
+    _compare(path, {*expected} & needed, needed)
+    if (size := path.stat().st_size) > LARGEST_LITE:
+        raise ReleaseError(f"{path.name} has {size / 1e6:.1f} MB, more than {LARGEST_LITE / 1e6:.0f}")
+
+
+def _check_files(path: Path, expected: Collection[str]) -> None:
     with zipfile.ZipFile(path) as wheel:
         names = wheel.namelist()
-        points = next((wheel.read(name).decode() for name in names if name.endswith("/entry_points.txt")), "")
-    _compare(path, {name for name in names if ".dist-info/" not in name}, set(expected))
-    if "img2poem = img2poem.cli:app" not in points:
-        raise ReleaseError(f"{path.name} does not install the command img2poem; see project.scripts in pyproject.toml")
-    if not any(name.endswith("/LICENSE") for name in names):
+    _compare(path, {name for name in names if ".dist-info/" not in name}, {*expected})
+    if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names):
         raise ReleaseError(f"{path.name} holds no LICENSE; see license-files in pyproject.toml")
+
+
+def _information(path: Path, name: str) -> str:
+    """Return the text of a file of a wheel's ``.dist-info``; empty without that file."""
+    with zipfile.ZipFile(path) as wheel:
+        found = (one for one in wheel.namelist() if one.endswith(f".dist-info/{name}"))
+        return next((wheel.read(one).decode() for one in found), "")
 
 
 def check_sdist(path: Path, expected: Collection[str]) -> None:
@@ -59,8 +90,7 @@ def check_metadata(path: Path, version: str) -> None:
         ReleaseError: a field is malformed, or there is another version or no description.
     """
     if path.suffix == ".whl":
-        with zipfile.ZipFile(path) as wheel:
-            data = wheel.read(next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")))
+        data = _information(path, "METADATA").encode()
     else:
         with tarfile.open(path) as sdist:
             file = sdist.extractfile(next(name for name in sdist.getnames() if name.endswith("/PKG-INFO")))

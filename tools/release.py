@@ -1,136 +1,142 @@
 """Build, check and try a release: ``python -m tools.release``.
 
-Wheel and source distribution are built from what git tracks, in a temporary folder. They go to ``dist/`` when all is
-well: their contents and metadata are right, the changelog begins with their version, and the wheel, installed with
-``[local]`` into an environment of its own, writes a poem.
+Wheel and source distribution of the code are built from what git tracks, and a wheel of the models, ``img2poem-lite``,
+from the package that is shipped, in int8. They go to ``dist/`` when all is well: their contents and metadata are right,
+the changelog begins with their version, and they do what they should in fresh environments without a network. What was
+measured there goes to ``build/release.json``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import subprocess
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmarks.photographs import photographs
+from export.all import export
+from export.settings import Settings
 from img2poem import __version__
 from img2poem.atomic import write_atomically
 from img2poem.console import reporting, tell
+from img2poem.engines.local import MODELS
 
 from . import distributions
+from .building import build_code, build_lite
 from .distributions import ReleaseError
+from .processes import git
+from .proving import Fresh, Trial, interpreters, prove_sdist, prove_wheels
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Seconds that one command may take.
-_PATIENCE = 900
+WEIGHTS = ROOT / "weights" / "lite"
+#: Where the export and the report stay.
+_BUILD = ROOT / "build"
+#: The oldest Python and the newest.
+_PYTHONS = ("3.10", "3.13")
 
 
-def build(root: Path, work: Path) -> list[Path]:
-    """Build wheel and source distribution of the files that git tracks in ``root``, and check them.
-
-    Args:
-        root: the project, a git working tree; files are taken as they are there.
-        work: an empty folder to build in.
-
-    Returns:
-        The wheel and the source distribution, in ``work``.
-
-    Raises:
-        ReleaseError: the build fails, or what it made is not right.
-    """
-    tracked = [name for name in _git(root, "ls-files", "-z").split("\0") if name and not name.startswith("weights/")]
-    source, out = work / "source", work / "dist"
-    for name in tracked:
-        copy = source / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copy2(root / name, copy)
-        except FileNotFoundError:
-            raise ReleaseError(f"git tracks {name}, which is not there; restore it or git rm it") from None
-    # With the hatchling of this environment: its version is the project's affair, and nothing is fetched.
-    _run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)], work, "the build")
-    [wheel], [sdist] = out.glob("*.whl"), out.glob("*.tar.gz")
-    distributions.check_wheel(wheel, [name for name in tracked if name.startswith("img2poem/")])
-    distributions.check_sdist(sdist, tracked)
-    for path in (wheel, sdist):
-        distributions.check_metadata(path, __version__)
-    return [wheel, sdist]
+def exported(data: Path | None) -> Path:
+    """Return the int8 repository of the shipped package, exported if it is not up to date."""
+    out = _BUILD / "int8"
+    export(WEIGHTS, out, Settings(precision="int8", models=MODELS, data=data))
+    return out
 
 
-def try_out(wheel: Path, repository: Path, photo: bytes, work: Path) -> str:
-    """Install ``wheel`` with ``[local]`` into a new environment under ``work`` and return a poem that it writes.
+def prove(built: Sequence[Path], repository: Path, work: Path) -> list[Trial]:
+    """Try the distributions in fresh environments of several Pythons.
 
     Args:
-        wheel: to install; its dependencies are fetched.
-        repository: what ``python -m export.all`` wrote.
-        photo: an encoded photograph.
-        work: a folder for the environment.
+        built: wheel, source distribution, and wheel of the models.
+        repository: an export for the source distribution, which brings no models.
+        work: a folder.
 
     Raises:
-        ReleaseError: it cannot be installed, or writes no poem.
+        ReleaseError: something does not work.
     """
-    if not repository.is_dir():
-        raise ReleaseError(f"{repository} is not there; write it first: python -m export.all")
-    environment, picture = work / "environment", work / "photo.jpg"
-    picture.write_bytes(photo)
-    _run([sys.executable, "-m", "venv", str(environment)], work, "making an environment")
-    python = environment / "bin" / "python"
-    _run([str(python), "-m", "pip", "install", "--quiet", f"{wheel}[local]"], work, "installing the wheel")
-    # From a folder that has no img2poem of its own to be imported.
-    command = [str(environment / "bin" / "img2poem"), "write", str(picture), "--engine", str(repository.resolve())]
-    poem = _run(command, work, "writing a poem with the installed wheel").strip()
-    if not poem:
-        raise ReleaseError("the installed wheel wrote an empty poem")
-    return poem
+    photo = work / "photo.jpg"
+    photo.write_bytes(photographs(1)[0])
+    found = interpreters(_PYTHONS)
+    for version in _PYTHONS:
+        if version not in found:
+            tell(f"Python {version} is not at hand, and is not tried")
+    trials = []
+    for version, interpreter in (found or {"of this environment": Path(sys.executable)}).items():
+        tell(f"trying the wheels in a fresh environment of Python {version} ...")
+        fresh = Fresh(interpreter, work / f"wheels-{version}", built)
+        trials.append(prove_wheels(fresh, photo))
+    interpreter = next(iter(found.values()), Path(sys.executable))
+    tell("trying the source distribution ...")
+    prove_sdist(Fresh(interpreter, work / "sdist", ()), built[1], photo, repository)
+    return trials
 
 
-def _git(root: Path, *arguments: str) -> str:
-    return _run(["git", *arguments], root, "asking git")
-
-
-def _run(command: Sequence[str], folder: Path, what: str) -> str:
-    """Run a command in ``folder``, without this project on its path, and return what it prints."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_PATIENCE)
-    except FileNotFoundError:
-        raise ReleaseError(f"{command[0]} is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise ReleaseError(f"{what} took more than {_PATIENCE} s") from None
-    if done.returncode:
-        raise ReleaseError(f"{what} failed:\n{(done.stderr or done.stdout).strip()}")
-    return done.stdout
+def report(trials: Sequence[Trial], sizes: dict[str, float]) -> str:
+    """Return a table of what was measured beside the aims; ``sizes`` are in units of 10^6 bytes by file name."""
+    rows: list[tuple[str, str, list[float]]] = [
+        ("install `img2poem[local]`, s", "60", [one.install_seconds for one in trials]),
+        ("first `img2poem write`, s", "1.5", [one.poem_seconds for one in trials]),
+        ("the same again, s", "", [one.poem_again_seconds for one in trials]),
+        ("resident memory of a first poem, MB", "300", [one.poem_megabytes for one in trials]),
+        ("of every operation in turn, MB", "", [one.all_megabytes for one in trials]),
+        ("packages installed", "", [len(one.installed) for one in trials]),
+    ]
+    lines = ["| | at most |" + "".join(f" Python {one.python} |" for one in trials), "|---|---|" + "---|" * len(trials)]
+    for what, most, values in rows:
+        shown = (f" {value:.3g}{' (missed)' if most and value > float(most) else ''} |" for value in values)
+        lines.append(f"| {what} | {most} |{''.join(shown)}")
+    lines += ["", "| file | MB |", "|---|---|", *(f"| `{name}` | {size:.2f} |" for name, size in sizes.items())]
+    return "\n".join(lines)
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder that wheel and source distribution go to.")] = Path("dist"),
-    repository: Annotated[Path, typer.Option(help="Exported model repository to try the wheel on.")] = Path(
-        "triton_repo"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder that the distributions go to.")] = Path("dist"),
+    data: Annotated[
+        Path | None, typer.Option(help="Training data, on whose photographs int8 is calibrated and measured.")
+    ] = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Take a changelog that does not begin with the version yet.")
+    ] = False,
+    repository: Annotated[
+        Path | None, typer.Option(help="Repository to take the models from.", show_default="an int8 export")
+    ] = None,
 ) -> None:
     """Build, check and try a release of the committed files."""
     with reporting():
-        if changed := _git(ROOT, "status", "--porcelain", "--untracked-files=no").strip():
+        if changed := git(ROOT, "status", "--porcelain", "--untracked-files=no").strip():
             raise ReleaseError(f"there are changes that are not committed:\n{changed}")
-        distributions.check_changelog(ROOT / "CHANGELOG.md", __version__)
+        if not draft:
+            distributions.check_changelog(ROOT / "CHANGELOG.md", __version__)
+        models = repository or exported(data)
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
-            tell(f"building img2poem {__version__} ...")
-            built = build(ROOT, work)
-            tell("installing the wheel into an environment of its own ...")
-            tell(f"\n{try_out(built[0], repository, photographs(1)[0], work)}\n")
+            tell(f"building img2poem {__version__} and img2poem-lite ...")
+            built = [
+                *build_code(ROOT, _new(work / "code")),
+                build_lite(ROOT, models, WEIGHTS, _new(work / "lite")),
+            ]
+            trials = prove(built, models, work)
+            sizes = {path.name: path.stat().st_size / 1e6 for path in built}
+            tell(f"\n{trials[0].poem}\n")
+            typer.echo(report(trials, sizes))
+            _BUILD.mkdir(exist_ok=True)
+            told = {"sizes_mb": sizes, "trials": [asdict(one) for one in trials]}
+            write_atomically(_BUILD / "release.json", json.dumps(told, indent=2).encode() + b"\n")
             out.mkdir(parents=True, exist_ok=True)
             for path in built:
-                data = path.read_bytes()
-                write_atomically(out / path.name, data)
-                typer.echo(f"{hashlib.sha256(data).hexdigest()}  {out / path.name}  ({len(data) / 1e3:.0f} kB)")
+                data_of = path.read_bytes()
+                write_atomically(out / path.name, data_of)
+                typer.echo(f"{hashlib.sha256(data_of).hexdigest()}  {out / path.name}")
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ..client import Img2Poem
 from ..console import reporting, say, tell
 from ..decoding import Greedy
 from ..errors import Img2PoemError
+from ..installed import default_repository
 from ..package import seal as seal_package
 from . import options
 
@@ -40,11 +41,15 @@ class Finding:
 
 
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="Model repository or model package to look at.")] = Path("triton_repo"),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Model repository or model package to look at.", show_default=options.DEFAULT),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Print what a repository or package was made from, and check files and stamps. Exit status 1 when one is wrong."""
     with reporting():
+        folder = folder or default_repository()
         package = inspection.is_package(folder)
         report = inspection.inspect_package(folder) if package else inspection.inspect(folder)
     if as_json:
@@ -129,6 +134,8 @@ def _print_report(report: inspection.Report) -> None:
             say(f"{key} {value}")
     for model in report.models:
         say(f"{model.name:30} {model.platform:18} {model.size / 1e6:8.1f} MB")
+    if report.shared:
+        say(f"{'weights of all':49} {report.shared / 1e6:8.1f} MB")
     _print_problems(report.problems)
 
 

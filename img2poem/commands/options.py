@@ -14,8 +14,11 @@ from ..decoding import MAX_BEAM_WIDTH, OPTIONS, AnyStrategy, BeamSearch, BestOf,
 from ..errors import InvalidOption
 from ..flows import Where
 from ..form import Form
+from ..installed import DISTRIBUTION, EXPORTED
 from ..targets import FORMS, Target
 
+#: What ``--engine`` is when it is not given, in words.
+DEFAULT = f"{EXPORTED}, else the package {DISTRIBUTION}"
 _FORM, _SEARCH, _TARGET = "Form of the poem", "Search", "Where the models are"
 
 
@@ -40,7 +43,7 @@ Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="A JPEG, PNG, GIF, W
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Engine = Annotated[
     Path | None,
-    typer.Option(help="Model repository to run in process.", show_default="triton_repo", rich_help_panel=_TARGET),
+    typer.Option(help="Model repository to run in process.", show_default=DEFAULT, rich_help_panel=_TARGET),
 ]
 Url = Annotated[
     list[str] | None,
@@ -110,8 +113,8 @@ Include = Annotated[
 FirstWords = Annotated[str, typer.Option(metavar="WORDS", help="How the poem begins.", rich_help_panel=_FORM)]
 
 
-def target(engine: Path | None, url: Sequence[str] | None) -> Target:
-    """Return where the models are by ``--engine`` or ``--url``.
+def target(engine: Path | None, url: Sequence[str] | None) -> Target | None:
+    """Return where the models are by ``--engine`` or ``--url``; None where neither is given.
 
     Raises:
         InvalidOption: both are given, or ``--url`` is a folder.
@@ -120,7 +123,7 @@ def target(engine: Path | None, url: Sequence[str] | None) -> Target:
         raise InvalidOption("give --engine or --url, not both")
     if url and not all("://" in one for one in url):
         raise InvalidOption(f"--url takes {FORMS.rpartition(' or ')[0]}")
-    return url or engine or "triton_repo"
+    return url or engine
 
 
 def poet(

@@ -12,8 +12,10 @@ import numpy as np
 
 from .. import images, manifest
 from ..calls import Answer, Call, Infer, ModelInfo, Tensors
+from ..compact import WEIGHTS, path_of
 from ..errors import BadRepository, ContractMismatch, InvalidOption, MissingDependency, ServerError
 from ..inspection import PREFIX, is_package, no_repository
+from ..installed import how_to_mend
 from ..manifest import Manifest
 from ..noise import drawn
 from ..targets import Device
@@ -36,6 +38,8 @@ _PROVIDERS: dict[Device, list[tuple[str, dict[str, str]]]] = {
     # Products in TF32, the default, give other poems than a CPU.
     "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})],
 }
+#: The models that some operation runs in process.
+MODELS = ("image_encoder", *_DECODERS.values(), "rerank", "poem_text", "poem_encoder", "decoder_init", "decoder_step")
 #: There is one version of each model in a repository that was exported.
 _VERSION = "1"
 
@@ -121,13 +125,16 @@ class LocalEndpoint:
             return sessions[model]
 
     def _opened(self, model: str) -> InferenceSession:
-        name = f"{model}/{_VERSION}/model.onnx"
-        session = open_session(self._repository / name, self._device, self._manifest.files.get(name, "none"))
+        files = self._manifest.files
+        name = path_of(model, _VERSION, files)
+        if WEIGHTS in files and not self._sessions.get():
+            _check_file(self._repository / WEIGHTS, files[WEIGHTS], self._repository)
+        session = open_session(self._repository / name, self._device, files.get(name, "none"), self._repository)
         stamped = session.get_modelmeta().custom_metadata_map.get(PREFIX + "contract")
         if stamped != self._manifest.about.get("contract"):
             raise ContractMismatch(
                 f"{self._repository / model} was exported from another model package than the rest; "
-                f"{_advice(self._repository)}"
+                f"{how_to_mend(self._repository)}"
             )
         return session
 
@@ -159,13 +166,16 @@ class AsyncLocalEndpoint:
         self._endpoint.close()
 
 
-def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) -> InferenceSession:
+def open_session(
+    path: Path, device: Device = "cpu", sha256: str | None = None, repository: Path | None = None
+) -> InferenceSession:
     """Open an ONNX file.
 
     Args:
         path: of the file.
         device: ``cpu`` or ``cuda``.
         sha256: in hex, what the file must have.
+        repository: that the file belongs to; the one that Triton's layout has it in when None.
 
     Raises:
         BadRepository: the file is missing, damaged, or not the one that is wanted.
@@ -178,15 +188,20 @@ def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) 
     providers = _PROVIDERS[device]
     if providers[0][0] not in onnxruntime.get_available_providers():
         raise MissingDependency("this onnxruntime has no CUDA; pip install 'img2poem[gpu]' in its place")
-    if not path.is_file():
-        raise BadRepository(f"{path} is missing; {_advice(path.parents[2])}")
+    repository = repository or path.parents[2]
     # Not a session from the bytes that were hashed: it takes twice the memory, and a second for all models.
-    if sha256 not in (None, manifest.hash_of(path)):
-        raise BadRepository(f"{path} has changed since it was exported; {_advice(path.parents[2])}")
+    _check_file(path, sha256, repository)
     try:
         return onnxruntime.InferenceSession(str(path), session_options(), providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common base
-        raise BadRepository(f"{path} cannot be loaded ({error}); {_advice(path.parents[2])}") from error
+        raise BadRepository(f"{path} cannot be loaded ({error}); {how_to_mend(repository)}") from error
+
+
+def _check_file(path: Path, sha256: str | None, repository: Path) -> None:
+    if not path.is_file():
+        raise BadRepository(f"{path} is missing; {how_to_mend(repository)}")
+    if sha256 not in (None, manifest.hash_of(path)):
+        raise BadRepository(f"{path} has changed since it was exported; {how_to_mend(repository)}")
 
 
 def session_options() -> SessionOptions:
@@ -219,8 +234,4 @@ def _manifest_of(repository: Path) -> Manifest:
     except OSError:
         raise no_repository(repository) from None
     except ValueError as error:
-        raise BadRepository(f"{repository}: {error}; {_advice(repository)}") from None
-
-
-def _advice(repository: Path) -> str:
-    return f"make one with: python -m export.all --out {repository}"
+        raise BadRepository(f"{repository}: {error}; {how_to_mend(repository)}") from None

@@ -33,8 +33,8 @@ _FRESH = {"cache-control": "no-cache"}
 _KEPT = {"cache-control": "public, max-age=86400"}
 
 
-def create_app(target: Target = "triton_repo", settings: WebSettings | None = None) -> FastAPI:
-    """Return the gateway to the models at ``target``, as an ASGI application.
+def create_app(target: Target | None = None, settings: WebSettings | None = None) -> FastAPI:
+    """Return the gateway to the models at ``target``, by default :class:`Img2Poem`'s, as an ASGI application.
 
     Raises:
         Img2PoemError: the target is a folder that cannot be used, or no target at all.

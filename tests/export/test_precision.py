@@ -51,6 +51,30 @@ def test_no_row_of_int8_depends_on_what_it_is_batched_with(
             assert np.abs(whole[i] - part[0]).max() < 1e-5
 
 
+def test_a_table_that_is_only_looked_up_is_stored_in_integers() -> None:
+    random = np.random.default_rng(0)
+    words, tied = (random.normal(size=(1000, 80)).astype(np.float32) for _ in range(2))
+    nodes = [
+        onnx.helper.make_node("Gather", ["words", "ids"], ["looked_up"]),
+        onnx.helper.make_node("Gather", ["tied", "ids"], ["other"]),
+        onnx.helper.make_node("ReduceSum", ["tied"], ["sum"], keepdims=0),
+        onnx.helper.make_node("Add", ["other", "sum"], ["read"]),
+    ]
+    outputs = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["b", 80]) for n in ("looked_up", "read")]
+    ids = onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["b"])
+    tables = [numpy_helper.from_array(words, "words"), numpy_helper.from_array(tied, "tied")]
+    graph = onnx.helper.make_graph(nodes, "g", [ids], outputs, tables)
+    model = quantise.tables(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    )
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    assert "words" not in kinds and kinds["words_int8"] == onnx.TensorProto.INT8 and "tied" in kinds
+    rows = np.array([3, 999, 0])
+    looked_up, read = session(model).run(None, {"ids": rows})
+    assert np.abs(looked_up - words[rows]).max() <= np.abs(words).max() / 254 + 1e-6
+    assert np.allclose(read, tied[rows] + tied.sum(), rtol=1e-4, atol=1e-2)
+
+
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     return rewrite.products(model, half.product)
 

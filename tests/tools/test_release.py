@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+import typer
 
 from img2poem import __version__
-from tools import distributions, release
+from tools import building, distributions, release
 from tools.distributions import ReleaseError
+from tools.proving import Fresh, Trial, interpreters
 
 from ..conftest import ROOT
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return release.build(ROOT, tmp_path_factory.mktemp("release"))
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return building.build_code(ROOT, tmp_path_factory.mktemp("release"))
 
 
-def test_wheel_and_source_distribution_are_built_of_what_git_tracks(built: list[Path]) -> None:
+def test_wheel_and_source_distribution_are_built_of_what_git_tracks(built: tuple[Path, Path]) -> None:
     wheel, sdist = built
     assert wheel.name == f"img2poem-{__version__}-py3-none-any.whl" and sdist.name == f"img2poem-{__version__}.tar.gz"
     names = zipfile.ZipFile(wheel).namelist()
@@ -32,14 +36,56 @@ def test_wheel_and_source_distribution_are_built_of_what_git_tracks(built: list[
     assert not any("/weights/" in name or "/.venv" in name for name in inside)
 
 
-def test_a_wheel_with_a_file_too_many_or_too_few_is_refused(built: list[Path], tmp_path: Path) -> None:
-    with zipfile.ZipFile(built[0]) as wheel:
-        expected = [name for name in wheel.namelist() if ".dist-info/" not in name]
-    distributions.check_wheel(built[0], expected)
+def test_the_models_come_with_the_wheel_and_not_with_the_source(built: tuple[Path, Path]) -> None:
+    wheel, sdist = built
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"img2poem-{__version__}.dist-info/METADATA").decode()
+    assert f"img2poem-lite=={__version__}; extra == 'local'" in metadata
+    with tarfile.open(sdist) as archive:
+        file = archive.extractfile(f"img2poem-{__version__}/PKG-INFO")
+        assert file is not None and "img2poem-lite" not in file.read().decode().partition("\n\n")[0]
+    with pytest.raises(ReleaseError, match=r"the extra local of .* brings no models"):
+        distributions.check_wheel(wheel, _files(wheel), "99")
+
+
+def _files(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return [name for name in archive.namelist() if ".dist-info/" not in name]
+
+
+def test_a_wheel_with_a_file_too_many_or_too_few_is_refused(built: tuple[Path, Path]) -> None:
+    expected = _files(built[0])
+    distributions.check_wheel(built[0], expected, __version__)
     with pytest.raises(ReleaseError, match=r"lacks img2poem/more\.py"):
-        distributions.check_wheel(built[0], [*expected, "img2poem/more.py"])
+        distributions.check_wheel(built[0], [*expected, "img2poem/more.py"], __version__)
     with pytest.raises(ReleaseError, match=r"should not: img2poem/py\.typed"):
-        distributions.check_wheel(built[0], set(expected) - {"img2poem/py.typed"})
+        distributions.check_wheel(built[0], set(expected) - {"img2poem/py.typed"}, __version__)
+
+
+def _lite(path: Path, *without: str, size: int = 0) -> list[str]:
+    """Write a wheel of models; returns the names of its files."""
+    inside = (
+        "__init__.py",
+        *(f"repository/{name}" for name in ("manifest.json", "MODEL_CARD.md", "LICENSE", "a.onnx")),
+    )
+    names = [f"img2poem_lite/{name}" for name in inside if name not in without]
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name in (*names, "img2poem_lite-1.dist-info/licenses/LICENSE"):
+            wheel.writestr(name, bytes(size))
+    return names
+
+
+def test_a_wheel_of_models_is_whole_and_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "img2poem_lite-1-py3-none-any.whl"
+    names = _lite(path)
+    distributions.check_lite(path, names)
+    with pytest.raises(ReleaseError, match=r"lacks img2poem_lite/more\.onnx"):
+        distributions.check_lite(path, [*names, "img2poem_lite/more.onnx"])
+    with pytest.raises(ReleaseError, match=r"lacks img2poem_lite/repository/LICENSE"):
+        distributions.check_lite(path, _lite(path, "repository/LICENSE"))
+    monkeypatch.setattr(distributions, "LARGEST_LITE", 2_000_000)
+    with pytest.raises(ReleaseError, match=r"has 6\.0 MB, more than 2"):
+        distributions.check_lite(path, _lite(path, size=1_000_000))
 
 
 def test_a_source_distribution_with_a_file_too_many_is_refused(tmp_path: Path) -> None:
@@ -97,11 +143,32 @@ def test_a_changelog_that_begins_with_something_else_is_refused(tmp_path: Path, 
 def test_what_is_not_built_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     with pytest.raises(ReleaseError, match="asking git failed"):
-        release.build(tmp_path, tmp_path / "work")
+        building.build_code(tmp_path, tmp_path / "work")
     assert not list((tmp_path / "work").iterdir())
 
 
-def test_without_a_repository_nothing_is_installed(built: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match=r"python -m export\.all"):
-        release.try_out(built[0], tmp_path / "none", b"", tmp_path)
-    assert not list(tmp_path.iterdir())
+def test_a_fresh_environment_has_only_what_was_installed(tmp_path: Path, built: tuple[Path, Path]) -> None:
+    version = "{}.{}".format(*sys.version_info)
+    found = interpreters([version, "2.99"])
+    assert found.keys() <= {version}
+    fresh = Fresh(found.get(version, Path(sys.executable)), tmp_path / "fresh", built)
+    with pytest.raises(ReleaseError, match="installing img2poem offline failed"):
+        fresh.install("img2poem")  # its dependencies are not there, and nothing is fetched
+    assert "img2poem" not in fresh.installed()
+
+
+def test_the_report_names_what_misses_its_aim() -> None:
+    trial = Trial("3.13.0", 4.0, 2.5, 0.8, 150.0, 200.0, ("img2poem",), "a poem")
+    told = release.report([trial, trial], {"img2poem.whl": 0.1})
+    assert "| first `img2poem write`, s | 1.5 | 2.5 (missed) | 2.5 (missed) |" in told
+    assert "| install `img2poem[local]`, s | 60 | 4 | 4 |" in told and "| `img2poem.whl` | 0.10 |" in told
+
+
+def test_a_release_of_changed_files_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in (["git", "init", "-q"], ["git", "add", "-N", "."]):
+        (tmp_path / "changed").touch()
+        subprocess.run(command, cwd=tmp_path, check=True)
+    monkeypatch.setattr(release, "ROOT", tmp_path)
+    with pytest.raises(typer.Exit):
+        release.main(tmp_path / "dist")
+    assert not (tmp_path / "dist").exists()

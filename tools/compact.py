@@ -1,0 +1,87 @@
+"""Pack models of an exported repository for use in process: every weight once (:mod:`img2poem.compact`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from io import BufferedWriter
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from export.rewrite import bodies
+from img2poem import manifest
+from img2poem.compact import WEIGHTS, compact_name
+from img2poem.errors import BadRepository
+
+#: Bytes from which on a tensor is worth a place among the shared weights.
+_LEAST = 1024
+#: ONNX Runtime maps the file into memory and computes on it there.
+_ALIGNED = 64
+
+
+def compact(repository: Path, models: Iterable[str], out: Path, extra: Iterable[Path] = ()) -> None:
+    """Write a compact repository.
+
+    Args:
+        repository: what ``python -m export.all`` wrote.
+        models: those of it to take, all with an ONNX file.
+        out: an empty folder.
+        extra: other files to put beside, as a model card.
+
+    Raises:
+        BadRepository: ``repository`` is none, lacks a model, or a file of it was changed.
+    """
+    try:
+        found = manifest.read(repository)
+    except (OSError, ValueError) as error:
+        raise BadRepository(f"{repository} is no exported repository: {error}") from error
+    with (out / WEIGHTS).open("wb") as file:
+        weights = _Weights(file)
+        for name in models:
+            part = f"{name}/1/model.onnx"
+            path = repository / part
+            if not path.is_file() or manifest.hash_of(path) != found.files.get(part):
+                raise BadRepository(f"{path} is missing or has changed; export it anew")
+            model = onnx.load(path)
+            for tensor in _tensors(model.graph):
+                weights.take(tensor)
+            (out / compact_name(name)).write_bytes(model.SerializeToString())
+    for path in extra:
+        (out / path.name).write_bytes(path.read_bytes())
+    manifest.write(out, {name: found.about[name] for name in ("contract", "made_from")})
+
+
+class _Weights:
+    """The shared file, and where what stands in it already."""
+
+    def __init__(self, file: BufferedWriter) -> None:
+        self._file = file
+        self._places: dict[bytes, int] = {}
+
+    def take(self, tensor: TensorProto) -> None:
+        """Move the values of a large tensor to the file, unless the same are there."""
+        if tensor.data_type == TensorProto.STRING:
+            return
+        values = tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
+        if len(values) < _LEAST:
+            return
+        digest = hashlib.sha256(values).digest()
+        if digest not in self._places:
+            self._file.write(bytes(-self._file.tell() % _ALIGNED))
+            self._places[digest] = self._file.tell()
+            self._file.write(values)
+        bare = TensorProto(
+            name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=TensorProto.EXTERNAL
+        )
+        for key, value in (("location", WEIGHTS), ("offset", self._places[digest]), ("length", len(values))):
+            bare.external_data.add(key=key, value=str(value))
+        tensor.CopyFrom(bare)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for body in bodies(node):
+            yield from _tensors(body)
