@@ -54,7 +54,7 @@ class PoemOptions(_Options):
     n: int | None = _within("n", "Candidates of best-of (16).")
     width: int | None = _within("beam_width", "Width of beam (5).")
     length_penalty: float | None = _within("length_penalty", "Of beam (1).")
-    temperature: float | None = _within("temperature", f"Of sample and best-of ({Sampling.temperature:g}): lower is safer.")
+    temperature: float | None = _within("temperature", f"Of samples ({Sampling.temperature:g}): lower is safer.")
     top_k: int | None = _within("top_k", "Tokens that sample and best-of draw from.")
     top_p: float | None = _within("top_p", f"Probability that those have together ({Sampling.top_p:g}).")
     seed: int | None = _within("seed", "Of sample and best-of (0): another one, another poem.")

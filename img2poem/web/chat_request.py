@@ -65,7 +65,10 @@ class ChatRequest(BaseModel):
         None, ge=int(_SEEDS.lowest), le=int(_SEEDS.highest), description="The same one, the same poem; else any."
     )
     temperature: float | None = Field(
-        None, ge=0, le=_TEMPERATURES.highest, description=f"{Sampling.temperature:g} when not given; 0: the likeliest words."
+        None,
+        ge=0,
+        le=_TEMPERATURES.highest,
+        description=f"{Sampling.temperature:g} unless given; 0: the likeliest words.",
     )
     top_p: float | None = Field(None, ge=0, le=_TOP_P.highest, description=f"{Sampling.top_p:g} when not given.")
     max_tokens: int | None = Field(None, ge=1, description=f"At most {MAX_TOKENS}, whatever is asked for.")
