@@ -113,8 +113,8 @@ class Strategy:
         Args:
             pieces: the decoder's vocabulary by id; only needed where words are forbidden.
         """
-        numbers = {**self._numbers(), "max_line_tokens": self.line_tokens}
-        named = {_tensor_name(name): value for name, value in numbers.items()}
+        limited = {**self._numbers(), "max_line_tokens": self.line_tokens}
+        named = {_tensor_name(name): value for name, value in limited.items()}
         tensors = {name: np.array([[value]], OPTIONS[name].dtype) for name, value in named.items()}
         forbidden = np.zeros((1, MAX_FORBIDDEN), np.int64)
         if self.forbidden:

@@ -75,12 +75,21 @@ class Fresh:
 
     def download(self, *requirements: str) -> None:
         """Fetch wheels of all that ``requirements`` need."""
-        line = [self._program("python"), "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
+        line: list[str | Path] = [self._program("python"), "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
         run([*line, "--dest", self._dist, "--find-links", self._dist, *requirements], self.work, "downloading")
 
     def install(self, *requirements: str) -> float:
         """Install without a network; returns the seconds that it took."""
-        line = [self._program("python"), "-m", "pip", "install", "--quiet", "--no-index", "--find-links", self._dist]
+        line: list[str | Path] = [
+            self._program("python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--find-links",
+            self._dist,
+        ]
         started = time.perf_counter()
         run([*line, *requirements], self.work, f"installing {' '.join(requirements)} offline", _OFFLINE)
         return time.perf_counter() - started

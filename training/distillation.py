@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from img2poem.atomic import write_atomically
 from img2poem.decoding import TOP_TOKENS
-from img2poem.nn.transformer_decoder import TransformerDecoder
+from img2poem.nn.transformer_decoder import Layer, TransformerDecoder
 from img2poem.vocabulary import CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, SPECIAL_TOKENS, UNK
 
 from .alignment import AlignmentData
@@ -146,7 +146,7 @@ class Teacher:
         load_prefixed(self.decoder, tensors, "teacher")
         if compiled:
             for layer in self.decoder.layers:
-                layer.step = torch.compile(layer.step, dynamic=True)  # type: ignore[assignment, operator]
+                layer.step = torch.compile(cast(Layer, layer).step, dynamic=True)  # type: ignore[assignment]
         self.fingerprint = result.fingerprint
         self.texts, self.points = TeacherTexts(parts, data), Points.of(parts, data)
 
