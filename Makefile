@@ -58,9 +58,10 @@ train: train-data install  ## train weights/lite anew from DATA=folder (about an
 bench: install  ## measure everything about speed, side by side; report.md and report.json say how it went
 	$(BIN)/python -m benchmarks.all
 
-docs: install  ## write the pages that are generated: the reference of options and the drawings
+docs: install  ## write the generated pages and drawings, and build the site into build/site
 	$(BIN)/python -m tools.reference docs/options.md
 	$(BIN)/python docs/diagrams.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:  ## remove the environment and everything generated
 	rm -rf $(VENV) $(VENV)-* triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build dist sbom.json

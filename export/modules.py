@@ -1,6 +1,7 @@
 """Wrappers that give the torch modules the tensors of the served contract.
 
-Every tensor has the batch in front; a scalar a row is ``[B, 1]``, as Triton's configs can say it.
+Every tensor has the batch in front; a scalar a row is ``[B, 1]``, as Triton's configs can say it. What callers send
+passes :mod:`export.bounds`, so that no row fails a batch.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from img2poem.decoding import SAMPLE_OPTIONS
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.lines import LineDecoder, Prefix
 from img2poem.nn.poem_decoder import PoemDecoder
@@ -20,6 +22,8 @@ from img2poem.nn.search import BeamSearch, DecoderStep, GreedySearch, Sampling
 from img2poem.orthography import Orthography
 from img2poem.text import PAD
 from img2poem.vocabulary import ALWAYS
+
+from . import bounds
 
 
 class ServedImageEncoder(nn.Module):
@@ -56,7 +60,8 @@ class ServedPoemEncoder(nn.Module):
         self.encoder = encoder
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.encoder(input_ids, attention_mask)
+        size = self.encoder.bert.config.vocab_size
+        return self.encoder(bounds.token_ids(input_ids, size), attention_mask.clamp(0, 1))
 
 
 class ServedDecoderInit(nn.Module):
@@ -67,7 +72,7 @@ class ServedDecoderInit(nn.Module):
         self.decoder = decoder
 
     def forward(self, embedding: Tensor) -> Tensor:
-        return self.decoder.init(embedding)
+        return self.decoder.init(bounds.embedding(embedding))
 
 
 class ServedDecoderStep(nn.Module):
@@ -85,28 +90,30 @@ class ServedDecoderStep(nn.Module):
 
     def forward(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         decoder, always = self.step.decoder, self.always.expand(token.shape[0], -1)
-        state, context = decoder.parted(hidden)
+        state, context = decoder.parted(bounds.state(hidden))
+        token = bounds.token_ids(token, decoder.config.vocabulary_size)
         candidates, state = self.step(token, state, decoder.condition(context), always)
         tokens = torch.where(candidates.log_probs == NEVER, PAD, candidates.tokens)
         return candidates.log_probs, tokens, decoder.joined(state, context)
 
 
 class ServedSearch(nn.Module):
-    """A search with its options as ``[B, 1]`` tensors, in the order of ``RULE_OPTIONS`` and what follows them.
-
-    Options that are more than a value a row, as noise and forbidden tokens are, stay as they are.
+    """A search with its options as ``[B, 1]`` tensors.
 
     ``condition`` is the embedding again, for the ensemble to return; see :func:`export.ensembles.ensemble_config`.
+
+    Args:
+        search: gives the hypotheses.
+        names: of its options, in their order; what follows them is noise.
     """
 
-    def __init__(self, search: GreedySearch | BeamSearch | Sampling) -> None:
+    def __init__(self, search: GreedySearch | BeamSearch | Sampling, names: Sequence[str]) -> None:
         super().__init__()
-        self.search = search
+        self.search, self.names = search, names
 
     def forward(self, embedding: Tensor, *options: Tensor) -> tuple[Tensor, ...]:
-        rows = _rows(options)
-        rules = len(RowOptions._fields)
-        tokens, scores, lengths = self.search(embedding, RowOptions(*rows[:rules]), *rows[rules:])
+        rules, rest = _rows(options, self.names)
+        tokens, scores, lengths = self.search(bounds.embedding(embedding), rules, *rest)
         return tokens, scores.unsqueeze(1), lengths.unsqueeze(1), embedding.clone()
 
 
@@ -120,10 +127,10 @@ class ServedLine(nn.Module):
     def forward(
         self, embedding: Tensor, tokens: Tensor, hidden: Tensor, score: Tensor, *options: Tensor
     ) -> tuple[Tensor, ...]:
-        rows = _rows(options)
-        rules = len(RowOptions._fields)
-        prefix = Prefix(tokens, hidden, score.squeeze(1))
-        after = self.decoder(embedding, prefix, RowOptions(*rows[:rules]), *rows[rules:])
+        rules, rest = _rows(options, SAMPLE_OPTIONS, may_be_greedy=True)
+        tokens = bounds.token_ids(tokens, self.decoder.step.decoder.config.vocabulary_size)
+        prefix = Prefix(tokens, bounds.state(hidden), score.squeeze(1))
+        after = self.decoder(bounds.embedding(embedding), prefix, rules, *rest)
         return after.tokens, after.hidden, after.score.unsqueeze(1)
 
 
@@ -138,12 +145,10 @@ class ServedCandidates(nn.Module):
         *own, noise = options
         count = noise.shape[1]
         # Not `repeat`, whose export holds on to the example's batch.
-        embeddings = embedding.unsqueeze(1).expand(-1, count, -1).flatten(0, 1)
+        embeddings = bounds.embedding(embedding).unsqueeze(1).expand(-1, count, -1).flatten(0, 1)
         rows = [option.unsqueeze(1).expand(-1, count, -1).flatten(0, 1) for option in own]
-        rows = _rows(rows)
-        rules = len(RowOptions._fields)
-        found = self.search(embeddings, RowOptions(*rows[:rules]), *rows[rules:], noise.flatten(0, 1))
-        tokens, scores, lengths = found
+        rules, rest = _rows([*rows, noise.flatten(0, 1)], SAMPLE_OPTIONS)
+        tokens, scores, lengths = self.search(embeddings, rules, *rest)
         return tokens.view(-1, count, tokens.shape[1]), scores.view(-1, count), lengths.view(-1, count)
 
 
@@ -157,9 +162,21 @@ class ServedRerank(nn.Module):
     def forward(
         self, candidates: Tensor, candidate_scores: Tensor, candidate_lengths: Tensor, embedding: Tensor
     ) -> tuple[Tensor, ...]:
-        tokens, *columns = self.rerank(candidates, candidate_scores, candidate_lengths, embedding)
+        size = self.rerank.poem_encoder.bert.config.vocab_size
+        tokens, *columns = self.rerank(
+            bounds.token_ids(candidates, size),
+            bounds.scores(candidate_scores),
+            candidate_lengths.clamp(1, candidates.shape[2]),
+            bounds.embedding(embedding),
+        )
         return (tokens, *(column.unsqueeze(1) for column in columns), embedding.clone())
 
 
-def _rows(options: Sequence[Tensor]) -> list[Tensor]:
-    return [option.squeeze(1) if option.shape[1] == 1 else option for option in options]
+def _rows(
+    options: Sequence[Tensor], names: Sequence[str], may_be_greedy: bool = False
+) -> tuple[RowOptions, list[Tensor]]:
+    """Return the options of the rules, a value a row, and those of the search; what follows ``names`` is noise."""
+    named = bounds.options(options[: len(names)], names, may_be_greedy)
+    rows = [option.squeeze(1) if option.shape[1] == 1 else option for option in named]
+    rules, noises = len(RowOptions._fields), options[len(names) :]
+    return RowOptions(*rows[:rules]), [*rows[rules:], *(bounds.noise(noise) for noise in noises)]

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from img2poem.presentation import ends_sentence, is_joined, is_joining, written
-from img2poem.text import EOS, NEWLINE, PAD
+from img2poem.text import EOS, NEWLINE, PAD, UNK
 
 from .graph import Graph
 from .served import TensorSpec
@@ -24,19 +24,21 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
     """Return the graph ``tokens int64 [B, steps]`` to ``text string [B, 1]``, ``poem_tokens`` and ``pieces``.
 
     ``poem_tokens`` are the tokens again, for the ensemble to return; see :func:`export.ensembles.ensemble_config`.
-    ``pieces`` are the WordPiece strings of the tokens, by which a caller learns the vocabulary.
+    ``pieces`` are the WordPiece strings of the tokens, by which a caller learns the vocabulary. Ids that it does not
+    have are read as the unknown token.
 
     Every token becomes a string of its own, with a capital or not and a space before it or not, looked up in tables
     by the token and the two before it; the strings of a row are then joined pair by pair, in log2(steps) rounds.
     """
     tokens = list(enumerate(pieces))
     graph = _Rows()
+    ids = graph.known(len(pieces))
     pad = graph.constant("pad", np.array([[PAD]]))
     rows = graph.node("Shape", ["tokens"], start=0, end=1)
     edge = graph.node("Expand", [pad, graph.node("Concat", [rows, graph.constant("one", np.array([1]))], axis=0)])
-    before = graph.node("Concat", [edge, graph.slice("tokens", 0, steps - 1)], axis=1)
+    before = graph.node("Concat", [edge, graph.slice(ids, 0, steps - 1)], axis=1)
     earlier = graph.node("Concat", [edge, graph.slice(before, 0, steps - 1)], axis=1)
-    after = graph.node("Concat", [graph.slice("tokens", 1, steps), edge], axis=1)
+    after = graph.node("Concat", [graph.slice(ids, 1, steps), edge], axis=1)
 
     ends = np.array([ends_sentence(i) for i, _ in tokens])
     over_line = graph.node("And", [graph.equal(before, NEWLINE), graph.look_up("ends", ends, earlier)])
@@ -46,14 +48,14 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
         "Where",
         [
             begins,
-            graph.look_up("capitals", np.array(capitals, object), "tokens"),
-            graph.look_up("small", np.array(small, object), "tokens"),
+            graph.look_up("capitals", np.array(capitals, object), ids),
+            graph.look_up("small", np.array(small, object), ids),
         ],
     )
     no_space = graph.node(
         "Or",
         [
-            graph.look_up("joined", np.array([is_joined(i, piece) for i, piece in tokens]), "tokens"),
+            graph.look_up("joined", np.array([is_joined(i, piece) for i, piece in tokens]), ids),
             graph.look_up("joining", np.array([is_joining(i) for i, _ in tokens]), before),
         ],
     )
@@ -61,7 +63,7 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
     words = graph.node("StringConcat", [graph.node("Where", [no_space, nothing, space]), words])
     # A newline at the very end, before the end token or padding, leaves no empty line.
     ending = graph.node("Or", [graph.equal(after, EOS), graph.equal(after, PAD)])
-    last_newline = graph.node("And", [graph.equal("tokens", NEWLINE), ending])
+    last_newline = graph.node("And", [graph.equal(ids, NEWLINE), ending])
     words = graph.node("Where", [last_newline, nothing, words])
     width = steps
     while steps > 1:
@@ -69,7 +71,7 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
         paired = graph.node("StringConcat", [even, odd])
         words = graph.node("Concat", [paired, graph.slice(words, steps - 1, steps)], axis=1) if steps % 2 else paired
         steps = (steps + 1) // 2
-    spelt = graph.look_up("vocabulary", np.array(pieces, object), "tokens")
+    spelt = graph.look_up("vocabulary", np.array(pieces, object), ids)
     sources = {"text": words, "poem_tokens": "tokens", "pieces": spelt}
     return graph.model("poem_text", *signature(width), sources, opset)
 
@@ -82,6 +84,15 @@ def signature(steps: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...
 
 class _Rows(Graph):
     """Operators on ``[B, steps]``."""
+
+    def known(self, size: int) -> str:
+        """The tokens, the unknown one for those that a vocabulary of ``size`` does not have.
+
+        An error of one row would fail its whole batch.
+        """
+        none, end = self.constant("first", np.array(0)), self.constant("end", np.array(size))
+        exists = self.node("And", [self.node("GreaterOrEqual", ["tokens", none]), self.node("Less", ["tokens", end])])
+        return self.node("Where", [exists, "tokens", self.constant("unknown", np.array(UNK))])
 
     def slice(self, source: str, start: int, end: int, step: int = 1) -> str:
         """Places from ``start`` to before ``end`` of each row."""

@@ -15,6 +15,8 @@ from . import rewrite
 from .settings import IR_VERSION
 
 Ranges = dict[str, float]
+#: Operators that leave an input what it is: those of :mod:`export.bounds`, and those that repeat rows.
+_KEEPING = ("Where", "Clip", "Min", "Max", "Unsqueeze", "Expand", "Reshape", "Flatten")
 
 
 def observed(model: onnx.ModelProto, inputs: Mapping[str, NDArray[np.generic]]) -> Ranges:
@@ -26,12 +28,21 @@ def observed(model: onnx.ModelProto, inputs: Mapping[str, NDArray[np.generic]]) 
     told = onnx.ModelProto()
     told.CopyFrom(model)
     told.ir_version = IR_VERSION
-    given = {value.name for value in told.graph.input}
+    given = _given(told.graph)
     names = [name for name in _tell(told.graph, rewrite.large_weights(told.graph)) if name not in given]
     session = InferenceSession(told.SerializeToString(), providers=["CPUExecutionProvider"])
     found = session.run([_largest(name) for name in names], dict(inputs))
     most = {name: float(np.max(values, initial=0)) for name, values in zip(names, found, strict=True)}
     return {name: 2.0 ** math.ceil(math.log2(max(value, 1.0))) for name, value in most.items()}
+
+
+def _given(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of a graph's inputs, also brought within bounds or given to several rows."""
+    given = {value.name for value in graph.input}
+    for node in graph.node:
+        if node.op_type in _KEEPING and given & {*node.input}:
+            given |= {*node.output}
+    return given
 
 
 def _tell(graph: onnx.GraphProto, weights: rewrite.Constants) -> list[str]:

@@ -21,6 +21,8 @@ import typer
 from .errors import BadImage, Img2PoemError, InvalidOption, WriteFailed
 
 INTERRUPTED = 130
+#: Fewest columns in which help can be read.
+_NARROWEST = 40
 
 
 @contextlib.contextmanager
@@ -38,6 +40,7 @@ def reporting() -> Iterator[None]:
 def at_the_edge() -> Iterator[None]:
     """Run a whole command line: whatever the terminal, the disk or Ctrl-C do to it, it ends with one line at most."""
     _complete_streams()
+    _widen()
     try:
         yield
     except Img2PoemError as error:
@@ -122,6 +125,13 @@ def _complete_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ESCAPED)
+
+
+def _widen() -> None:
+    """Keep a width in which help can be read: of ``COLUMNS=0``, as where there is no terminal, it would be empty."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)
 
 
 class _Closed(io.TextIOBase):

@@ -65,10 +65,11 @@ class Strategy:
     """Options common to all strategies. Use :class:`Greedy`, :class:`BeamSearch` or :class:`Sampling`.
 
     Args:
-        min_lines: fewest lines; a poem cut off at ``max_tokens`` may have fewer.
+        min_lines: fewest lines.
         max_lines: most lines.
         max_tokens: longest poem in tokens (words, marks, suffixes, line breaks), the end token included.
-        max_line_tokens: longest line in tokens, but for a final mark behind them.
+        max_line_tokens: longest line in tokens, but for a final mark behind them; less where ``min_lines`` lines of
+            that length would not fit into ``max_tokens``.
         no_repeat_ngram: n-grams of so many tokens that end with a word do not come twice; 0 is off, 1 is not allowed.
         repetition_penalty: divides the probability of a word of three letters or more for each time it was used, and
             keeps any word from following itself; 1 is off.
@@ -98,6 +99,12 @@ class Strategy:
         if self.max_lines < self.min_lines:
             raise InvalidOption(f"max_lines ({self.max_lines}) is less than min_lines ({self.min_lines})")
 
+    @property
+    def line_tokens(self) -> int:
+        """``max_line_tokens``, or as many as leave room for all ``min_lines`` lines, each with a mark and its end."""
+        room = self.max_tokens // self.min_lines - 2
+        return min(self.max_line_tokens, max(room, int(OPTIONS["max_line_tokens"].lowest)))
+
     def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
         """Return the options as tensors of one row, by name: ``[1, 1]``, ``forbidden_tokens`` ``[1, MAX_FORBIDDEN]``.
 
@@ -106,7 +113,8 @@ class Strategy:
         Args:
             pieces: the decoder's vocabulary by id; only needed where words are forbidden.
         """
-        named = {_tensor_name(name): value for name, value in self._numbers().items()}
+        limited = {**self._numbers(), "max_line_tokens": self.line_tokens}
+        named = {_tensor_name(name): value for name, value in limited.items()}
         tensors = {name: np.array([[value]], OPTIONS[name].dtype) for name, value in named.items()}
         forbidden = np.zeros((1, MAX_FORBIDDEN), np.int64)
         if self.forbidden:
@@ -154,9 +162,9 @@ class Sampling(Strategy):
         seed: of the random numbers.
     """
 
-    temperature: float = 0.8
+    temperature: float = 0.7
     top_k: int = TOP_TOKENS
-    top_p: float = 0.95
+    top_p: float = 0.9
     seed: int = 0
 
     name = "sample"

@@ -76,8 +76,8 @@ class Demands:
         return [*found, *np.flatnonzero(mask)[:_PROPOSED].tolist()]
 
     def closings(self, line: int, partial: Partial, known: Collection[int]) -> list[int]:
-        """Return marks to close a line with, of the candidates ``known``; the last line must have a final one."""
-        if partial.tokens[-1] in MARKS:
+        """Return marks to close a line that may end, of the candidates ``known``; the last must have a final one."""
+        if partial.tokens[-1] in MARKS or not self._complete(line, partial):
             return []
         last = line == self._count - 1
         found = [token for token in known if token in (FINAL_MARKS if last else MARKS)]
@@ -85,12 +85,15 @@ class Demands:
 
     def may_end(self, line: int, partial: Partial) -> bool:
         """Whether the line may end after the last token of ``partial``."""
+        final = line == self._count - 1
+        return self._complete(line, partial) and (not final or partial.tokens[-1] in FINAL_MARKS)
+
+    def _complete(self, line: int, partial: Partial) -> bool:
+        """Whether the line has all that is demanded of it, but for a mark at its end."""
         said, last = partial.unmarked, partial.last_word
         if partial.pending or self._due_of(line, partial) or last in self._no_ends:
             return False
         if self._words(said) < _FEWEST_WORDS:
-            return False
-        if line == self._count - 1 and partial.tokens[-1] not in FINAL_MARKS:
             return False
         mask = self._ends(line, partial)
         # Of "sea-green" the dictionary would hear the last part alone.

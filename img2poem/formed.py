@@ -87,7 +87,7 @@ class FormedSearch:
         longest = max(len(partial.tokens) for partial in begun)
         # Of its share of the tokens that are left, a mark and the line's end take two.
         room = (self._rules_of.max_tokens - longest) // (self._count - line) - 2
-        most = min(self._rules_of.max_line_tokens, room)
+        most = min(self._rules_of.line_tokens, room)
         for place in range(most + 2):
             if not growing:
                 break

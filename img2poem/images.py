@@ -24,6 +24,8 @@ from .quiet import quiet
 
 #: The only formats that are ever opened; Pillow's other decoders are never reached.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+#: How files of these formats begin, where that is long enough to tell.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
 #: Largest accepted picture, in pixels as its header declares them (an 8000 x 6000 one has 48 M); of formats that
 #: take longer to decode, less: each keeps below 2 s and 512 MiB (docs/reliability.md).
 MAX_PIXELS = 100_000_000
@@ -231,6 +233,8 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except BadImage:
         raise
     except UnidentifiedImageError:
+        if data.startswith(_SIGNATURES):
+            raise BadImage("truncated or damaged, or of a kind that cannot be read; save it as a JPEG or PNG") from None
         raise BadImage(f"not a picture in a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as error:
         raise BadImage(f"too many pixels: {error}") from None
@@ -284,7 +288,10 @@ def _white_of(image: Image.Image) -> float:
 def _to_rgb(image: Image.Image, white: float) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         # The little more keeps what is exact from falling below a whole number.
-        grey = np.nan_to_num(np.asarray(image, dtype=np.float64) * (255 / white) + 1e-6)
+        values = np.asarray(image, dtype=np.float64)
+        grey = np.nan_to_num(values * (255 / white) + 1e-6)
+        if "transparency" in image.info:  # the value that is clear, in a PNG of 16 bits
+            grey[values == image.info["transparency"]] = 255
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")

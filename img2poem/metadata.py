@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import re
+import struct
+import zlib
 
 from .errors import BadImage
 
@@ -25,8 +27,11 @@ _EXIF = b"Exif\0\0"
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 #: Of the chunks that a PNG can do without, the one that says which pixels are clear.
 _PNG_KEPT = (b"tRNS",)
+_GREY, _RGB = 0, 2  # colour types of PNG
 _ENDLESS = "truncated or damaged: its header does not end"
-_ORIENTATION, _SHORT = 0x0112, 3
+_ORIENTATION = 0x0112
+#: Bytes of the types of EXIF that an orientation has: SHORT, and of some programs LONG.
+_WHOLE = {3: 2, 4: 4}
 _MAX_ENTRIES = 1000
 
 
@@ -67,18 +72,38 @@ def without_metadata(data: bytes) -> tuple[bytes, bytes]:
 
 def _png_without_metadata(png: bytes) -> tuple[bytes, bytes]:
     kept, exif, place = [png[: len(_PNG)]], b"", len(_PNG)
+    depth, colours = (*png[24:26], 0, 0)[:2]  # of its first chunk
     for _ in range(_MAX_READS):
         length, kind = int.from_bytes(png[place : place + 4], "big"), png[place + 4 : place + 8]
         if len(kind) < 4 or kind == b"IEND":
             return b"".join([*kept, png[place:]]), exif
         end = place + 12 + length  # behind length, kind and checksum
         # A small first letter is what the format has for chunks that a picture can do without.
-        if kind in _PNG_KEPT or not kind[:1].islower():
+        if kind in _PNG_KEPT:
+            kept.append(_as_pillow_compares(png[place:end], depth, colours))
+        elif not kind[:1].islower():
             kept.append(png[place:end])
         elif kind == b"eXIf" and not exif:
             exif = png[place + 8 : end - 4]
         place = end
     raise BadImage(_ENDLESS)
+
+
+def _as_pillow_compares(clear: bytes, depth: int, colours: int) -> bytes:
+    """Return a chunk tRNS whose value that is clear is scaled as Pillow scales samples, but not the value.
+
+    It makes 8 bits of greyscale of 2 and 4 and of RGB of 16. What is damaged stays so.
+    """
+    value, checksum = clear[8:-4], clear[-4:]
+    if zlib.crc32(clear[4:-4]) != int.from_bytes(checksum, "big"):
+        return clear
+    if colours == _GREY and depth in (2, 4) and len(value) == 2:
+        scaled = struct.pack(">H", value[1] % 2**depth * (255 // (2**depth - 1)))
+    elif colours == _RGB and depth == 16 and len(value) == 6:
+        scaled = struct.pack(">HHH", *value[::2])
+    else:
+        return clear
+    return clear[:8] + scaled + struct.pack(">I", zlib.crc32(clear[4:8] + scaled))
 
 
 def _jpeg_without_metadata(jpeg: bytes) -> tuple[bytes, bytes]:
@@ -111,7 +136,8 @@ def orientation(exif: bytes) -> int:
 
     first = number(4, 4)
     for entry in range(first + 2, first + 2 + 12 * min(number(first, 2), _MAX_ENTRIES), 12):
-        if number(entry, 2) == _ORIENTATION and number(entry + 2, 2) == _SHORT:
-            found = number(entry + 8, 2)
+        size = _WHOLE.get(number(entry + 2, 2))
+        if number(entry, 2) == _ORIENTATION and size:
+            found = number(entry + 8, size)
             return found if 1 <= found <= 8 else 1
     return 1

@@ -28,6 +28,12 @@ def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.parametrize("columns", ["0", "9"])
+def test_help_can_be_read_where_there_is_no_width(columns: str) -> None:
+    done = run("card", "--help", env={**os.environ, "COLUMNS": columns})
+    assert done.returncode == 0 and "--poem" in done.stdout and "Typeset" in done.stdout
+
+
 def test_write_prints_the_poem(repository: Path, photo_file: Path) -> None:
     done = run("write", photo_file, "--engine", repository)
     assert done.returncode == 0 and not done.stderr

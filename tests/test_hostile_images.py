@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -77,6 +78,18 @@ def test_orientation_is_read_as_pillow_reads_it(order: str, turned: int) -> None
     exif[0x010E], exif[0x0112] = "before it in the file", turned
     block = exif.tobytes()
     assert orientation(block) == turned == orientation(block.removeprefix(b"Exif\0\0"))
+
+
+@pytest.mark.parametrize(("kind", "value"), [(3, "H"), (4, "I")])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_orientation_may_be_short_or_long(order: str, kind: int, value: str) -> None:
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    entry = struct.pack(f"{order}HHI", 0x0112, kind, 1) + struct.pack(f"{order}{value}", 6).ljust(4, b"\0")
+    block = head + struct.pack(f"{order}IH", 8, 1) + entry + bytes(4)
+    assert orientation(block) == 6
+    exif = Image.Exif()
+    exif.load(b"Exif\0\0" + block)
+    assert exif[0x0112] == 6, "as Pillow reads it"
 
 
 @given(st.binary(max_size=200))

@@ -69,6 +69,45 @@ def test_transparency_lies_on_white() -> None:
     assert (decode(encoded(grey, "PNG")) == 255).all()
 
 
+@pytest.mark.parametrize(
+    ("depth", "colours", "sample", "other", "seen"),
+    [
+        *(
+            (depth, 0, (value,), (value ^ 1,), value * 255 // (2**depth - 1))
+            for depth, value in ((1, 0), (2, 1), (4, 5))
+        ),
+        (8, 0, (77,), (78,), 77),
+        (16, 0, (1000,), (1001,), 3),
+        (8, 2, (9, 8, 7), (9, 8, 6), 8),
+        (16, 2, (1000, 1010, 1020), (1000, 1010, 2), 3),
+    ],
+)
+def test_the_colour_that_a_png_calls_clear_lies_on_white(
+    depth: int, colours: int, sample: tuple[int, ...], other: tuple[int, ...], seen: int
+) -> None:
+    """Pillow scales samples of other than 8 bits, and not what they are compared with."""
+    bits = "".join(f"{value:0{depth}b}" for value in sample * 16)
+    row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    header = struct.pack(">IIBBBBB", 16, 16, depth, colours, 0, 0, 0)
+
+    def png(clear: tuple[int, ...]) -> bytes:
+        chunks = {b"IHDR": header, b"tRNS": struct.pack(f">{len(clear)}H", *clear), b"IDAT": zlib.compress(row * 16)}
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in {**chunks, b"IEND": b""}.items())
+
+    assert (decode(png(sample)) == 255).all()
+    assert (np.abs(decode(png(other)).astype(int) - seen) <= 1).all()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_a_tiff_that_cannot_be_read_is_not_called_another_format() -> None:
+    whole = encoded(gradient(), "TIFF", compression="tiff_deflate")  # its directory is at its end
+    with pytest.raises(BadImage, match="truncated or damaged, or of a kind that cannot be read; save it as"):
+        decode(whole[: len(whole) // 2])
+
+
 def test_sixteen_bit_greyscale_keeps_its_brightness() -> None:
     grey = Image.fromarray(np.full((20, 20), 128 * 257, np.uint16))
     assert (decode(encoded(grey, "PNG")) == 128).all()

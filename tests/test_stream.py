@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +31,7 @@ from img2poem import (
 from img2poem.decoding import Strategy
 from img2poem.serving.server import Ports, TritonServer
 
+from .conftest import ROOT
 from .proxy import Fault, Proxy
 from .waiting import eventually
 
@@ -187,3 +191,12 @@ def test_a_fault_between_two_lines_costs_none(server: TritonServer, photos: list
                 proxy.spoil(Fault.drop)
         proxy.spoil(Fault.none)
         assert list(poet.stream(photos[0])) == expected
+
+
+def test_a_program_may_end_in_the_middle_of_a_poem(server: TritonServer, photo_file: Path) -> None:
+    """Over gRPC the thread that reads the stream held it back, waiting for the server."""
+    code = "import sys, img2poem; lines = img2poem.Img2Poem(sys.argv[1]).stream(sys.argv[2]); print(next(lines).text)"
+    for url in (server.grpc_url, server.http_url):
+        command = [sys.executable, "-c", code, url, str(photo_file)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0 and done.stdout.strip() and not done.stderr

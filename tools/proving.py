@@ -84,14 +84,15 @@ class Fresh:
 
     def download(self, *requirements: str) -> None:
         """Fetch wheels of all that ``requirements`` need."""
-        line = [self._program("python"), "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
+        line: list[str | Path] = [self._program("python"), "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
         run([*line, "--dest", self._dist, "--find-links", self._dist, *requirements], self.work, "downloading")
 
     def install(self, *requirements: str) -> Seconds:
         """Install without a network; returns how long that took."""
-        line = [self._program("python"), "-m", "pip", "install", "--quiet", "--no-index", "--find-links", self._dist]
+        pip: list[str | Path] = [self._program("python"), "-m", "pip", "install", "--quiet"]
+        offline: list[str | Path] = ["--no-index", "--find-links", self._dist]
         with _timed() as times:
-            run([*line, *requirements], self.work, f"installing {' '.join(requirements)} offline", _OFFLINE)
+            run([*pip, *offline, *requirements], self.work, f"installing {' '.join(requirements)} offline", _OFFLINE)
         return times[0]
 
     def installed(self) -> tuple[str, ...]:

@@ -36,8 +36,13 @@ ROOT = Path(__file__).resolve().parent.parent
 _HEAD = """\
 # Options
 
-Every option of the command line, of the decoding strategies, of export and of training. `make docs` writes this page
-from the code; a test fails when the two differ.
+Every option of the command line, of the decoding strategies, of export and of training. Each command prints its own:
+
+```sh
+img2poem write --help
+```
+
+`make docs` generates this page from the code; a test fails if the two differ.
 """
 #: What each stage of training is told.
 STAGES: dict[str, Callable[..., Any]] = {

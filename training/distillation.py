@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from img2poem.atomic import write_atomically
 from img2poem.decoding import TOP_TOKENS
-from img2poem.nn.transformer_decoder import TransformerDecoder
+from img2poem.nn.transformer_decoder import Layer, TransformerDecoder
 from img2poem.vocabulary import CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, SPECIAL_TOKENS, UNK
 
 from .alignment import AlignmentData
@@ -55,6 +55,8 @@ class DistillationSettings:
     """Sampling temperature."""
     top_p: float = 0.9
     """Nucleus of the sampling."""
+    compiled: bool = True
+    """Compile the teacher's layers, which makes a step a quarter faster, after half a minute."""
     least_likely: float = 0.1
     """Share of the poems that is dropped for the lowest log-probability a token."""
     least_near: float = 0.15
@@ -134,7 +136,7 @@ def _draw(log_probs: Tensor, temperature: float, top_p: float, random: torch.Gen
 class Teacher:
     """The trained teacher, and what it is told."""
 
-    def __init__(self, parts: Parts, data: AlignmentData) -> None:
+    def __init__(self, parts: Parts, data: AlignmentData, compiled: bool) -> None:
         config, result = parts.model.config, result_of(parts.run, "teacher")
         self.tokenizer = parts.tokenizer.limited(config.decoder.vocabulary_size)
         tensors = result.tensors
@@ -142,6 +144,9 @@ class Teacher:
         layers = sum(name.endswith(".down.weight") for name in tensors)
         self.decoder = transformer_decoder(self.tokenizer, prefix, config.embedding_dim, layers).bfloat16()
         load_prefixed(self.decoder, tensors, "teacher")
+        if compiled:
+            for layer in self.decoder.layers:
+                layer.step = torch.compile(cast(Layer, layer).step, dynamic=True)  # type: ignore[assignment]
         self.fingerprint = result.fingerprint
         self.texts, self.points = TeacherTexts(parts, data), Points.of(parts, data)
 
@@ -186,7 +191,7 @@ def train(run: Run, settings: DistillationSettings) -> Result:
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)
-    teacher = Teacher(parts, data)
+    teacher = Teacher(parts, data, settings.compiled)
     folder = stage.folder / "pieces" / stage.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
     tasks = all_tasks(teacher.texts, data, settings.poems)

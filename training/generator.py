@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import lzma
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -23,7 +24,7 @@ from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.vocabulary import BOS, CAPTION
 
 from .alignment import AlignmentData
-from .fitting import Result, Stage, once, rounded, schedule, step_seed
+from .fitting import Result, Stage, load_prefixed, once, read_result, rounded, schedule, step_seed
 from .likelihood import HeldOutPoems, likelihood_loss
 from .parts import Parts, result_of, trained
 from .run import Run, fingerprint, main
@@ -49,8 +50,10 @@ class GeneratorSettings:
     """AdamW's weight decay."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
-    captions: float = 0.15
-    """Share of captions among the texts."""
+    captions_start: float = 0.4
+    """Share of captions among the texts of the first epoch: they teach what a photograph shows."""
+    captions_end: float = 0.1
+    """The same in the last epoch."""
     written_start: float = 0.3
     """Share of the written poems among the poems in the first epoch; the others are the teacher's."""
     written_end: float = 0.5
@@ -61,6 +64,8 @@ class GeneratorSettings:
     """How often a text is learned under which point."""
     patience: int | None = None
     """Epochs without gain on validation poems before it stops; none: never, the best epoch is kept anyway."""
+    start: Path | None = None
+    """``result.safetensors`` of an earlier generator to go on from, in the same space; none: from nothing."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +152,12 @@ class GeneratorTraining(L.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         s, texts = self.settings, self.texts
-        written = s.written_start + (s.written_end - s.written_start) * self.current_epoch / max(1, s.epochs - 1)
+        progress = self.current_epoch / max(1, s.epochs - 1)
+        written = s.written_start + (s.written_end - s.written_start) * progress
+        captions = s.captions_start + (s.captions_end - s.captions_start) * progress
         everything = len(texts.written) + len(texts.taught) + len(texts.captions)
         count = min(s.epoch_batches, -(-everything // s.batch))
-        draw = texts.drawing(s.captions, written)
+        draw = texts.drawing(captions, written)
         return DataLoader(
             TextBatches(draw, texts.points, s.conditions, count, s.batch, step_seed(self)), batch_size=None
         )
@@ -175,12 +182,15 @@ def train(run: Run, settings: GeneratorSettings) -> Result:
     """Train the decoder in the space that the alignment stage left in the run's folder."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
     teacher = result_of(run, "distillation").fingerprint if settings.distilled else None
-    sources = fingerprint(parts.sources(), settings, parts.model.config.decoder, teacher)
-    stage = Stage(run, "generator", sources)
+    earlier = read_result(settings.start) if settings.start else None
+    sources = [*parts.sources(), teacher, earlier.fingerprint if earlier else None]
+    stage = Stage(run, "generator", fingerprint(sources, replace(settings, start=None), parts.model.config.decoder))
     if (found := stage.finished()) is not None:
         return found
     texts = StudentTexts.load(parts, AlignmentData.load(parts), settings.distilled)
     decoder = parts.model.poem_decoder
+    if earlier is not None:
+        load_prefixed(decoder, earlier.tensors, "decoder")
     module = GeneratorTraining(decoder, texts, settings)
     stage.fit(
         module, None, once(), settings.epochs, _MONITOR, "min", settings.patience, gradient_clip=settings.gradient_clip

@@ -36,6 +36,8 @@ class Mixture:
     """Share learned under the photograph, of texts about photographs with pixels."""
     noise: float = 0.4
     """Length of the Gaussian noise on a caption's point, which has length 1."""
+    photo_noise: float = 0.5
+    """The same on a photograph's: the aligner knows those of the training better than it will know others."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,17 @@ class Points:
 
     def draw(self, photos: Tensor, mixture: Mixture) -> Tensor:
         """Return a point ``float32 [B, D]`` for a text about each of ``photos int64 [B]``; zeros are none."""
-        caption = self.captions.draw(photos)
-        noise = torch.randn_like(caption) * mixture.noise / caption.shape[-1] ** 0.5
-        chosen = F.normalize(caption + noise, dim=-1)
+        chosen = _noisy(self.captions.draw(photos), mixture.noise)
         pictured = photos < len(self.photos)
-        own = self.photos[torch.where(pictured, photos, 0)]
+        own = _noisy(self.photos[torch.where(pictured, photos, 0)], mixture.photo_noise)
         use_photo = pictured & (torch.rand(len(photos)) < mixture.photo)
         chosen = torch.where(use_photo.unsqueeze(1), own, chosen)
         return torch.where(torch.rand(len(photos), 1) < mixture.nothing, 0.0, chosen)
+
+
+def _noisy(points: Tensor, noise: float) -> Tensor:
+    """Return ``points [B, D]`` with Gaussian noise of length ``noise``, on the sphere."""
+    return F.normalize(points + torch.randn_like(points) * noise / points.shape[-1] ** 0.5, dim=-1)
 
 
 class Text(NamedTuple):

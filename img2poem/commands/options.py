@@ -79,7 +79,7 @@ Temperature = Annotated[
     float | None,
     typer.Option(
         help="Temperature of sampling: lower is safer, higher more surprising.",
-        show_default="0.8",
+        show_default=f"{Sampling.temperature:g}",
         rich_help_panel=_SEARCH,
     ),
 ]

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import queue
 import struct
-from collections.abc import AsyncGenerator, Generator, Iterator
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -87,6 +89,8 @@ class GrpcEndpoint(_Connected):
         self._url, self._access = url, access
         self._client: PerProcess[Any] = PerProcess(lambda: connected(url, access, asynchronous=False))
         self._streaming: PerProcess[set[Any]] = PerProcess(set)
+        # Also when the program ends, while there are threads still that a channel waits for as it is closed.
+        weakref.finalize(self, _end_all, self._streaming)
         self._client.get()
 
     def infer(self, request: Infer, call: Call) -> Answer:
@@ -109,7 +113,7 @@ class GrpcEndpoint(_Connected):
         client = connected(self._url, self._access, asynchronous=False)
         open_streams.add(client)
         try:
-            client.start_stream(lambda result, error: parts.put((result, error)), headers=headers(self._access))
+            _start(client, lambda result, error: parts.put((result, error)), headers(self._access))
             with contextlib.suppress(InferenceServerException):  # of a stream that broke: why comes as a part
                 client.async_stream_infer(**arguments(request, call, self._access))
             while True:
@@ -120,8 +124,9 @@ class GrpcEndpoint(_Connected):
         except queue.Empty:
             raise call.deadline.missed() from None
         finally:
-            open_streams.discard(client)
-            _end(client)
+            if client in open_streams:
+                open_streams.discard(client)
+                _end(client)
 
     def ready(self, call: Call) -> bool:
         """Whether every model is loaded."""
@@ -131,8 +136,7 @@ class GrpcEndpoint(_Connected):
         """Close the connections."""
         if (client := self._client.close()) is not None:
             client.close()
-        for client in list(self._streaming.close() or ()):
-            _end(client)
+        _end_all(self._streaming)
 
     def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
         from tritonclient.utils import InferenceServerException
@@ -146,6 +150,27 @@ class GrpcEndpoint(_Connected):
             raise found from error
         except ValueError as error:  # of a channel that was closed
             raise Cancelled("the client was closed") from error
+
+
+def _start(client: Any, callback: Callable[[Any, Any], None], sent: dict[str, str]) -> None:
+    """Start the stream of a client of tritonclient's.
+
+    A daemon thread does it, since the thread that reads the stream is as the one that makes it: a program that ends in
+    the middle of a poem would wait for that thread, and it for the server, for ever.
+    """
+    failed: list[Exception] = []
+
+    def start() -> None:
+        try:
+            client.start_stream(callback, headers=sent)
+        except Exception as error:
+            failed.append(error)
+
+    starting = threading.Thread(target=start, daemon=True)
+    starting.start()
+    starting.join()
+    if failed:
+        raise failed[0]
 
 
 class AsyncGrpcEndpoint(_Connected):
@@ -322,6 +347,13 @@ def translated(error: Any, call: Call, name: str) -> Img2PoemError:
     if "UNAUTHENTICATED" in status or "PERMISSION_DENIED" in status:
         return faults.refused(name, message)
     return faults.stranger(name, message) if "UNIMPLEMENTED" in status else found
+
+
+def _end_all(streaming: PerProcess[set[Any]]) -> None:
+    """End the streams that are open, for the last time."""
+    clients = streaming.close() or set()
+    while clients:
+        _end(clients.pop())
 
 
 def _end(client: Any) -> None:

@@ -33,6 +33,8 @@ from .forks import PerLoop, PerProcess, close_each
 
 T = TypeVar("T")
 
+#: Seconds that making a connection may take.
+_CONNECT = 5.0
 _LENGTH = "Inference-Header-Content-Length"
 
 
@@ -188,7 +190,7 @@ def _connecting(base: str, access: Access, proxy: str | None) -> Callable[[], An
         verify=context,
         proxy=proxy,
         trust_env=False,
-        timeout=httpx.Timeout(None, connect=5.0),
+        timeout=httpx.Timeout(None, connect=_CONNECT),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0),
     )
 
@@ -234,11 +236,15 @@ def _translated(error: Exception, name: str, proxy: str | None) -> Img2PoemError
 
 
 def _reason(error: BaseException) -> str:
-    """Return what httpx says, or, where it says nothing, what lies behind it."""
+    """Return what httpx says, or, where it says nothing, which error of the connection lies behind it."""
+    import httpx
+
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {_CONNECT:g} s"
     behind: BaseException | None = error
     while behind is not None and not str(behind):
         behind = behind.__cause__ or behind.__context__
-    return str(behind) if behind is not None else type(error).__name__
+    return str(behind) if behind is error or isinstance(behind, OSError) else type(error).__name__
 
 
 def _failed(response: Any, name: str) -> Exception:

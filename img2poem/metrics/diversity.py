@@ -41,15 +41,16 @@ def repeated_words(poems: Sequence[str], letters: int = 4) -> float:
     """Return the share of words of ``letters`` letters or more that repeat an earlier word of their poem.
 
     What follows an apostrophe does not count: ``they`` and ``they've`` are the same word. Poems repeat some words
-    on purpose; read the figure beside that of written poems.
+    on purpose; read the figure beside that of written poems. Poems without such words repeat none: 0.
 
     Raises:
-        ValueError: no poem has such a word.
+        ValueError: there is no poem.
     """
     stems = ([word.split("'")[0] for word in words(poem)] for poem in poems)
     by_poem = [[stem for stem in row if len(stem) >= letters] for row in stems]
-    every = [word for row in by_poem for word in row]
-    return share(sum(len(row) - len(set(row)) for row in by_poem), every, f"words of {letters} letters")
+    if not by_poem:
+        raise ValueError("there are no poems to measure: pass at least one")
+    return sum(len(row) - len(set(row)) for row in by_poem) / max(1, sum(map(len, by_poem)))
 
 
 def line_counts(poems: Sequence[str]) -> NDArray[np.int64]:

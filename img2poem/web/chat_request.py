@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ..decoding import MAX_TOKENS, OPTIONS, AnyStrategy, BestOf, Greedy, Sampling
 from ..errors import BadImage
 from ..operations import checked
-from .data_urls import photo_of
+from .data_urls import photo_of, without_mark
 
 #: The name under which what is served can be asked for.
 MODEL = "img2poem"
@@ -65,9 +65,12 @@ class ChatRequest(BaseModel):
         None, ge=int(_SEEDS.lowest), le=int(_SEEDS.highest), description="The same one, the same poem; else any."
     )
     temperature: float | None = Field(
-        None, ge=0, le=_TEMPERATURES.highest, description="0.8 when not given; 0: the likeliest words."
+        None,
+        ge=0,
+        le=_TEMPERATURES.highest,
+        description=f"{Sampling.temperature:g} unless given; 0: the likeliest words.",
     )
-    top_p: float | None = Field(None, ge=0, le=_TOP_P.highest, description="0.95 when not given.")
+    top_p: float | None = Field(None, ge=0, le=_TOP_P.highest, description=f"{Sampling.top_p:g} when not given.")
     max_tokens: int | None = Field(None, ge=1, description=f"At most {MAX_TOKENS}, whatever is asked for.")
     max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of the same.")
 
@@ -145,7 +148,7 @@ async def chat_order(request: Request) -> ChatOrder:
 
 def _read(body: bytes) -> ChatOrder:
     try:
-        asked = ChatRequest.model_validate_json(body)
+        asked = ChatRequest.model_validate_json(without_mark(body))
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_context=False, include_url=False)
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in wrong]) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -43,6 +44,11 @@ def is_data_url(text: str | bytes) -> bool:
     return text[:5].lower() in ("data:", b"data:")
 
 
+def without_mark(body: bytes) -> bytes:
+    """Return JSON without the byte order mark that some programs send before it (RFC 8259, section 8.1)."""
+    return body.removeprefix(codecs.BOM_UTF8)
+
+
 def in_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
     """Return the photograph of a body of JSON, a ``data:`` URL in its field ``photo``, and the fields beside it.
 
@@ -51,7 +57,7 @@ def in_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
         InvalidOption: the body is no JSON object, or too large beside the photograph.
     """
     try:
-        fields = from_json(body)
+        fields = from_json(without_mark(body))
     except ValueError as error:
         raise InvalidOption(f"the body is not JSON: {error}") from None
     if not isinstance(fields, dict):

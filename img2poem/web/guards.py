@@ -77,7 +77,7 @@ class Watch:
 
 
 class Limits:
-    """Refuse strange hosts (421), bodies that are too large (413), and callers that ask too often (429)."""
+    """Refuse strange hosts (421), bodies too large (413) or compressed (415), callers that ask too often (429)."""
 
     def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
         self._app, self._settings = app, settings
@@ -89,7 +89,7 @@ class Limits:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
-        refused = self._strange(headers) or self._too_large(headers) or await self._often(scope)
+        refused = self._strange(headers) or self._too_large(headers) or _compressed(headers) or await self._often(scope)
         if refused:
             status, detail, more = refused
             response = answer(problem(status, detail, scope["state"]["request_id"]), more)
@@ -134,6 +134,13 @@ class Limits:
 _Refusal = tuple[int, str, dict[str, str]]
 #: What a form may have around the photograph, in bytes.
 _AROUND = 2**16
+
+
+def _compressed(headers: Headers) -> _Refusal | None:
+    if headers.get("content-encoding", "identity").lower() in ("", "identity"):
+        return None
+    detail = "the body is compressed (Content-Encoding); send it as it is"
+    return 415, detail, {"accept-encoding": "identity", "connection": "close"}
 
 
 def _method(scope: Scope) -> str:

@@ -95,7 +95,9 @@ def test_products_in_a_lower_precision_stay_near(
     inputs = served["decoder_step"].sample(5, np.random.default_rng(1))
     want, got = session(before).run(None, inputs), session(after).run(None, inputs)
     assert np.abs(got[2] - want[2]).max() < limit * 2  # hidden, within 1 and -1
-    assert np.abs(got[0] - want[0]).mean() < limit * np.abs(want[0]).mean()
+    possible = np.isfinite(want[0])  # a mark among the likeliest words does not come again at the end
+    assert (np.isfinite(got[0]) == possible).all()
+    assert np.abs(got[0] - want[0])[possible].mean() < limit * np.abs(want[0][possible]).mean()
 
 
 def test_convolutions_in_int8_see_the_same_photographs(repository: Path) -> None:
@@ -132,13 +134,16 @@ def test_decoders_agree_on_the_ranges_of_what_their_products_read(
     repository: Path, served: dict[str, ServedModel]
 ) -> None:
     found = {}
-    for model in ("decoder_step", "poem_decoder_greedy", "poem_decoder_beam", "poem_decoder_line"):
+    decoders = ("poem_decoder_greedy", "poem_decoder_beam", "poem_decoder_line", "poem_decoder_candidates")
+    for model in ("decoder_step", *decoders):
         proto = loaded(repository, model)
         before = proto.SerializeToString()
         found[model] = ranges.observed(proto, served[model].sample(32, np.random.default_rng(7)))
         assert proto.SerializeToString() == before
     # States and contexts are within 1; what the output layer reads is larger.
     assert all({*seen.values()} == {1.0, 8.0} for seen in found.values())
+    # An embedding, whose numbers are far smaller, is measured row by row in all of them, however many poems it is for.
+    assert len({len(found[model]) for model in decoders}) == 1
 
 
 def test_a_product_of_a_known_range_cuts_off_what_is_larger() -> None:
@@ -169,8 +174,8 @@ def test_quality_lets_the_exact_model_in(repository: Path, package: tuple[PhotoT
     ("model", "weight", "names"),
     [
         ("image_encoder", (512, 768), "embedding_cosine|retrieval_of_its_own"),
-        ("decoder_step", (1536, 512), "tokens_agreed"),
-        ("poem_decoder_greedy", (10240, 256), "relevance_lost"),
+        ("decoder_step", (2304, 768), "tokens_agreed"),
+        ("poem_decoder_greedy", (8194, 256), "relevance_lost"),
     ],
 )
 def test_quality_keeps_a_spoilt_one_out(
@@ -202,3 +207,16 @@ def test_a_lower_precision_has_its_own_tolerance(
     with pytest.raises(ParityError, match=r"poem_encoder\.embedding, batch 1: differs from torch"):
         parity.check_model(served["poem_encoder"], path)
     assert open_session(path).get_inputs()[0].name == "input_ids"
+
+
+def test_int8_that_hangs_on_the_last_bit_is_kept_out(
+    repository: Path, served: dict[str, ServedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Releases of ONNX Runtime round otherwise, and so do one release's fused and plain operators."""
+    path = tmp_path / "poem_encoder" / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    onnx.save(measured_by_row(loaded(repository, "poem_encoder")), path)
+    monkeypatch.setattr(parity, "ROUNDING_TOLERANCE", 0.001)
+    parity.check_model(served["poem_encoder"], repository / "poem_encoder" / "1" / "model.onnx", precision="int8")
+    with pytest.raises(ParityError, match=r"poem_encoder\.embedding: numbers that are rounded otherwise"):
+        parity.check_model(served["poem_encoder"], path, precision="int8")

@@ -141,7 +141,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data: Path, aligned: P
     [
         ("alignment", ("--limit", "50"), 2, "--limit must be 100 or more"),
         ("teacher", (), 1, "run first: python -m training.scene"),
-        ("generator", (), 1, "run first: python -m training.distillation"),
+        ("generator", (), 1, "run first: python -m training.scene"),
         ("scene", ("--model", "resnet50", "--backbones", "/nowhere.pth"), 1, "/nowhere.pth"),
     ],
 )
@@ -157,6 +157,9 @@ def test_missing_data_and_a_damaged_result_are_named(data: Path, aligned: Path, 
     (tmp_path / "empty").mkdir()
     missing = run("scene", tmp_path / "empty", tmp_path / "work")
     assert missing.returncode == 1 and "flickr8k_captions.json" in missing.stderr and "Traceback" not in missing.stderr
+
+    undistilled = run("generator", data, aligned)
+    assert undistilled.returncode == 1 and "run first: python -m training.distillation" in undistilled.stderr
 
     work = tmp_path / "damaged"
     shutil.copytree(aligned, work)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import codecs
+import gzip
+import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -65,6 +69,28 @@ def test_large_bodies_are_refused_with_and_without_a_length(repository: Path) ->
         # What is just small enough is looked at.
         assert client.post("/v1/poems", content=b"x" * 2**20).status_code == 415
         assert client.get("/v1/about").json()["max_bytes"] == 2**20
+
+
+def test_a_compressed_body_is_refused_as_one(client: TestClient, photos: list[bytes]) -> None:
+    packed = client.post("/v1/describe", content=gzip.compress(photos[0]), headers={"content-encoding": "gzip"})
+    assert packed.status_code == 415 and "compressed" in packed.json()["detail"]
+    assert packed.headers["accept-encoding"] == "identity"
+    plain = client.post("/v1/describe", content=photos[0], headers={"content-encoding": "identity"})
+    assert plain.status_code == 200
+
+
+def test_json_may_begin_with_a_byte_order_mark(client: TestClient, photos: list[bytes]) -> None:
+    """As programs on Windows send it."""
+    url = f"data:image/jpeg;base64,{base64.b64encode(photos[0]).decode()}"
+    message = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+    bodies = {
+        "/v1/describe": {"photo": url, "k": 2},
+        "/v1/chat/completions": {"model": "img2poem", "messages": [message], "max_tokens": 8},
+    }
+    for path, fields in bodies.items():
+        content = codecs.BOM_UTF8 + json.dumps(fields).encode()
+        answer = client.post(path, content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 200, answer.text
 
 
 def test_who_asks_too_often_waits(repository: Path) -> None:
