@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..package import DecoderConfig
+from .recurrence import recurrence
 
 
 class Condition(NamedTuple):
@@ -117,16 +118,19 @@ class PoemDecoder(nn.Module):
 
     def features(self, tokens: Tensor, embedding: Tensor) -> Tensor:
         """What the output layer reads, ``[B, T, token_dim]``; arguments as in :meth:`forward`."""
-        hidden = self.init(embedding)
-        layers, context = hidden[:, : -self.config.context_dim], hidden[:, -self.config.context_dim :]
-        context = context.unsqueeze(1).expand(-1, tokens.shape[1], -1)
-        x = torch.cat([self._dropped(self.token_embedding(tokens)), context], dim=-1)
-        first = layers.view(-1, self.config.layers, self.config.hidden_dim).transpose(0, 1).contiguous()
-        output, _ = self.gru(x, first)
-        return self._features(self._dropped(output), context)
-
-    def _features(self, output: Tensor, context: Tensor) -> Tensor:
-        return self._dropped(self.bottleneck(torch.cat([output, context], dim=-1)))
+        layers, context = self.parted(self.init(embedding))
+        condition = self.condition(context)
+        x = self.token_embedding(tokens)
+        for layer, first in enumerate(layers.split(self.config.hidden_dim, dim=-1)):
+            w_ih, w_hh, b_ih, b_hh = self.gru.all_weights[layer]
+            x = self._dropped(x)
+            if layer == 0:
+                gates = F.linear(x, w_ih[:, : self.config.token_dim]) + condition.gates.unsqueeze(1)
+            else:
+                gates = F.linear(x, w_ih, b_ih)
+            x = recurrence(gates.transpose(0, 1), w_hh, b_hh, first).transpose(0, 1)
+        output = F.linear(self._dropped(x), self.bottleneck.weight[:, : self.config.hidden_dim])
+        return self._dropped(output + condition.features.unsqueeze(1))
 
     def _dropped(self, x: Tensor) -> Tensor:
         """Dropout with one mask for all steps of a row (Gal and Ghahramani 2016): better for a GRU, and far cheaper."""
