@@ -4,7 +4,8 @@
 
 Each poem is told by the photograph and by one of its captions (sequence-level distillation, Kim and Rush 2016): what
 it learned is simpler and more consistent than people's poems, which a small decoder learns far better (TinyStories,
-Eldan and Li 2023). Poems are written in pieces, each a file, so that a killed run goes on with the next piece.
+Eldan and Li 2023). Poems are written in pieces, each a file, so that a killed run goes on with the next piece. In the
+end the teacher reads the poems that were kept, and the written ones, for their soft targets.
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ from .fitting import Result, Stage, load_prefixed
 from .parts import Parts, result_of
 from .run import Run, fingerprint, main
 from .smollm2 import transformer_decoder
-from .teacher import TeacherTexts
-from .texts import Points
+from .soft_targets import Told, read_poems, write_soft_targets
+from .teacher import LONGEST_POEM, TeacherTexts
+from .texts import Points, encoded
 from .writing import Writer
+
+#: Files of this stage's folder: the poems that were kept, and what the teacher would say at each of their tokens.
+POEMS, SOFT_TARGETS = "poems.jsonl.xz", "soft_targets.safetensors"
 
 _FINAL = (".", "!", "?")
 _MAX_TOKENS = 72
@@ -61,6 +66,8 @@ class DistillationSettings:
     """Share of the poems that is dropped for the lowest log-probability a token."""
     least_near: float = 0.15
     """Share that is dropped for the lowest cosine of poem and photograph, or caption, by the aligner."""
+    soft_targets: bool = True
+    """Also write what the teacher would say next at each token of the poems kept and of the written ones."""
 
 
 class Task(NamedTuple):
@@ -147,6 +154,7 @@ class Teacher:
         if compiled:
             for layer in self.decoder.layers:
                 layer.step = torch.compile(cast(Layer, layer).step, dynamic=True)  # type: ignore[assignment]
+                layer.compile(dynamic=True)
         self.fingerprint = result.fingerprint
         self.texts, self.points = TeacherTexts(parts, data), Points.of(parts, data)
 
@@ -168,10 +176,27 @@ class Teacher:
                 batches.append([])
             batches[-1].append(tasks[i])
         for batch in batches:
-            prompts = [[CAPTION, *self.texts.captions[t.photo][t.caption], t.begin] for t in batch]
+            prompts = [self._before(task) for task in batch]
             points = torch.stack([self.point(task) for task in batch])
             drawn = write(self.decoder, points, torch.tensor(prompts), settings.temperature, settings.top_p, random)
             yield from zip(batch, drawn, strict=True)
+
+    def told(self, records: Sequence[dict[str, Any]], data: AlignmentData) -> list[Told]:
+        """Return its own poems, then the written ones about training photographs, each behind a caption."""
+        texts, photos = self.texts, {(photo.set, photo.name): i for i, photo in enumerate(data.photos)}
+        own = [
+            (Task(photos[r["set"], r["photo"]], r["caption"], RHYMED if r["form"] == "rhymed" else FREE), ids)
+            for r, ids in zip(records, encoded(self.tokenizer, [r["poem"] for r in records], LONGEST_POEM), strict=True)
+        ]
+        written = [
+            (Task(photo, k % max(1, len(texts.captions[photo])), texts.begins[photo][k]), texts.poems[photo][k])
+            for photo, k in texts.learned
+        ]
+        return [Told(self.point(task), self._before(task), ids) for task, ids in own + written]
+
+    def _before(self, task: Task) -> list[int]:
+        captions = self.texts.captions[task.photo]
+        return [CAPTION, *captions[task.caption], task.begin] if captions else [task.begin]
 
     def _length(self, task: Task) -> int:
         return len(self.texts.captions[task.photo][task.caption])
@@ -200,7 +225,12 @@ def train(run: Run, settings: DistillationSettings) -> Result:
         path = folder / f"{number:04}.jsonl"
         if not path.exists():
             _write_piece(path, tasks[start : start + settings.piece], teacher, parts, data, settings, number)
-    return stage.finish({}, collected(stage.folder, folder, settings))
+    counts = collected(stage.folder, folder, settings)
+    if settings.soft_targets:
+        poems = teacher.told(read_poems(stage.folder / POEMS), data)
+        path = stage.folder / SOFT_TARGETS
+        counts["soft_targets"] = write_soft_targets(path, folder / "soft_targets", teacher.decoder, poems)
+    return stage.finish({}, counts)
 
 
 def all_tasks(texts: TeacherTexts, data: AlignmentData, count: int) -> list[Task]:
@@ -257,9 +287,9 @@ def collected(folder: Path, pieces: Path, settings: DistillationSettings) -> dic
     formed = [record for record in records if well_formed(record["poem"], record["finished"])]
     distinct = list({record["poem"]: record for record in formed}.values())
     kept = _likely_and_near(distinct, settings)
-    fields = ("set", "photo", "form", "poem")
+    fields = ("set", "photo", "caption", "form", "poem")
     lines = "".join(json.dumps({name: record[name] for name in fields}) + "\n" for record in kept)
-    path = folder / "poems.jsonl.xz"
+    path = folder / POEMS
     staging = path.with_suffix(".tmp")
     staging.write_bytes(lzma.compress(lines.encode()))
     staging.replace(path)

@@ -8,8 +8,6 @@ fixed number of batches, so that there are checkpoints and validation every minu
 
 from __future__ import annotations
 
-import json
-import lzma
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +16,20 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from img2poem.datasets.errors import MissingData
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.vocabulary import BOS, CAPTION
 
 from .alignment import AlignmentData
+from .distillation import POEMS, SOFT_TARGETS
 from .fitting import Result, Stage, load_prefixed, once, rounded, schedule, start_of, step_seed
-from .likelihood import HeldOutPoems, likelihood_loss
+from .likelihood import HeldOutPoems, distillation_loss, likelihood_loss
 from .parts import Parts, result_of, trained
 from .run import Run, fingerprint, main
+from .soft_targets import SoftTargets, read_poems
 from .texts import Batch, Mixture, Points, Text, TextBatches, chosen, closed, encoded
 
 _MONITOR = "validation/photo"
@@ -60,6 +62,10 @@ class GeneratorSettings:
     """The same in the last epoch."""
     distilled: bool = True
     """Learn from the teacher's poems; else from the written ones alone."""
+    soft: float = 0.8
+    """What the teacher's distribution of the next token counts beside the token itself; 0: learn from tokens alone."""
+    teachers_words: bool = True
+    """Begin with the principal components of the teacher's word embeddings; else, or with --start, not."""
     conditions: Mixture = field(default_factory=Mixture)
     """How often a text is learned under which point."""
     patience: int | None = None
@@ -77,10 +83,11 @@ class StudentTexts:
     captions: list[tuple[int, list[int]]]
     held_out: list[tuple[int, list[int]]]  # poems about validation photographs with pixels
     points: Points
+    soft: SoftTargets | None  # of the teacher's poems, then of the written ones
 
     @classmethod
-    def load(cls, parts: Parts, data: AlignmentData, distilled: bool) -> StudentTexts:
-        """Tokenize the corpus, and what the distillation stage left.
+    def load(cls, parts: Parts, data: AlignmentData, distilled: bool, soft: bool = False) -> StudentTexts:
+        """Tokenize the corpus, and what the distillation stage left: its poems, and soft targets where they are wanted.
 
         Raises:
             ValueError: there is nothing to train on or to validate by.
@@ -101,7 +108,11 @@ class StudentTexts:
             captions=rows([(i, text) for i in training for text in photos[i].captions]),
             held_out=rows([(i, text) for i in data.rows("validation").tolist() for text in poems[i]][:_HELD_OUT]),
             points=Points.of(parts, data),
+            soft=_soft_targets(parts) if distilled and soft else None,
         )
+        poems = found.taught + found.written
+        if found.soft is not None and found.soft.starts.diff().tolist() != [len(ids) + 1 for _, ids in poems]:
+            raise MissingData("the soft targets are of other poems; run again: python -m training.distillation")
         if not found.written or not found.held_out:
             raise ValueError("too few photographs with poems: none are left to train on or to validate by")
         return found
@@ -109,19 +120,19 @@ class StudentTexts:
     def drawing(self, captions: float, written: float) -> Callable[[int], list[Text]]:
         """Return what draws training texts: a share of ``captions``, and of ``written`` poems among the poems."""
         groups = [
-            (CAPTION, self.captions, captions),
-            (BOS, self.written, (1 - captions) * (written if self.taught else 1.0)),
-            (BOS, self.taught, (1 - captions) * (1 - written)),
+            (CAPTION, self.captions, captions, None),
+            (BOS, self.written, (1 - captions) * (written if self.taught else 1.0), len(self.taught)),
+            (BOS, self.taught, (1 - captions) * (1 - written), 0),
         ]
         groups = [group for group in groups if group[1] and group[2] > 0]
-        shares = torch.tensor([share for _, _, share in groups])
+        shares = torch.tensor([share for _, _, share, _ in groups])
 
         def draw(count: int) -> list[Text]:
             numbers = torch.multinomial(shares, count, replacement=True).bincount(minlength=len(groups))
             return [
-                Text(closed(begin, ids), photo)
-                for (begin, texts, _), number in zip(groups, numbers.tolist(), strict=True)
-                for photo, ids in (texts[i] for i in chosen(range(len(texts)), number))
+                Text(closed(begin, texts[i][1]), texts[i][0], None if first is None else first + i)
+                for (begin, texts, _, first), number in zip(groups, numbers.tolist(), strict=True)
+                for i in chosen(range(len(texts)), number)
             ]
 
         return draw
@@ -134,9 +145,15 @@ class StudentTexts:
 def _taught(parts: Parts, data: AlignmentData) -> list[tuple[int, str]]:
     result_of(parts.run, "distillation")  # else it says what to run
     rows = {(photo.set, photo.name): i for i, photo in enumerate(data.photos)}
-    with lzma.open(parts.run.root / "distillation" / "poems.jsonl.xz") as file:
-        records = [json.loads(line) for line in file]
+    records = read_poems(parts.run.root / "distillation" / POEMS)
     return [(rows[record["set"], record["photo"]], record["poem"]) for record in records]
+
+
+def _soft_targets(parts: Parts) -> SoftTargets:
+    path = parts.run.root / "distillation" / SOFT_TARGETS
+    if not path.exists():
+        raise MissingData(f"{path} is not there; run training.distillation with --soft-targets, or learn with --soft 0")
+    return SoftTargets.load(path)
 
 
 class GeneratorTraining(L.LightningModule):
@@ -159,12 +176,17 @@ class GeneratorTraining(L.LightningModule):
         count = min(s.epoch_batches, -(-everything // s.batch))
         draw = texts.drawing(captions, written)
         return DataLoader(
-            TextBatches(draw, texts.points, s.conditions, count, s.batch, step_seed(self)), batch_size=None
+            TextBatches(draw, texts.points, s.conditions, count, s.batch, step_seed(self), soft=texts.soft),
+            batch_size=None,
         )
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = likelihood_loss(self.decoder, batch.ids, batch.points)
-        self.log("train/nats", loss, prog_bar=True)
+        if batch.soft is None:
+            loss = nats = likelihood_loss(self.decoder, batch.ids, batch.points)
+        else:
+            loss, nats = distillation_loss(self.decoder, batch.ids, batch.points, batch.soft, self.settings.soft)
+            self.log("train/loss", loss)
+        self.log("train/nats", nats, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Tensor, index: int) -> None:
@@ -178,6 +200,17 @@ class GeneratorTraining(L.LightningModule):
         return schedule(self, optimizer, s.learning_rate, warmup=0.05)
 
 
+def principal_components(words: Tensor, width: int) -> Tensor:
+    """Return word embeddings ``[V, D]`` in ``width`` dimensions, as spread as the decoder's own are in the beginning.
+
+    A rare word so begins near words of its kind, which a few thousand poems would not teach.
+    """
+    centred = words.float() - words.float().mean(0)
+    _, directions = torch.linalg.eigh(centred.T @ centred)  # by rising variance
+    found = centred @ directions[:, -width:]
+    return F.pad(found / found.std(), (0, width - found.shape[1])) * width**-0.5
+
+
 def train(run: Run, settings: GeneratorSettings) -> Result:
     """Train the decoder in the space that the alignment stage left in the run's folder."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
@@ -186,10 +219,13 @@ def train(run: Run, settings: GeneratorSettings) -> Result:
     stage = Stage(run, "generator", fingerprint(parts.sources(), decisive, parts.model.config.decoder, teacher))
     if (found := stage.finished()) is not None:
         return found
-    texts = StudentTexts.load(parts, AlignmentData.load(parts), settings.distilled)
+    texts = StudentTexts.load(parts, AlignmentData.load(parts), settings.distilled, settings.soft > 0)
     decoder = parts.model.poem_decoder
     if earlier is not None:
         load_prefixed(decoder, earlier.tensors, "decoder")
+    elif settings.distilled and settings.teachers_words:
+        words = result_of(run, "teacher").tensors["teacher.token_embedding.weight"]
+        decoder.token_embedding.weight.data.copy_(principal_components(words, decoder.config.token_dim))
     module = GeneratorTraining(decoder, texts, settings)
     stage.fit(
         module, None, once(), settings.epochs, _MONITOR, "min", settings.patience, gradient_clip=settings.gradient_clip

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.transformer_decoder import TransformerDecoder
 from img2poem.vocabulary import CAPTION, EOS, PAD, UNK
 
-from .texts import padded
+from .batches import padded
 
 _ROWS = 64
 
@@ -46,6 +47,28 @@ def likelihood_loss(decoder: Decoder, ids: Tensor, points: Tensor, real: Tensor 
             linear_bias=None if bias is None else bias.to(features.dtype),
         )
     return found.float()
+
+
+def distillation_loss(
+    decoder: PoemDecoder, ids: Tensor, points: Tensor, soft: tuple[Tensor, Tensor], share: float
+) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy with the teacher's distributions, and with the tokens that were written, in nats a token.
+
+    Args:
+        decoder: the student.
+        ids: int64 ``[B, T]``.
+        points: float32 ``[B, embedding_dim]``.
+        soft: the teacher's tokens, int64, and their chances, float32 ``[B, T - 1, K]``; zeros where there are none.
+        share: what the teacher's distribution counts; the written token counts the rest, or all where there is none.
+    """
+    chosen = learned(ids).flatten()
+    features = decoder.features(ids[:, :-1], points).flatten(0, 1)[chosen]
+    tokens, chances = (part.flatten(0, 1)[chosen] for part in soft)
+    written = ids[:, 1:].flatten()[chosen].unsqueeze(1)
+    log_probs = decoder.logits(features).log_softmax(-1)
+    weights = torch.cat([1 - share * chances.sum(-1, keepdim=True).round(), share * chances], dim=-1)
+    log_probs = log_probs.gather(1, torch.cat([written, tokens], dim=-1)).float()
+    return -(weights * log_probs).sum(-1).mean(), -log_probs[:, 0].mean()
 
 
 class HeldOutPoems:

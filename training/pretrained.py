@@ -19,7 +19,7 @@ from img2poem.text import NEWLINE, SPECIAL_TOKENS, UNK, PoemTokenizer
 
 MAX_TEXT_TOKENS = 128
 # Of the aligner's vocabulary: the decoder's words, and of BERT's pieces as many as a small package has room for.
-_VOCABULARY_SIZE = 20_480
+_VOCABULARY_SIZE = 13_312
 
 
 class Text(NamedTuple):

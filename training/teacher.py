@@ -33,7 +33,7 @@ from .smollm2 import transformer_decoder
 from .texts import Batch, Mixture, Points, Text, TextBatches, chosen, closed, encoded
 
 _MONITOR = "validation/nats"
-_LONGEST_CAPTION, _LONGEST_POEM = 32, 95
+LONGEST_CAPTION, LONGEST_POEM = 32, 95
 _BEGIN = {"free": FREE, "rhymed": RHYMED}
 
 
@@ -80,15 +80,20 @@ class TeacherTexts:
         tokenizer = parts.tokenizer.limited(parts.model.config.decoder.vocabulary_size)
         photos = data.photos
         self.captions = _by_photo(
-            photos, encoded(tokenizer, [c for p in photos for c in p.captions], _LONGEST_CAPTION), lambda p: p.captions
+            photos, encoded(tokenizer, [c for p in photos for c in p.captions], LONGEST_CAPTION), lambda p: p.captions
         )
         self.poems = _by_photo(
-            photos, encoded(tokenizer, [q.text for p in photos for q in p.poems], _LONGEST_POEM), lambda p: p.poems
+            photos, encoded(tokenizer, [q.text for p in photos for q in p.poems], LONGEST_POEM), lambda p: p.poems
         )
         self.begins = [[_BEGIN[poem.form] for poem in photo.poems] for photo in photos]
         self._faulty = [[poem.fault is not None for poem in photo.poems] for photo in photos]
         self._training = [i for i, p in enumerate(photos) if p.split == "train"]
         self._captioned = [i for i in self._training if self.captions[i]]
+
+    @property
+    def learned(self) -> list[tuple[int, int]]:
+        """Photograph and place of each poem to learn from, those read as faulty left out."""
+        return self.poems_of(self._training, faulty=False)
 
     def poems_of(self, split_rows: list[int], faulty: bool) -> list[tuple[int, int]]:
         """Return photograph and place of each poem about ``split_rows``, with or without those read as faulty."""

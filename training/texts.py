@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import IterableDataset
 
-from img2poem.nn.poem_encoder import pad
 from img2poem.text import PoemTokenizer
-from img2poem.vocabulary import EOS, PAD
+from img2poem.vocabulary import EOS
 
 from .alignment import AlignmentData, Texts, embed_photos, project
+from .batches import padded
 from .parts import Parts
+from .soft_targets import SoftTargets
 
 _POOL = 16  # batches that are drawn together and sorted by length, so that padding is little
 
@@ -76,6 +77,8 @@ class Text(NamedTuple):
 
     ids: list[int]
     photo: int
+    poem: int | None = None
+    """Its place among the soft targets."""
 
 
 class Batch(NamedTuple):
@@ -83,6 +86,8 @@ class Batch(NamedTuple):
 
     ids: Tensor  # int64 [B, T], padded at the end
     points: Tensor  # float32 [B, D]
+    soft: tuple[Tensor, Tensor] | None = None
+    """Soft targets: tokens int64 and chances float32 ``[B, T - 1, TOP]``, zeros where a text has none."""
 
 
 class TextBatches(IterableDataset[Batch]):
@@ -95,6 +100,7 @@ class TextBatches(IterableDataset[Batch]):
         batch: texts a batch.
         seed: of all that is drawn.
         multiple: of which the padded length is.
+        soft: soft targets of the texts that have some.
     """
 
     def __init__(
@@ -106,9 +112,11 @@ class TextBatches(IterableDataset[Batch]):
         batch: int,
         seed: int,
         multiple: int = 1,
+        soft: SoftTargets | None = None,
     ) -> None:
         self._draw, self._points, self._mixture = draw, points, mixture
         self._count, self._batch, self._seed, self._multiple = count, batch, seed, multiple
+        self._soft = soft
 
     def __len__(self) -> int:
         return self._count
@@ -133,14 +141,9 @@ class TextBatches(IterableDataset[Batch]):
     def batch(self, texts: Sequence[Text]) -> Batch:
         """Return ``texts`` as one batch, each with a point of its own."""
         points = self._points.draw(torch.tensor([text.photo for text in texts]), self._mixture)
-        return Batch(padded([text.ids for text in texts], self._multiple), points)
-
-
-def padded(rows: list[list[int]], multiple: int = 1) -> Tensor:
-    """Return token rows as ``int64 [B, T]``, padded at the end to a length that is one more than a ``multiple``."""
-    ids = pad(rows, PAD)[0]
-    # One more: a row of T tokens is read as T - 1 inputs.
-    return F.pad(ids, (0, -(ids.shape[1] - 1) % multiple), value=PAD)
+        ids = padded([text.ids for text in texts], self._multiple)
+        soft = self._soft.batch([text.poem for text in texts], ids.shape[1] - 1) if self._soft is not None else None
+        return Batch(ids, points, soft)
 
 
 def chosen(items: Sequence[int], count: int) -> list[int]:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from img2poem.nn.transformer_decoder import TransformerDecoder
 from img2poem.vocabulary import BOS, EOS, PAD, UNK
 from training.alignment import Texts
+from training.batches import padded
 from training.likelihood import HeldOutPoems, likelihood_loss
-from training.texts import Mixture, Points, Text, TextBatches, closed, padded
+from training.texts import Mixture, Points, Text, TextBatches, closed
 
 from ..nn.models import EMBEDDING_DIM, small_decoder
 from ..nn.test_transformer_decoder import CONFIG
