@@ -14,7 +14,7 @@ from PIL import Image
 
 from img2poem.images import MAX_BYTES
 
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 _HUGE = 50_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -172,6 +172,9 @@ def _declaring(format: str, width: int, height: int) -> Callable[[], bytes]:
         elif format == "WEBP":
             sides = (max(side - 1, 0).to_bytes(3, "little") for side in (width, height))
             return _riff(b"VP8X\x0a\0\0\0\0\0\0\0" + b"".join(sides) + bytes(data[12:]))
+        elif format == "AVIF":
+            place = data.index(b"ispe") + 8
+            data[place : place + 8] = struct.pack(">II", width, height)
         elif format == "BMP":
             data[18:26] = struct.pack("<ii", width, height)
         else:

@@ -20,15 +20,19 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .colour import keeps_mode, to_srgb
 from .errors import BadImage
+from .heic import is_heic, is_readable, open_heic
 from .metadata import Metered, orientation, without_metadata
 from .quiet import quiet
 
 #: The only formats that are ever opened; Pillow's other decoders are never reached.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIC")
+#: Endings of their files, in small letters.
+SUFFIXES = tuple(".jpg .jpeg .jfif .png .gif .webp .bmp .tif .tiff .avif .heic .heif".split())
+_PILLOWS = FORMATS[:-1]
 #: Largest accepted picture, in pixels as its header declares them (an 8000 x 6000 one has 48 M); of formats that
 #: take longer to decode, less: each keeps below 2 s and 512 MiB (docs/reliability.md).
 MAX_PIXELS = 100_000_000
-_MAX_PIXELS_OF = {"JPEG": MAX_PIXELS, "WEBP": 20_000_000}
+_MAX_PIXELS_OF = {"JPEG": MAX_PIXELS, "WEBP": 20_000_000, "AVIF": 20_000_000}
 _MAX_PIXELS_ELSE = 50_000_000
 #: Largest product of pixels and scans of a JPEG, each of which goes over all pixels.
 _MAX_SCANNED = 500_000_000
@@ -168,9 +172,13 @@ def _encoded(image: Image.Image) -> bytes:
 def check(data: bytes) -> None:
     """Check format and declared size from the header alone, without decoding any pixel.
 
+    HEIC that cannot be read here passes: it may be decoded elsewhere.
+
     Raises:
         BadImage: not one of ``FORMATS``, or more than ``MAX_PIXELS`` declared.
     """
+    if is_heic(data) and not is_readable():
+        return
     with _opened(data):
         pass
 
@@ -186,7 +194,7 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
         BadImage: not one of ``FORMATS``, too many bytes or pixels, truncated or damaged.
     """
     with _opened(data) as image:
-        image.draft("RGB", (2 * size, 2 * size))
+        _draft(image, 2 * size)
         image.load()
         return np.asarray(_scaled(image, size, (size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
 
@@ -200,11 +208,16 @@ def picture(data: bytes, longest: int) -> Image.Image:
         BadImage: as :func:`decode`.
     """
     with _opened(data) as image:
-        image.draft("RGB", (longest, longest))
+        _draft(image, longest)
         image.load()
         scale = min(1.0, longest / max(image.size))
         width, height = (max(1, round(side * scale)) for side in image.size)
         return _scaled(image, longest, (width, height), Image.Resampling.LANCZOS)
+
+
+def _draft(image: Image.Image, least: int) -> None:
+    if image.format == "JPEG":  # of HEIC it would be another picture, the preview
+        image.draft("RGB", (least, least))
 
 
 def _scaled(image: Image.Image, least: int, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
@@ -219,7 +232,7 @@ def _scaled(image: Image.Image, least: int, size: tuple[int, int], how: Image.Re
 
 def _turned(small: Image.Image, image: Image.Image) -> Image.Image:
     """Turn a smaller copy of ``image`` upright; a TIFF is turned by Pillow itself."""
-    turn = None if image.format == "TIFF" else _TURNS.get(orientation(image.info.get("exif", b"")))
+    turn = None if image.format == "TIFF" else _TURNS.get(orientation(image.info.get("exif") or b""))
     return small if turn is None else small.transpose(turn)
 
 
@@ -232,7 +245,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
                 raise BadImage(_too_many_bytes(len(data)))
             bare = without_metadata(data)
             file = Metered(bare.file)
-            with Image.open(file, formats=FORMATS) as image:
+            with open_heic(file) if is_heic(data) else Image.open(file, formats=_PILLOWS) as image:
                 _check_size(image, bare.file)
                 file.left = None
                 image.info.update(bare.beside)

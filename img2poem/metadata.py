@@ -3,7 +3,7 @@
 Pillow parses all of it in Python before our limits see a pixel: junk byte by byte, and an EXIF block whose thousands of
 entries each point at the same megabytes. So a JPEG goes to it without its metadata, and nothing but the orientation is
 read of EXIF; its colour profile is put together here. So does a PNG, which Pillow refuses where a text or a profile
-beside the pixels is large, or its checksum wrong.
+beside the pixels is large, or its checksum wrong. AVIF and HEIC say in their container how they are turned.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 #: Of the chunks that a PNG can do without, the one that says which pixels are clear.
 _PNG_KEPT = (b"tRNS",)
+#: Of AVIF and HEIC (ISO/IEC 23008-12): an entry of the kind of EXIF or XMP in the list of what the file has.
+_ITEM = re.compile(rb"(infe(?:\x02...|\x03.....).{4})(?:Exif|mime)", re.S)
 _ENDLESS = "truncated or damaged: its header does not end"
 _ORIENTATION, _SHORT = 0x0112, 3
 _MAX_ENTRIES = 1000
@@ -65,14 +67,19 @@ class Bare(NamedTuple):
 
 
 def without_metadata(data: bytes) -> Bare:
-    """Return a file without what is not needed for its pixels, its EXIF block and ICC profile; of JPEG and PNG alone.
+    """Return a file without what is not needed for its pixels, and of that what is: orientation and colour profile.
+
+    GIF, WebP, BMP and TIFF stay as they are.
 
     Raises:
         BadImage: its header does not end.
     """
     if data.startswith(_JPEG):
         return _jpeg_without_metadata(data)
-    return _png_without_metadata(data) if data.startswith(_PNG) else Bare(data, {})
+    if data.startswith(_PNG):
+        return _png_without_metadata(data)
+    # What is of an unknown kind, nobody reads.
+    return Bare(_ITEM.sub(rb"\1none", data) if data[4:8] == b"ftyp" else data, {})
 
 
 def _png_without_metadata(png: bytes) -> Bare:

@@ -26,6 +26,7 @@ _EXTRAS = {
     "local": ("onnxruntime", "tenacity"),
     "client": ("tritonclient", "httpx", "tenacity"),
     "rhyme": ("pronouncing",),
+    "heic": ("pillow-heif",),
     "server": ("nvidia-pytriton",),
 }
 

@@ -35,8 +35,10 @@ class LineStrategyName(str, Enum):
     sample = "sample"
 
 
-Photos = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, GIF, WebP, BMP or TIFF files.")]
-Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="A JPEG, PNG, GIF, WebP, BMP or TIFF file.")]
+Photos = Annotated[
+    list[str], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF or HEIC files.")
+]
+Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="A JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF or HEIC file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Engine = Annotated[
     Path | None,
