@@ -45,11 +45,12 @@ class AsyncImg2Poem:
         headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
         device: Device = "cpu",
+        threads: int | None = None,
         background: bool = False,
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._settings = Settings(timeout, concurrency)
-        endpoints = _endpoints(target, access_of(headers, tls, background), device)
+        endpoints = _endpoints(target, access_of(headers, tls, background), device, threads)
         self._dispatcher = AsyncDispatcher(endpoints, retries, hooks)
         self._flows = Flows()
 
@@ -226,12 +227,12 @@ async def _outcome(task: asyncio.Task[Poem]) -> Poem | Img2PoemError:
         return error
 
 
-def _endpoints(target: Target, access: Access, device: Device) -> list[AsyncEndpoint]:
+def _endpoints(target: Target, access: Access, device: Device, threads: int | None) -> list[AsyncEndpoint]:
     found = parse(target)
     if not isinstance(found, list):
         from .engines.local import AsyncLocalEndpoint, LocalEndpoint
 
-        return [AsyncLocalEndpoint(LocalEndpoint(found, device))]
+        return [AsyncLocalEndpoint(LocalEndpoint(found, device, threads))]
     from .engines.grpc import AsyncGrpcEndpoint
     from .engines.http import AsyncHttpEndpoint
 

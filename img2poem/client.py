@@ -38,6 +38,8 @@ class Img2Poem:
         headers: sent with every request to a server.
         tls: certificates for ``grpcs`` and ``https``.
         device: ``cpu`` or ``cuda``, for a folder.
+        threads: on which each of a folder's models runs; by default one for each core that the control group of the
+            process (a container's, say) allows.
         background: whether a server, when it has more to do than it can, does what others ask first.
         hooks: called after each attempt at each request, for logs and metrics.
 
@@ -64,11 +66,12 @@ class Img2Poem:
         headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
         device: Device = "cpu",
+        threads: int | None = None,
         background: bool = False,
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._settings = Settings(timeout, concurrency)
-        endpoints = _endpoints(target, access_of(headers, tls, background), device)
+        endpoints = _endpoints(target, access_of(headers, tls, background), device, threads)
         self._dispatcher = Dispatcher(endpoints, retries, hooks)
         self._flows = Flows()
 
@@ -260,12 +263,12 @@ def _outcome(future: Future[Poem]) -> Poem | Img2PoemError:
         return error
 
 
-def _endpoints(target: Target, access: Access, device: Device) -> list[Endpoint]:
+def _endpoints(target: Target, access: Access, device: Device, threads: int | None) -> list[Endpoint]:
     found = parse(target)
     if not isinstance(found, list):
         from .engines.local import LocalEndpoint
 
-        return [LocalEndpoint(found, device)]
+        return [LocalEndpoint(found, device, threads)]
     from .engines.grpc import GrpcEndpoint
     from .engines.http import HttpEndpoint
 

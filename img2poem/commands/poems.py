@@ -16,13 +16,13 @@ from ..results import Poem
 from . import options
 from .batch import Batch
 from .photographs import Outcomes
+from .source import Source, asks_models
 
 
+@asks_models
 def write(
     photos: options.Photos,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.StrategyOption = options.StrategyName.best_of,
     beam_width: options.BeamWidth = None,
     n: options.N = None,
@@ -42,7 +42,7 @@ def write(
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
         outcomes = Outcomes()
-        with options.poet(engine, url, timeout) as poet:
+        with source.poet() as poet:
             poems = poet.write_each(photos, decoding, form=form, where=options.where_of(where))
             with closing(poems):
                 for photo, poem in zip(photos, poems, strict=True):
@@ -51,11 +51,10 @@ def write(
     outcomes.end()
 
 
+@asks_models
 def stream(
     photo: options.Photo,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.LineStrategyOption = options.LineStrategyName.sample,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
@@ -70,19 +69,18 @@ def stream(
         decoding = options.strategy_of(name, None, None, temperature, seed, forbid)
         form = options.form_of(lines, "", "", None, "")
         outcomes = Outcomes()
-        with options.poet(engine, url, timeout) as poet, outcomes.of(photo):
+        with source.poet() as poet, outcomes.of(photo):
             for line in poet.stream(photo, decoding, form=form, where=options.where_of(where)):
                 say(json.dumps(asdict(line)) if as_json else line.text)
     outcomes.end()
 
 
+@asks_models
 def batch(
     folder: Annotated[Path, typer.Argument(help="Folder whose photographs are taken, with those of its folders.")],
     out: Annotated[Path, typer.Option(help="File that takes one JSON object for each poem.")],
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photographs under way at once.")] = 8,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.StrategyOption = options.StrategyName.best_of,
     beam_width: options.BeamWidth = None,
     n: options.N = None,
@@ -106,7 +104,7 @@ def batch(
     with reporting():
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
-        with options.poet(engine, url, timeout, concurrency, True) as poet, Batch(folder, out, decoding, form) as work:
+        with source.poet(concurrency, background=True) as poet, Batch(folder, out, decoding, form) as work:
             summary = work.run(poet, options.where_of(where))
     if as_json:
         say(json.dumps(asdict(summary)))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import images, manifest
+from .. import cores, images, manifest
 from ..calls import Answer, Call, Infer, ModelInfo, Tensors
 from ..errors import BadRepository, ContractMismatch, InvalidOption, MissingDependency, ServerError
 from ..inspection import PREFIX, is_package, no_repository
 from ..manifest import Manifest
 from ..noise import drawn
 from ..targets import Device
+from ..values import at_least
 from .forks import PerProcess
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ class LocalEndpoint:
         MissingDependency: onnxruntime, or its CUDA provider, is not installed.
     """
 
-    def __init__(self, repository: str | os.PathLike[str], device: Device = "cpu") -> None:
+    def __init__(self, repository: str | os.PathLike[str], device: Device = "cpu", threads: int | None = None) -> None:
         self._repository, self._device = Path(repository), device
+        self._threads = None if threads is None else at_least(1, "threads", threads)
         if device not in _PROVIDERS:
             raise InvalidOption(f"device must be cpu or cuda, not {device!r}")
         self.name = str(repository)
@@ -122,7 +124,9 @@ class LocalEndpoint:
 
     def _opened(self, model: str) -> InferenceSession:
         name = f"{model}/{_VERSION}/model.onnx"
-        session = open_session(self._repository / name, self._device, self._manifest.files.get(name, "none"))
+        session = open_session(
+            self._repository / name, self._device, self._manifest.files.get(name, "none"), self._threads
+        )
         stamped = session.get_modelmeta().custom_metadata_map.get(PREFIX + "contract")
         if stamped != self._manifest.about.get("contract"):
             raise ContractMismatch(
@@ -159,13 +163,16 @@ class AsyncLocalEndpoint:
         self._endpoint.close()
 
 
-def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) -> InferenceSession:
+def open_session(
+    path: Path, device: Device = "cpu", sha256: str | None = None, threads: int | None = None
+) -> InferenceSession:
     """Open an ONNX file.
 
     Args:
         path: of the file.
         device: ``cpu`` or ``cuda``.
         sha256: in hex, what the file must have.
+        threads: that it runs on; as many as the process may use cores, when not given.
 
     Raises:
         BadRepository: the file is missing, damaged, or not the one that is wanted.
@@ -184,12 +191,12 @@ def open_session(path: Path, device: Device = "cpu", sha256: str | None = None) 
     if sha256 not in (None, manifest.hash_of(path)):
         raise BadRepository(f"{path} has changed since it was exported; {_advice(path.parents[2])}")
     try:
-        return onnxruntime.InferenceSession(str(path), session_options(), providers=providers)
+        return onnxruntime.InferenceSession(str(path), session_options(threads), providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise BadRepository(f"{path} cannot be loaded ({error}); {_advice(path.parents[2])}") from error
 
 
-def session_options() -> SessionOptions:
+def session_options(threads: int | None = None) -> SessionOptions:
     """Return the options of every session: threads that spin between the operators of a model that runs.
 
     One caller gets a poem in 0.8 of the time; longer, and eight at once would take 1.1 times the time (docs/speed.md).
@@ -203,6 +210,9 @@ def session_options() -> SessionOptions:
     # Sessions whose idle threads spin slow each other down several times over on few cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
+    # It knows the host's cores alone: in a container, a thread on each of them would wait for time that is not there.
+    if threads is not None or cores.allowed() < (os.cpu_count() or 1):
+        options.intra_op_num_threads = threads or cores.allowed()
     return options
 
 
