@@ -11,14 +11,14 @@ from typing import cast, overload
 
 from .arguments import access_of, chosen, formed, readable, texts
 from .calls import Flow, Hook, Line, T
-from .decoding import AnyStrategy, Sampling
+from .decoding import AnyStrategy, Sampling, distinct
 from .dispatch import Dispatcher
 from .engines import Endpoint
 from .errors import Img2PoemError
 from .flows import Floats, Flows, Where, line_place
 from .form import Form
 from .images import Photo, is_photo
-from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised
+from .operations import DEFAULT, Settings, checked, health_of, identified, jobs, poem_of, raised
 from .results import Description, Health, Info, Match, Poem
 from .targets import Access, Device, Target, Tls, parse
 from .values import at_least
@@ -122,24 +122,45 @@ class Img2Poem:
         several = cast("Iterable[Photo]", photo)
         return [raised(poem) for poem in self.write_each(several, strategy, form=form, where=where, timeout=timeout)]
 
+    def write_several(
+        self,
+        photo: Photo,
+        count: int,
+        strategy: AnyStrategy | None = None,
+        *,
+        form: Form | None = None,
+        where: Where | None = None,
+        timeout: float | None = None,
+    ) -> list[Poem]:
+        """Write ``count`` poems about a photograph, at most 32, each with the seed after the one before.
+
+        The first is that of :meth:`write`; with a low temperature two may be the same. The rest is as there.
+        """
+        each = self.write_each([photo], strategy, count=count, form=form, where=where, timeout=timeout)
+        return [raised(poem) for poem in each]
+
     def write_each(
         self,
         photos: Iterable[Photo],
         strategy: AnyStrategy | None = None,
         *,
+        count: int = 1,
         form: Form | None = None,
         where: Where | None = None,
         timeout: float | None = None,
     ) -> Generator[Poem | Img2PoemError, None, None]:
         """Yield a poem, or the error in its place, for each of ``photos`` in their order, however many they are.
 
+        With ``count``, so many of each photograph, one after the other, as :meth:`write_several` has them.
+
         Who leaves early does not wait for the poems under way; they end with the client at the latest.
         """
+        strategies = distinct(chosen(strategy, DEFAULT), count)
         waiting: deque[Future[Poem]] = deque()
         pool = ThreadPoolExecutor(self._settings.concurrency, "img2poem")
         try:
-            for photo in photos:
-                waiting.append(pool.submit(self._write, photo, strategy, form, where, timeout))
+            for photo, one in jobs(photos, strategies):
+                waiting.append(pool.submit(self._write, photo, one, form, where, timeout))
                 if len(waiting) >= 2 * self._settings.concurrency:
                     yield _outcome(waiting.popleft())
             while waiting:

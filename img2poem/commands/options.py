@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..decoding import MAX_BEAM_WIDTH, OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling
+from ..decoding import MAX_BEAM_WIDTH, MAX_COUNT, OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling
 from ..errors import InvalidOption
 from ..flows import Where
 from ..form import Form
@@ -72,6 +72,15 @@ Seed = Annotated[
 Forbid = Annotated[
     list[str] | None,
     typer.Option(metavar="WORD", help="A word that must not come; repeat it for more.", rich_help_panel=_SEARCH),
+]
+Count = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=MAX_COUNT,
+        help="Poems about each photograph, by sample or best-of: each has the seed after the one before.",
+        rich_help_panel=_SEARCH,
+    ),
 ]
 WhereOption = Annotated[
     str | None,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..console import reporting, say, shown
+from ..decoding import distinct
 from ..operations import raised
 from ..results import Poem
 from . import options
@@ -28,6 +30,7 @@ def write(
     n: options.N = None,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
+    count: options.Count = 1,
     forbid: options.Forbid = None,
     where: options.WhereOption = None,
     lines: options.Lines = None,
@@ -43,11 +46,13 @@ def write(
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
         outcomes = Outcomes()
         with source.poet() as poet:
-            poems = poet.write_each(photos, decoding, form=form, where=options.where_of(where))
+            poems = poet.write_each(photos, decoding, count=count, form=form, where=options.where_of(where))
             with closing(poems):
-                for photo, poem in zip(photos, poems, strict=True):
+                for photo in photos:
                     with outcomes.of(photo):
-                        _print(photo, raised(poem), as_json, len(photos) > 1)
+                        # All are awaited, so that the next photograph's poems come next.
+                        for poem in [raised(poem) for poem in [*islice(poems, count)]]:
+                            _print(photo, poem, as_json, len(photos) > 1)
     outcomes.end()
 
 
@@ -58,6 +63,7 @@ def stream(
     strategy: options.LineStrategyOption = options.LineStrategyName.sample,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
+    count: options.Count = 1,
     forbid: options.Forbid = None,
     where: options.WhereOption = None,
     lines: options.Lines = None,
@@ -70,8 +76,11 @@ def stream(
         form = options.form_of(lines, "", "", None, "")
         outcomes = Outcomes()
         with source.poet() as poet, outcomes.of(photo):
-            for line in poet.stream(photo, decoding, form=form, where=options.where_of(where)):
-                say(json.dumps(asdict(line)) if as_json else line.text)
+            for number, one in enumerate(distinct(decoding, count)):
+                if number and not as_json:
+                    say("")
+                for line in poet.stream(photo, one, form=form, where=options.where_of(where)):
+                    say(json.dumps({"poem": number, **asdict(line)}) if as_json else line.text)
     outcomes.end()
 
 
