@@ -17,11 +17,11 @@ from ..decoding import AnyStrategy
 from ..errors import BadImage, Img2PoemError, InvalidOption, NoPoem, Overloaded, ServerError, Timeout
 from ..flows import Where
 from ..form import Form
+from ..images import SUFFIXES
 from ..outputs import check_output
 from ..results import Poem, json_line
 from .jsonl import JsonLines
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 #: What one photograph may fail with while the others go on; anything else would befall them too.
 _OF_ONE = (BadImage, NoPoem, Overloaded, ServerError, Timeout)
 

@@ -15,8 +15,10 @@ from ..errors import InvalidOption, WriteFailed
 from ..outputs import check_output
 from . import options, views
 from .photographs import Outcomes
+from .source import Source, asks_models
 
 
+@asks_models
 def card(
     photo: options.Photo,
     out: Annotated[Path, typer.Option(help="PNG file to write.")],
@@ -26,9 +28,7 @@ def card(
     ] = None,
     poem: views.Text = None,
     poem_file: views.File = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.StrategyOption = options.StrategyName.best_of,
     beam_width: options.BeamWidth = None,
     n: options.N = None,
@@ -54,7 +54,7 @@ def card(
             if text is None:
                 decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
                 form = options.form_of(lines, rhyme, acrostic, include, first_words)
-                with options.poet(engine, url, timeout) as poet:
+                with source.poet() as poet:
                     text = poet.write(photo, decoding, form=form, where=options.where_of(where)).text
             picture = drawn(photo, text.strip().splitlines(), layout)
             try:

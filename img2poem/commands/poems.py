@@ -5,29 +5,32 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..console import reporting, say, shown
+from ..decoding import distinct
 from ..operations import raised
 from ..results import Poem
 from . import options
 from .batch import Batch
 from .photographs import Outcomes
+from .source import Source, asks_models
 
 
+@asks_models
 def write(
     photos: options.Photos,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.StrategyOption = options.StrategyName.best_of,
     beam_width: options.BeamWidth = None,
     n: options.N = None,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
+    count: options.Count = 1,
     forbid: options.Forbid = None,
     where: options.WhereOption = None,
     lines: options.Lines = None,
@@ -42,23 +45,25 @@ def write(
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
         outcomes = Outcomes()
-        with options.poet(engine, url, timeout) as poet:
-            poems = poet.write_each(photos, decoding, form=form, where=options.where_of(where))
+        with source.poet() as poet:
+            poems = poet.write_each(photos, decoding, count=count, form=form, where=options.where_of(where))
             with closing(poems):
-                for photo, poem in zip(photos, poems, strict=True):
+                for photo in photos:
                     with outcomes.of(photo):
-                        _print(photo, raised(poem), as_json, len(photos) > 1)
+                        # All are awaited, so that the next photograph's poems come next.
+                        for poem in [raised(poem) for poem in [*islice(poems, count)]]:
+                            _print(photo, poem, as_json, len(photos) > 1)
     outcomes.end()
 
 
+@asks_models
 def stream(
     photo: options.Photo,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.LineStrategyOption = options.LineStrategyName.sample,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
+    count: options.Count = 1,
     forbid: options.Forbid = None,
     where: options.WhereOption = None,
     lines: options.Lines = None,
@@ -70,19 +75,21 @@ def stream(
         decoding = options.strategy_of(name, None, None, temperature, seed, forbid)
         form = options.form_of(lines, "", "", None, "")
         outcomes = Outcomes()
-        with options.poet(engine, url, timeout) as poet, outcomes.of(photo):
-            for line in poet.stream(photo, decoding, form=form, where=options.where_of(where)):
-                say(json.dumps(asdict(line)) if as_json else line.text)
+        with source.poet() as poet, outcomes.of(photo):
+            for number, one in enumerate(distinct(decoding, count)):
+                if number and not as_json:
+                    say("")
+                for line in poet.stream(photo, one, form=form, where=options.where_of(where)):
+                    say(json.dumps({"poem": number, **asdict(line)}) if as_json else line.text)
     outcomes.end()
 
 
+@asks_models
 def batch(
     folder: Annotated[Path, typer.Argument(help="Folder whose photographs are taken, with those of its folders.")],
     out: Annotated[Path, typer.Option(help="File that takes one JSON object for each poem.")],
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photographs under way at once.")] = 8,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.StrategyOption = options.StrategyName.best_of,
     beam_width: options.BeamWidth = None,
     n: options.N = None,
@@ -106,7 +113,7 @@ def batch(
     with reporting():
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
-        with options.poet(engine, url, timeout, concurrency, True) as poet, Batch(folder, out, decoding, form) as work:
+        with source.poet(concurrency, background=True) as poet, Batch(folder, out, decoding, form) as work:
             summary = work.run(poet, options.where_of(where))
     if as_json:
         say(json.dumps(asdict(summary)))

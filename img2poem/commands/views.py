@@ -16,6 +16,7 @@ from ..reading import limited, read_limited
 from ..results import Description
 from . import options
 from .photographs import Outcomes
+from .source import Source, asks_models
 
 Text = Annotated[
     str | None, typer.Option("--poem", metavar="TEXT", help="A poem; lines are parted by newlines or slashes.")
@@ -25,12 +26,11 @@ File = Annotated[
 ]
 
 
+@asks_models
 def describe(
     photos: options.Photos,
     k: Annotated[int, typer.Option("--k", min=1, max=100, help="Classes of each kind.")] = 3,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
     """Say what the encoders see in each photograph: objects, scenes, and the sentiment from 1 to 7.
@@ -38,7 +38,7 @@ def describe(
     Exit status 2 when a photograph cannot be used; the others are done all the same.
     """
     outcomes = Outcomes()
-    with reporting(), options.poet(engine, url, timeout) as poet:
+    with reporting(), source.poet() as poet:
         for photo in photos:
             with outcomes.of(photo):
                 seen = poet.describe(photo, k)
@@ -46,13 +46,12 @@ def describe(
     outcomes.end()
 
 
+@asks_models
 def embed(
     photos: Annotated[list[str] | None, typer.Argument(metavar="[PHOTO...]", help="Photographs to embed.")] = None,
     poem: Text = None,
     poem_file: File = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
     """Print where photographs or a poem lie in the poetic space: unit vectors, one a line.
@@ -60,7 +59,7 @@ def embed(
     Exit status 2 when a photograph cannot be used; the others are done all the same.
     """
     outcomes = Outcomes()
-    with reporting(), options.poet(engine, url, timeout) as poet:
+    with reporting(), source.poet() as poet:
         text = given_poem(poem, poem_file, needed=not photos)
         for photo in photos or ():
             with outcomes.of(photo):
@@ -70,13 +69,12 @@ def embed(
     outcomes.end()
 
 
+@asks_models
 def score(
     photos: options.Photos,
     poem: Text = None,
     poem_file: File = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
     """Say how near a poem is to each photograph: the cosine in the poetic space, from -1 to 1.
@@ -84,7 +82,7 @@ def score(
     Exit status 2 when a photograph cannot be used; the others are done all the same.
     """
     outcomes = Outcomes()
-    with reporting(), options.poet(engine, url, timeout) as poet:
+    with reporting(), source.poet() as poet:
         text = given_poem(poem, poem_file, needed=True)
         assert text is not None
         for photo in photos:
