@@ -103,8 +103,9 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def test_a_tiff_that_cannot_be_read_is_not_called_another_format() -> None:
-    whole = encoded(gradient(), "TIFF", compression="tiff_deflate")  # its directory is at its end
+@pytest.mark.parametrize(("format", "options"), [("TIFF", {"compression": "tiff_deflate"}), ("AVIF", {})])
+def test_a_file_that_ends_early_is_not_called_another_format(format: str, options: dict[str, object]) -> None:
+    whole = encoded(gradient(), format, **options)  # a TIFF's directory is at its end
     with pytest.raises(BadImage, match="truncated or damaged, or of a kind that cannot be read; save it as"):
         decode(whole[: len(whole) // 2])
 
