@@ -44,6 +44,8 @@ class Option:
         return random.uniform(self.lowest, self.highest, (batch, self.width)).astype(self.dtype)
 
 
+_FEWEST_LINE_TOKENS = 4
+
 OPTIONS = {
     "min_lines": Option(np.int64, 1, 16),
     "max_lines": Option(np.int64, 1, 16),
@@ -69,11 +71,11 @@ class Strategy:
     """Options common to all strategies. Use :class:`Greedy`, :class:`BeamSearch` or :class:`Sampling`.
 
     Args:
-        min_lines: fewest lines.
+        min_lines: fewest lines; a poem cut off at ``max_tokens`` may have fewer.
         max_lines: most lines.
         max_tokens: longest poem in tokens (words, marks, suffixes, line breaks), the end token included.
-        max_line_tokens: longest line in tokens, but for a final mark behind them; less where ``min_lines`` lines of
-            that length would not fit into ``max_tokens``.
+        max_line_tokens: longest line in tokens, but for a final mark behind them; down to 4 where ``min_lines`` lines
+            of that length would not fit into ``max_tokens``.
         no_repeat_ngram: n-grams of so many tokens that end with a word do not come twice; 0 is off, 1 is not allowed.
         repetition_penalty: divides the probability of a word of three letters or more for each time it was used, and
             keeps any word from following itself; 1 is off.
@@ -107,7 +109,8 @@ class Strategy:
     def line_tokens(self) -> int:
         """``max_line_tokens``, or as many as leave room for all ``min_lines`` lines, each with a mark and its end."""
         room = self.max_tokens // self.min_lines - 2
-        return min(self.max_line_tokens, max(room, int(OPTIONS["max_line_tokens"].lowest)))
+        # In shorter lines there is nothing to say: such a poem is rather cut off.
+        return min(self.max_line_tokens, room) if room >= _FEWEST_LINE_TOKENS else self.max_line_tokens
 
     def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
         """Return the options as tensors of one row, by name: ``[1, 1]``, ``forbidden_tokens`` ``[1, MAX_FORBIDDEN]``.

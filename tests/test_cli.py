@@ -228,7 +228,10 @@ def test_a_batch_takes_file_names_that_are_not_utf8(repository: Path, tmp_path: 
 
 
 def test_a_batch_goes_on_where_a_form_leaves_no_poem(repository: Path, folder: Path, tmp_path: Path) -> None:
-    form, strategy = Form(lines=1, include=("temple", "mountain", "ocean", "window")), Greedy(max_line_tokens=5)
+    form, strategy = (
+        Form(lines=1, include=("temple", "mountain", "ocean", "window", "garden", "night")),
+        Greedy(max_line_tokens=5),
+    )
     with Img2Poem(repository) as poet, Batch(folder, tmp_path / "out", strategy, form) as batch:
         assert batch.run(poet) == Summary(written=0, kept=0, failed=9)
     told = [json.loads(line)["error"] for line in (tmp_path / "out.errors.jsonl").read_text().splitlines()]

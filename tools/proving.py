@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -25,17 +26,25 @@ _STARTED = 120
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """How long a command took, by the clock and of the processors, which other work on the machine hardly changes."""
+
+    elapsed: float
+    processor: float
+
+
+@dataclass(frozen=True)
 class Trial:
     """What was measured in one environment: seconds, and resident memory in units of 10^6 bytes."""
 
     python: str
-    install_seconds: float
-    poem_seconds: float
-    poem_again_seconds: float
+    install: Seconds
+    poem: Seconds
+    poem_again: Seconds
     poem_megabytes: float
     all_megabytes: float
     installed: tuple[str, ...]
-    poem: str
+    text: str
 
 
 def interpreters(versions: Sequence[str]) -> dict[str, Path]:
@@ -78,21 +87,13 @@ class Fresh:
         line: list[str | Path] = [self._program("python"), "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
         run([*line, "--dest", self._dist, "--find-links", self._dist, *requirements], self.work, "downloading")
 
-    def install(self, *requirements: str) -> float:
-        """Install without a network; returns the seconds that it took."""
-        line: list[str | Path] = [
-            self._program("python"),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-index",
-            "--find-links",
-            self._dist,
-        ]
-        started = time.perf_counter()
-        run([*line, *requirements], self.work, f"installing {' '.join(requirements)} offline", _OFFLINE)
-        return time.perf_counter() - started
+    def install(self, *requirements: str) -> Seconds:
+        """Install without a network; returns how long that took."""
+        pip: list[str | Path] = [self._program("python"), "-m", "pip", "install", "--quiet"]
+        offline: list[str | Path] = ["--no-index", "--find-links", self._dist]
+        with _timed() as times:
+            run([*pip, *offline, *requirements], self.work, f"installing {' '.join(requirements)} offline", _OFFLINE)
+        return times[0]
 
     def installed(self) -> tuple[str, ...]:
         """Return the names of the distributions that are there."""
@@ -149,11 +150,10 @@ def prove_wheels(fresh: Fresh, photo: Path) -> Trial:
     installed = fresh.installed()
     if needless := {*trial.ABSENT} & {*installed}:
         raise ReleaseError(f"img2poem[local] brings {', '.join(needless)}")
-    poem, times = "", []
-    for _ in range(2):
-        started = time.perf_counter()
+    with _timed() as first:
         poem = fresh.command("write", photo).strip()
-        times.append(time.perf_counter() - started)
+    with _timed() as again:
+        fresh.command("write", photo)
     seen = json.loads(fresh.python(Path(trial.__file__), photo))
     if poem != seen["poem"]:
         raise ReleaseError(f"the command line wrote\n{poem}\nand Python\n{seen['poem']}")
@@ -165,7 +165,7 @@ def prove_wheels(fresh: Fresh, photo: Path) -> Trial:
     if b"<html" not in page or answer["text"] != poem:
         raise ReleaseError(f"the page or the REST interface is not right: {answer}")
     version = run([fresh.work / "environment/bin/python", "--version"], fresh.work, "python").split()[1]
-    return Trial(version, seconds, times[0], times[1], seen["first_mb"], seen["all_mb"], installed, poem)
+    return Trial(version, seconds, first[0], again[0], seen["first_mb"], seen["all_mb"], installed, poem)
 
 
 def prove_sdist(fresh: Fresh, sdist: Path, photo: Path, repository: Path) -> None:
@@ -204,6 +204,17 @@ def _use_commands(fresh: Fresh, photo: Path) -> None:
         fresh.command(*line.split())
     for name in ("stream", "describe", "embed"):
         fresh.command(name, photo)
+
+
+@contextlib.contextmanager
+def _timed() -> Iterator[list[Seconds]]:
+    """Yield a list that has, behind the block, how long the commands in it took."""
+    times: list[Seconds] = []
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    yield times
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    times.append(Seconds(time.perf_counter() - started, spent))
 
 
 def _asked(url: str, photo: bytes | None = None) -> bytes:

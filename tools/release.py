@@ -79,9 +79,11 @@ def prove(built: Sequence[Path], repository: Path, work: Path) -> list[Trial]:
 def report(trials: Sequence[Trial], sizes: dict[str, float]) -> str:
     """Return a table of what was measured beside the aims; ``sizes`` are in units of 10^6 bytes by file name."""
     rows: list[tuple[str, str, list[float]]] = [
-        ("install `img2poem[local]`, s", "60", [one.install_seconds for one in trials]),
-        ("first `img2poem write`, s", "1.5", [one.poem_seconds for one in trials]),
-        ("the same again, s", "", [one.poem_again_seconds for one in trials]),
+        ("install `img2poem[local]`, s", "60", [one.install.elapsed for one in trials]),
+        ("of processor time, s", "", [one.install.processor for one in trials]),
+        ("first `img2poem write`, s", "1.5", [one.poem.elapsed for one in trials]),
+        ("of processor time, s", "", [one.poem.processor for one in trials]),
+        ("the same again, s", "", [one.poem_again.elapsed for one in trials]),
         ("resident memory of a first poem, MB", "300", [one.poem_megabytes for one in trials]),
         ("of every operation in turn, MB", "", [one.all_megabytes for one in trials]),
         ("packages installed", "", [len(one.installed) for one in trials]),
@@ -122,7 +124,7 @@ def main(
             ]
             trials = prove(built, models, work)
             sizes = {path.name: path.stat().st_size / 1e6 for path in built}
-            tell(f"\n{trials[0].poem}\n")
+            tell(f"\n{trials[0].text}\n")
             typer.echo(report(trials, sizes))
             _BUILD.mkdir(exist_ok=True)
             told = {"sizes_mb": sizes, "trials": [asdict(one) for one in trials]}

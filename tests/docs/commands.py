@@ -16,7 +16,7 @@ ELSEWHERE = {
 NOT_RUN = {
     r"\. \.venv/bin/activate$": "changes the shell that it runs in",
     r"make ": "sets up an environment of several GB, or runs this suite; the targets' commands are on the pages too",
-    r"pip install ": "changes the environment",
+    r"pip (install|download) ": "changes the environment, or fetches what does",
     r"img2poem --install-completion": "changes the user's shell; tests/test_cli.py tries the completion",
     r"img2poem serve(?! --check)": "runs until it is stopped; tests/serving starts it with these options",
     r"img2poem web": "runs until it is stopped; tests/web starts it with these options",

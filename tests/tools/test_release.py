@@ -15,7 +15,7 @@ import typer
 from img2poem import __version__
 from tools import building, distributions, release
 from tools.distributions import ReleaseError
-from tools.proving import Fresh, Trial, interpreters
+from tools.proving import Fresh, Seconds, Trial, interpreters
 
 from ..conftest import ROOT
 
@@ -158,7 +158,7 @@ def test_a_fresh_environment_has_only_what_was_installed(tmp_path: Path, built: 
 
 
 def test_the_report_names_what_misses_its_aim() -> None:
-    trial = Trial("3.13.0", 4.0, 2.5, 0.8, 150.0, 200.0, ("img2poem",), "a poem")
+    trial = Trial("3.13.0", Seconds(4, 3), Seconds(2.5, 2), Seconds(0.8, 1), 150.0, 200.0, ("img2poem",), "a poem")
     told = release.report([trial, trial], {"img2poem.whl": 0.1})
     assert "| first `img2poem write`, s | 1.5 | 2.5 (missed) | 2.5 (missed) |" in told
     assert "| install `img2poem[local]`, s | 60 | 4 | 4 |" in told and "| `img2poem.whl` | 0.10 |" in told

@@ -144,7 +144,12 @@ def test_an_answer_that_breaks_once_begun_breaks_off(repository: Path) -> None:
 
 
 def test_a_form_without_a_poem_is_the_callers_problem(client: TestClient, photos: list[bytes]) -> None:
-    asked = {"include": "temple mountain ocean window", "lines": 1, "max_line_tokens": 5, "strategy": "greedy"}
+    asked = {
+        "include": "temple mountain ocean window garden night",
+        "lines": 1,
+        "max_line_tokens": 5,
+        "strategy": "greedy",
+    }
     answer = client.post("/v1/poems", params=asked, content=photos[0])
     assert answer.status_code == 422 and answer.json()["type"] == "urn:img2poem:problem:no-poem"
     assert "ask for less" in answer.json()["detail"]
