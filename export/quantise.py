@@ -75,7 +75,9 @@ def products(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
         ranges: of tensors that products read, by name; what has none is measured row by row as it comes.
     """
     model.opset_import.append(helper.make_opsetid(FUSED, 1))
-    rows = {node.output[0]: node for graph in _graphs(model.graph) for node in graph.node if node.op_type == "Gather"}
+    rows = {
+        node.output[0]: node for graph in rewrite.graphs(model.graph) for node in graph.node if node.op_type == "Gather"
+    }
     tables = {t.name: t for t in model.graph.initializer}
 
     def product(
@@ -109,12 +111,13 @@ def tables(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     made: rewrite.Constants = {}
     large = rewrite.large_weights(model.graph)
-    readers = [(name, node) for graph in _graphs(model.graph) for node in graph.node for name in node.input]
+    readers = [(name, node) for graph in rewrite.graphs(model.graph) for node in graph.node for name in node.input]
     others = {name for name, node in readers if node.op_type != "Gather" or name != node.input[0]}
-    for graph in _graphs(model.graph):
+    looked_up = large.keys() - others
+    for graph in rewrite.graphs(model.graph):
         nodes: list[onnx.NodeProto] = []
         for node in graph.node:
-            whole = node.op_type == "Gather" and node.input[0] in large.keys() - others and _axis(node) == 0
+            whole = node.op_type == "Gather" and node.input[0] in looked_up and _axis(node) == 0
             nodes += _of_small_table(node, numpy_helper.to_array(large[node.input[0]]), made) if whole else [node]
         del graph.node[:]
         graph.node.extend(nodes)
@@ -198,10 +201,3 @@ def _of_table(
 def _multiplied(x: str, scale: str, weight: str, output: str, bias: str | None = None) -> onnx.NodeProto:
     factors = [x, f"{weight}_int8", scale, f"{weight}_scale", "int8_zero", "int8_weight_zero"]
     return helper.make_node("MatMulIntegerToFloat", [*factors, *([bias] if bias else [])], [output], domain=FUSED)
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for body in rewrite.bodies(node):
-            yield from _graphs(body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 
 import numpy as np
 import onnx
@@ -43,6 +43,14 @@ def is_product(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> bool
 def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     """Return the graphs inside a node, as a loop has one."""
     return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield ``graph`` and all graphs inside its nodes, however deep."""
+    yield graph
+    for node in graph.node:
+        for body in bodies(node):
+            yield from graphs(body)
 
 
 def store(made: Constants, **values: NDArray[np.generic]) -> None:

@@ -44,6 +44,9 @@ class Option:
         return random.uniform(self.lowest, self.highest, (batch, self.width)).astype(self.dtype)
 
 
+#: Tokens that end a line: a mark and the newline.
+LINE_ENDING = 2
+#: In fewer tokens a line says nothing: rather than to shorten lines below that, a poem is cut off.
 _FEWEST_LINE_TOKENS = 4
 
 OPTIONS = {
@@ -107,9 +110,8 @@ class Strategy:
 
     @property
     def line_tokens(self) -> int:
-        """``max_line_tokens``, or as many as leave room for all ``min_lines`` lines, each with a mark and its end."""
-        room = self.max_tokens // self.min_lines - 2
-        # In shorter lines there is nothing to say: such a poem is rather cut off.
+        """``max_line_tokens``, or as many as leave room for all ``min_lines`` lines and their endings."""
+        room = self.max_tokens // self.min_lines - LINE_ENDING
         return min(self.max_line_tokens, room) if room >= _FEWEST_LINE_TOKENS else self.max_line_tokens
 
     def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:

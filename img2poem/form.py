@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from .decoding import OPTIONS, AnyStrategy, BestOf
+from .decoding import LINE_ENDING, OPTIONS, AnyStrategy, BestOf
 from .errors import InvalidOption
 from .orthography import Orthography
 from .values import whole
@@ -105,8 +105,7 @@ class Form:
         if both := set(words) & {*orthography.forbidden, *strategy.forbidden}:
             raise InvalidOption(f"{', '.join(sorted(both))} cannot be both demanded and forbidden")
         rules = strategy.sampling if isinstance(strategy, BestOf) else strategy
-        # With a mark and the line's end.
-        least = (self.count or rules.min_lines) * (SHORTEST_LINE + 2) + len(words)
+        least = (self.count or rules.min_lines) * (SHORTEST_LINE + LINE_ENDING) + len(words)
         if least > rules.max_tokens:
             raise InvalidOption(f"the form needs at least {least} tokens, max_tokens is {rules.max_tokens}")
         if len(self.first_words.split()) > rules.max_line_tokens:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from .calls import Flow
-from .decoding import MAX_TOKENS, AnyStrategy, BeamSearch, BestOf, Sampling, Strategy
+from .decoding import LINE_ENDING, MAX_TOKENS, AnyStrategy, BeamSearch, BestOf, Sampling, Strategy
 from .demands import Demands
 from .errors import NoPoem
 from .form import SHORTEST_LINE, Form
@@ -85,8 +85,8 @@ class FormedSearch:
         growing = [begin.at_line(i) for i, begin in enumerate(begun)]
         each = max(_FEWEST, _ROWS // len(begun))
         longest = max(len(partial.tokens) for partial in begun)
-        # Of its share of the tokens that are left, a mark and the line's end take two.
-        room = (self._rules_of.max_tokens - longest) // (self._count - line) - 2
+        # Its share of the tokens that are left.
+        room = (self._rules_of.max_tokens - longest) // (self._count - line) - LINE_ENDING
         most = min(self._rules_of.line_tokens, room)
         for place in range(most + 2):
             if not growing:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from io import BufferedWriter
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from export.rewrite import bodies
+from export.rewrite import graphs
 from img2poem import manifest
 from img2poem.compact import WEIGHTS, compact_name
 from img2poem.errors import BadRepository
@@ -45,8 +45,9 @@ def compact(repository: Path, models: Iterable[str], out: Path, extra: Iterable[
             if not path.is_file() or manifest.hash_of(path) != found.files.get(part):
                 raise BadRepository(f"{path} is missing or has changed; export it anew")
             model = onnx.load(path)
-            for tensor in _tensors(model.graph):
-                weights.take(tensor)
+            for graph in graphs(model.graph):
+                for tensor in graph.initializer:
+                    weights.take(tensor)
             (out / compact_name(name)).write_bytes(model.SerializeToString())
     for path in extra:
         (out / path.name).write_bytes(path.read_bytes())
@@ -78,10 +79,3 @@ class _Weights:
         for key, value in (("location", WEIGHTS), ("offset", self._places[digest]), ("length", len(values))):
             bare.external_data.add(key=key, value=str(value))
         tensor.CopyFrom(bare)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for body in bodies(node):
-            yield from _tensors(body)

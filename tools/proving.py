@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from img2poem.serving.settings import Ports
+
 from . import trial
 from .distributions import ReleaseError
 from .processes import environment, run
@@ -115,8 +117,7 @@ class Fresh:
         Raises:
             ReleaseError: it ends, or does not answer in time.
         """
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = Ports.free().http
         line = [str(self._program("img2poem")), "web", "--port", str(port), "--log-level", "error"]
         log = self.work / "web.log"
         with log.open("wb") as told:

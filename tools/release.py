@@ -131,9 +131,9 @@ def main(
             write_atomically(_BUILD / "release.json", json.dumps(told, indent=2).encode() + b"\n")
             out.mkdir(parents=True, exist_ok=True)
             for path in built:
-                data_of = path.read_bytes()
-                write_atomically(out / path.name, data_of)
-                typer.echo(f"{hashlib.sha256(data_of).hexdigest()}  {out / path.name}")
+                content = path.read_bytes()
+                write_atomically(out / path.name, content)
+                typer.echo(f"{hashlib.sha256(content).hexdigest()}  {out / path.name}")
 
 
 def _new(folder: Path) -> Path:

@@ -7,6 +7,7 @@ fingerprint of all that it came from.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import sys
@@ -14,7 +15,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import lightning as L
 import torch
@@ -195,6 +196,29 @@ def load_prefixed(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: s
     """Load into ``module`` the tensors whose names begin with ``prefix.``"""
     start = f"{prefix}."
     module.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+
+
+class Starting(Protocol):
+    """Settings, a dataclass, of a stage that may go on from an earlier result of its own."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def start(self) -> Path | None:
+        """File of the earlier result."""
+
+
+def start_of(settings: Starting) -> tuple[Result | None, dict[str, Any]]:
+    """Return the earlier result to go on from, and what of ``settings`` decides the new one.
+
+    The earlier one counts by its fingerprint, wherever its file lies.
+
+    Raises:
+        MissingData: the file is damaged, or not a stage's result.
+    """
+    earlier = read_result(settings.start) if settings.start else None
+    decisive = {**dataclasses.asdict(settings), "start": earlier.fingerprint if earlier else None}
+    return earlier, decisive
 
 
 def result_path(run: Run, stage: str) -> Path:

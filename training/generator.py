@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import lzma
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.vocabulary import BOS, CAPTION
 
 from .alignment import AlignmentData
-from .fitting import Result, Stage, load_prefixed, once, read_result, rounded, schedule, step_seed
+from .fitting import Result, Stage, load_prefixed, once, rounded, schedule, start_of, step_seed
 from .likelihood import HeldOutPoems, likelihood_loss
 from .parts import Parts, result_of, trained
 from .run import Run, fingerprint, main
@@ -182,9 +182,8 @@ def train(run: Run, settings: GeneratorSettings) -> Result:
     """Train the decoder in the space that the alignment stage left in the run's folder."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
     teacher = result_of(run, "distillation").fingerprint if settings.distilled else None
-    earlier = read_result(settings.start) if settings.start else None
-    sources = [*parts.sources(), teacher, earlier.fingerprint if earlier else None]
-    stage = Stage(run, "generator", fingerprint(sources, replace(settings, start=None), parts.model.config.decoder))
+    earlier, decisive = start_of(settings)
+    stage = Stage(run, "generator", fingerprint(parts.sources(), decisive, parts.model.config.decoder, teacher))
     if (found := stage.finished()) is not None:
         return found
     texts = StudentTexts.load(parts, AlignmentData.load(parts), settings.distilled)

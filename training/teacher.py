@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from img2poem.vocabulary import BOS, CAPTION, FREE, RHYMED
 
 from .alignment import AlignmentData
 from .corpus import Photo
-from .fitting import Result, Stage, load_prefixed, once, read_result, rounded, schedule, step_seed
+from .fitting import Result, Stage, load_prefixed, once, rounded, schedule, start_of, step_seed
 from .likelihood import HeldOutPoems, computing, likelihood_loss
 from .parts import Parts
 from .run import Run, fingerprint, main
@@ -205,9 +205,8 @@ def measured(decoder: TransformerDecoder, poems: HeldOutPoems) -> dict[str, floa
 def train(run: Run, settings: TeacherSettings) -> Result:
     """Train the teacher in the space that the alignment stage left in the run's folder."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
-    earlier = read_result(settings.start) if settings.start else None
-    sources = [*parts.sources(), earlier.fingerprint if earlier else None]
-    stage = Stage(run, "teacher", fingerprint(sources, replace(settings, start=None), list(parts.tokenizer.pieces)))
+    earlier, decisive = start_of(settings)
+    stage = Stage(run, "teacher", fingerprint(parts.sources(), decisive, list(parts.tokenizer.pieces)))
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)

@@ -48,8 +48,7 @@ def repeated_words(poems: Sequence[str], letters: int = 4) -> float:
     """
     stems = ([word.split("'")[0] for word in words(poem)] for poem in poems)
     by_poem = [[stem for stem in row if len(stem) >= letters] for row in stems]
-    if not by_poem:
-        raise ValueError("there are no poems to measure: pass at least one")
+    _check_poems(by_poem)
     return sum(len(row) - len(set(row)) for row in by_poem) / max(1, sum(map(len, by_poem)))
 
 
@@ -59,6 +58,10 @@ def line_counts(poems: Sequence[str]) -> NDArray[np.int64]:
     Raises:
         ValueError: there is no poem.
     """
+    _check_poems(poems)
+    return np.array([len(lines(poem)) for poem in poems], np.int64)
+
+
+def _check_poems(poems: Sequence[object]) -> None:
     if not poems:
         raise ValueError("there are no poems to measure: pass at least one")
-    return np.array([len(lines(poem)) for poem in poems], np.int64)

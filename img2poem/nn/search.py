@@ -203,7 +203,8 @@ class DecoderStep(nn.Module):
         logits = self.decoder.logits(features) + self.follows[self.row[last]]
         words = logits[:, first:].topk(self.width - len(ALWAYS), dim=-1).indices + first
         tokens = torch.cat([words, always], dim=1)
-        return Candidates(words, tokens, logits.gather(1, tokens) - logits.logsumexp(-1, keepdim=True)), state
+        # Not `logsumexp`, which ONNX Runtime computes in five times the time, and less exactly.
+        return Candidates(words, tokens, logits.log_softmax(-1).gather(1, tokens)), state
 
 
 def _one_path(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +12,12 @@ import torch
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.backbones import EfficientNetLite, ResNet50
 from training.encoder import EncoderSettings, EncoderTraining
-from training.fitting import Stage
+from training.fitting import Stage, result_path, start_of
+from training.generator import GeneratorSettings
 from training.package import kept_decoder
 from training.parts import result_of
 from training.pretrained import load_backbone
-from training.run import Run
+from training.run import Run, fingerprint
 
 
 @pytest.fixture
@@ -81,3 +83,14 @@ def test_a_backbone_that_is_not_tuned_keeps_its_batch_statistics() -> None:
     assert module.training and not any(part.training for part in module.train().trunk.modules())
     trunk[1].requires_grad_(True)
     assert all(part.training for part in module.train().trunk.modules())
+
+
+def test_an_earlier_result_counts_by_what_it_is_and_not_by_its_place(run: Run, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        Stage(run, name, name).finish({}, {})
+    moved = Path(shutil.copy(result_path(run, "one"), tmp_path / "moved.safetensors"))
+    files = (result_path(run, "one"), moved, result_path(run, "other"), None)
+    found = [start_of(GeneratorSettings(start=file)) for file in files]
+    assert [earlier and earlier.fingerprint for earlier, _ in found] == ["one", "one", "other", None]
+    one, again, other, none = (fingerprint(decisive) for _, decisive in found)
+    assert one == again and len({one, other, none}) == 3
