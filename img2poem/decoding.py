@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -240,7 +240,7 @@ def strategy_of(value: object) -> AnyStrategy:
         raise InvalidOption(f"the name of a strategy is {', '.join(_KINDS)}, not {name!r}")
     if kind is BestOf and "sampling" in fields:
         fields["sampling"] = made(Sampling, "sampling", mapped("sampling", fields["sampling"]))
-    return made(kind, f"the strategy {name}", fields)
+    return cast("AnyStrategy", made(kind, f"the strategy {name}", fields))
 
 
 def distinct(strategy: AnyStrategy, count: int) -> list[AnyStrategy]:

@@ -43,4 +43,4 @@ def open_heic(file: IO[bytes]) -> Image.Image:
             "HEIC needs pillow-heif where photographs are decoded, in process or at the server: "
             "pip install 'img2poem[heic]' there, or save the photograph as JPEG"
         ) from None
-    return HeifImageFile(file)  # type: ignore[no-any-return]
+    return HeifImageFile(file)  # type: ignore[no-untyped-call]

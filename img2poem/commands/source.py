@@ -84,9 +84,9 @@ class Source:
             InvalidOption: an option belongs to the other kind of target, a header has no colon or comes twice, or
                 the certificates cannot be read.
         """
-        for name, value in (("--header", self.header), ("--ca", self.ca)):
-            if value and not self.url:
-                raise InvalidOption(f"{name} goes with --url")
+        for option, given in (("--header", self.header), ("--ca", self.ca)):
+            if given and not self.url:
+                raise InvalidOption(f"{option} goes with --url")
         if self.threads is not None and self.url:
             raise InvalidOption("--threads goes with --engine: a server has its own")
         headers: dict[str, str] = {}
