@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from img2poem import Img2Poem
 from img2poem.card import Layout, card
 from img2poem.colour import MAX_PROFILE
 from img2poem.images import decode, picture, read_photo
+from img2poem.serving.server import TritonServer
 
 from .conftest import encoded, gradient
 from .profiles import (
@@ -136,6 +138,19 @@ def test_cards_show_the_colours_too() -> None:
     made = card(encoded(photo, "PNG", icc_profile=rgb_profile(ADOBE_RGB)), ["the sea"], Layout.below)
     found = np.asarray(Image.open(io.BytesIO(made)), int)[96:896, 96:1296]
     assert np.abs(found - in_srgb(np.asarray(photo), ADOBE_RGB)).max() < 2
+
+
+def test_the_server_sees_the_same_colours(server: TritonServer, repository: Path, photos: list[bytes]) -> None:
+    with Image.open(io.BytesIO(photos[0])) as image:
+        plain = Image.fromarray(np.asarray(image))
+    bare, tagged, heic = (
+        *(encoded(plain, "PNG", **more) for more in ({}, {"icc_profile": rgb_profile(PROPHOTO)})),
+        encoded(plain.resize((320, 214)), "HEIC"),
+    )
+    with Img2Poem(repository) as here, Img2Poem(server.grpc_url) as there:
+        for data in (tagged, heic):
+            assert here.embed_image(data) @ there.embed_image(data) > 0.9999
+        assert there.embed_image(tagged) @ there.embed_image(bare) < 0.999
 
 
 def damaged() -> dict[str, bytes]:

@@ -36,10 +36,8 @@ class LineStrategyName(str, Enum):
     sample = "sample"
 
 
-Photos = Annotated[
-    list[str], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF or HEIC files.")
-]
-Photo = Annotated[str, typer.Argument(metavar="PHOTO", help=f"A {_KINDS} file.")]
+Photos = Annotated[list[str], typer.Argument(metavar="PHOTO...", help=f"{_KINDS} files; - is standard input.")]
+Photo = Annotated[str, typer.Argument(metavar="PHOTO", help=f"A {_KINDS} file; - is standard input.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 StrategyOption = Annotated[
     StrategyName, typer.Option("--strategy", help="How the poem is searched for.", rich_help_panel=_SEARCH)

@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
-from ..console import reporting, say, shown
+from ..console import reporting, say, shown, tell
 from ..decoding import distinct
+from ..images import read_photo
 from ..operations import raised
 from ..results import Poem
 from . import options
-from .batch import Batch
-from .photographs import Outcomes
+from .batch import Batch, Format
+from .photographs import Outcomes, all_given, given
 from .source import Source, asks_models
 
 
@@ -46,7 +47,7 @@ def write(
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
         outcomes = Outcomes()
         with source.poet() as poet:
-            poems = poet.write_each(photos, decoding, count=count, form=form, where=options.where_of(where))
+            poems = poet.write_each(all_given(photos), decoding, count=count, form=form, where=options.where_of(where))
             with closing(poems):
                 for photo in photos:
                     with outcomes.of(photo):
@@ -76,10 +77,11 @@ def stream(
         form = options.form_of(lines, "", "", None, "")
         outcomes = Outcomes()
         with source.poet() as poet, outcomes.of(photo):
+            data = read_photo(given(photo))
             for number, one in enumerate(distinct(decoding, count)):
                 if number and not as_json:
                     say("")
-                for line in poet.stream(photo, one, form=form, where=options.where_of(where)):
+                for line in poet.stream(data, one, form=form, where=options.where_of(where)):
                     say(json.dumps({"poem": number, **asdict(line)}) if as_json else line.text)
     outcomes.end()
 
@@ -87,7 +89,10 @@ def stream(
 @asks_models
 def batch(
     folder: Annotated[Path, typer.Argument(help="Folder whose photographs are taken, with those of its folders.")],
-    out: Annotated[Path, typer.Option(help="File that takes one JSON object for each poem.")],
+    out: Annotated[Path, typer.Option(help="File that takes the poems; - prints them.", allow_dash=True)],
+    format: Annotated[
+        Format, typer.Option("--format", help="Of that file: a JSON object a line, or columns for spreadsheets.")
+    ] = Format.jsonl,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photographs under way at once.")] = 8,
     source: Source = Source(),
     strategy: options.StrategyOption = options.StrategyName.best_of,
@@ -95,6 +100,7 @@ def batch(
     n: options.N = None,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
+    count: options.Count = 1,
     forbid: options.Forbid = None,
     where: options.WhereOption = None,
     lines: options.Lines = None,
@@ -106,6 +112,8 @@ def batch(
 ) -> None:
     """Write a poem about every photograph of a folder; run again, also after a kill, it goes on where it was.
 
+    What is hidden and folders @eaDir are left out; links to folders are followed, none twice.
+
     Photographs that fail are listed in OUT.errors.jsonl and tried again by the next run. Exit status 0 when every
     photograph has its poem, 2 when some have not, 1 when the models could not be reached any more or OUT not be
     written.
@@ -113,12 +121,17 @@ def batch(
     with reporting():
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
-        with source.poet(concurrency, background=True) as poet, Batch(folder, out, decoding, form) as work:
+        with (
+            source.poet(concurrency, background=True) as poet,
+            Batch(folder, out, decoding, form, count, format) as work,
+        ):
             summary = work.run(poet, options.where_of(where))
+    # Where the poems are printed, nothing else may be.
+    print_summary = tell if str(out) == "-" else say
     if as_json:
-        say(json.dumps(asdict(summary)))
+        print_summary(json.dumps(asdict(summary)))
     else:
-        say(f"{out}: {summary.written} written, {summary.kept} kept, {summary.failed} failed")
+        print_summary(f"{out}: {summary.written} written, {summary.kept} kept, {summary.failed} failed")
     if summary.failed:
         raise typer.Exit(2)
 

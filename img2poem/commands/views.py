@@ -15,7 +15,7 @@ from ..flows import Floats
 from ..reading import limited, read_limited
 from ..results import Description
 from . import options
-from .photographs import Outcomes
+from .photographs import Outcomes, all_given
 from .source import Source, asks_models
 
 Text = Annotated[
@@ -39,9 +39,9 @@ def describe(
     """
     outcomes = Outcomes()
     with reporting(), source.poet() as poet:
-        for photo in photos:
+        for photo, data in zip(photos, all_given(photos), strict=True):
             with outcomes.of(photo):
-                seen = poet.describe(photo, k)
+                seen = poet.describe(data, k)
                 say(seen.to_json(photo=photo) if as_json else f"{shown(photo)}\n{_in_words(seen)}")
     outcomes.end()
 
@@ -61,9 +61,9 @@ def embed(
     outcomes = Outcomes()
     with reporting(), source.poet() as poet:
         text = given_poem(poem, poem_file, needed=not photos)
-        for photo in photos or ():
+        for photo, data in zip(photos or (), all_given(photos or []), strict=True):
             with outcomes.of(photo):
-                _print_vector(photo, poet.embed_image(photo), as_json)
+                _print_vector(photo, poet.embed_image(data), as_json)
         if text is not None:
             _print_vector("poem", poet.embed_poem(text), as_json)
     outcomes.end()
@@ -85,9 +85,9 @@ def score(
     with reporting(), source.poet() as poet:
         text = given_poem(poem, poem_file, needed=True)
         assert text is not None
-        for photo in photos:
+        for photo, data in zip(photos, all_given(photos), strict=True):
             with outcomes.of(photo):
-                found = poet.score(photo, text)
+                found = poet.score(data, text)
                 say(
                     json.dumps({"photo": photo, "score": round(found, 6)}) if as_json else f"{found:.3f} {shown(photo)}"
                 )
