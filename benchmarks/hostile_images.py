@@ -68,6 +68,8 @@ def seeds() -> tuple[tuple[str, bytes], ...]:
         ("WEBP", whole, {"lossless": True}),
         ("WEBP", whole, {"quality": 60}),
         ("WEBP", whole, {"save_all": True, "append_images": frames}),
+        ("AVIF", rgb, {**beside, "quality": 60, "speed": 10}),
+        ("AVIF", whole, {"speed": 10}),
         *(("BMP", whole.convert(mode), {}) for mode in ("RGB", "RGBA", "L", "P", "1")),
         *(("TIFF", whole, {"compression": how, **beside}) for how in ("raw", "tiff_lzw", "tiff_adobe_deflate")),
         *(("TIFF", rgb.convert("1"), {"compression": how}) for how in ("group3", "group4", "packbits")),

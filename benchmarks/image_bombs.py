@@ -14,7 +14,7 @@ from PIL import Image
 
 from img2poem.images import MAX_BYTES
 
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 _HUGE = 50_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -76,6 +76,9 @@ def _metadata() -> dict[str, Callable[[], bytes]]:
         "JPEG with EXIF that points at itself 5,000 times": lambda: _jpeg_with(b"Exif\0\0" + _exif_that_points(65_000)),
         "JPEG with 200 such segments": lambda: _jpeg_with(*[b"Exif\0\0" + _exif_that_points(65_000)] * 200),
         "JPEG with a profile in 900 segments": lambda: _jpeg_with(*[b"ICC_PROFILE\0\1\1" + bytes(65_000)] * 900, app=2),
+        "TIFF with a profile of 50,000 calculations": lambda: _saved(
+            Image.new("RGB", (9, 9)), "TIFF", icc_profile=_endless_profile(50_000)
+        ),
         "WEBP with EXIF of 16 MiB": lambda: _saved(
             Image.new("RGB", (9, 9)), "WEBP", exif=b"Exif\0\0" + _exif_that_points(2**24)
         ),
@@ -169,6 +172,9 @@ def _declaring(format: str, width: int, height: int) -> Callable[[], bytes]:
         elif format == "WEBP":
             sides = (max(side - 1, 0).to_bytes(3, "little") for side in (width, height))
             return _riff(b"VP8X\x0a\0\0\0\0\0\0\0" + b"".join(sides) + bytes(data[12:]))
+        elif format == "AVIF":
+            place = data.index(b"ispe") + 8
+            data[place : place + 8] = struct.pack(">II", width, height)
         elif format == "BMP":
             data[18:26] = struct.pack("<ii", width, height)
         else:
@@ -220,6 +226,19 @@ def _exif_that_points(size: int, entries: int | None = None) -> bytes:
     head = b"II*\0\x08\0\0\0" + struct.pack("<H", count)
     rows = b"".join(struct.pack("<HHII", 0x8000 + i % 0x7FFF, 7, size, 0) for i in range(count))
     return (head + rows + bytes(4)).ljust(size, b"\0")
+
+
+def _endless_profile(count: int) -> bytes:
+    """Return an ICC profile whose colours go through so many matrices (ICC.1:2010, multiProcessElementsType)."""
+    matrix = struct.pack(">4s4xHH12f", b"matf", 3, 3, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)
+    head = struct.pack(">4s4xHHI", b"mpet", 3, 3, count)
+    tag = head + struct.pack(">II", len(head) + 8 * count, len(matrix)) * count + matrix
+    size = 128 + 4 + 24 + len(tag)
+    first = struct.pack(
+        ">I4x4s4s4s4s12x4s28x3i", size, b"\4\x20\0\0", b"mntr", b"RGB ", b"XYZ ", b"acsp", 63190, 65536, 54061
+    )
+    table = b"".join(struct.pack(">4sII", name, 156, len(tag)) for name in (b"A2B0", b"D2B1"))
+    return first.ljust(128, b"\0") + struct.pack(">I", 2) + table + tag
 
 
 def _jpeg_with(*segments: bytes, app: int = 1) -> bytes:

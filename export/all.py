@@ -20,6 +20,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from img2poem import manifest
+from img2poem.cores import allowed
 from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.package import load_config
 from img2poem.replacing import replacing
@@ -90,7 +91,7 @@ def export(
     if not force and is_current(out, mark):
         return False
     # Imported late: an export with nothing to do needs no torch and ends at once.
-    from . import build, quality, reuse, writing
+    from . import build, quality, reuse
 
     console = table.console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -103,7 +104,7 @@ def export(
         def progress(model: str, total: int) -> None:
             bar.update(task, description=model, total=total)
 
-        at_a_time = min(writing.cores(), _MOST_PROCESSES) if processes is None else processes
+        at_a_time = min(allowed(), _MOST_PROCESSES) if processes is None else processes
         for row in build.build(weights, staging, settings, earlier, progress, at_a_time):
             rows.append(row)
             bar.advance(task)

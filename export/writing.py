@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import onnx as onnx_format
 import torch
 
+from img2poem.cores import allowed
 from img2poem.nn.model import PhotoToPoem, load_package
 from img2poem.package import PackageConfig, contract_hash
 from img2poem.targets import Device
@@ -150,7 +151,7 @@ def written(writer: Writer, jobs: Sequence[Job], processes: int) -> Iterator[Row
         yield from map(writer.write, jobs)
         return
     before = {*multiprocessing.active_children()}
-    threads = max(1, cores() // processes)
+    threads = max(1, allowed() // processes)
     # Not forked: torch has threads, whose locks a forked process would never see opened.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _begin, (threads, *writer.made_of)) as pool:
@@ -162,11 +163,6 @@ def written(writer: Writer, jobs: Sequence[Job], processes: int) -> Iterator[Row
             for process in {*multiprocessing.active_children()} - before:
                 process.terminate()
             raise
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _writer: Writer | None = None

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from .calls import CallEvent, Line
 from .client import Img2Poem
-from .decoding import BeamSearch, BestOf, Greedy, Sampling
+from .decoding import BeamSearch, BestOf, Greedy, Sampling, strategy_from_json
 from .errors import (
     BadImage,
     Cancelled,
@@ -56,6 +56,7 @@ __all__ = [
     "Timeout",
     "Tls",
     "__version__",
+    "strategy_from_json",
 ]
 
 

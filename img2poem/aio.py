@@ -11,14 +11,14 @@ from typing import cast, overload
 
 from .arguments import access_of, chosen, formed, readable, texts
 from .calls import Flow, Hook, Line, T
-from .decoding import AnyStrategy, Sampling
+from .decoding import AnyStrategy, Sampling, distinct
 from .dispatch import AsyncDispatcher, kept
 from .engines import AsyncEndpoint
 from .errors import Img2PoemError
 from .flows import Floats, Flows, Where, Written, line_place
 from .form import Form
 from .images import Photo, is_photo
-from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised
+from .operations import DEFAULT, Settings, checked, health_of, identified, jobs, poem_of, raised
 from .results import Description, Health, Info, Match, Poem
 from .targets import Access, Device, Target, Tls, parse
 from .values import at_least
@@ -45,11 +45,12 @@ class AsyncImg2Poem:
         headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
         device: Device = "cpu",
+        threads: int | None = None,
         background: bool = False,
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._settings = Settings(timeout, concurrency)
-        endpoints = _endpoints(target, access_of(headers, tls, background), device)
+        endpoints = _endpoints(target, access_of(headers, tls, background), device, threads)
         self._dispatcher = AsyncDispatcher(endpoints, retries, hooks)
         self._flows = Flows()
 
@@ -91,22 +92,39 @@ class AsyncImg2Poem:
         async with aclosing(each) as poems:
             return [raised(poem) async for poem in poems]
 
-    async def write_each(
+    async def write_several(
         self,
-        photos: Iterable[Photo],
+        photo: Photo,
+        count: int,
         strategy: AnyStrategy | None = None,
         *,
         form: Form | None = None,
         where: Where | None = None,
         timeout: float | None = None,
+    ) -> list[Poem]:
+        """As :meth:`img2poem.Img2Poem.write_several`."""
+        each = self.write_each([photo], strategy, count=count, form=form, where=where, timeout=timeout)
+        async with aclosing(each) as poems:
+            return [raised(poem) async for poem in poems]
+
+    async def write_each(
+        self,
+        photos: Iterable[Photo],
+        strategy: AnyStrategy | None = None,
+        *,
+        count: int = 1,
+        form: Form | None = None,
+        where: Where | None = None,
+        timeout: float | None = None,
     ) -> AsyncGenerator[Poem | Img2PoemError, None]:
         """As :meth:`img2poem.Img2Poem.write_each`."""
+        strategies = distinct(chosen(strategy, DEFAULT), count)
         waiting: deque[asyncio.Task[Poem]] = deque()
         try:
-            for photo in photos:
+            for photo, one in jobs(photos, strategies):
                 if len(waiting) >= self._settings.concurrency:
                     yield await _outcome(waiting.popleft())
-                waiting.append(asyncio.create_task(self._write(photo, strategy, form, where, timeout)))
+                waiting.append(asyncio.create_task(self._write(photo, one, form, where, timeout)))
             while waiting:
                 yield await _outcome(waiting.popleft())
         finally:
@@ -226,12 +244,12 @@ async def _outcome(task: asyncio.Task[Poem]) -> Poem | Img2PoemError:
         return error
 
 
-def _endpoints(target: Target | None, access: Access, device: Device) -> list[AsyncEndpoint]:
+def _endpoints(target: Target | None, access: Access, device: Device, threads: int | None) -> list[AsyncEndpoint]:
     found = parse(target)
     if not isinstance(found, list):
         from .engines.local import AsyncLocalEndpoint, LocalEndpoint
 
-        return [AsyncLocalEndpoint(LocalEndpoint(found, device))]
+        return [AsyncLocalEndpoint(LocalEndpoint(found, device, threads))]
     from .engines.grpc import AsyncGrpcEndpoint
     from .engines.http import AsyncHttpEndpoint
 

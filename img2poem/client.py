@@ -11,14 +11,14 @@ from typing import cast, overload
 
 from .arguments import access_of, chosen, formed, readable, texts
 from .calls import Flow, Hook, Line, T
-from .decoding import AnyStrategy, Sampling
+from .decoding import AnyStrategy, Sampling, distinct
 from .dispatch import Dispatcher
 from .engines import Endpoint
 from .errors import Img2PoemError
 from .flows import Floats, Flows, Where, line_place
 from .form import Form
 from .images import Photo, is_photo
-from .operations import DEFAULT, Settings, checked, health_of, identified, poem_of, raised
+from .operations import DEFAULT, Settings, checked, health_of, identified, jobs, poem_of, raised
 from .results import Description, Health, Info, Match, Poem
 from .targets import Access, Device, Target, Tls, parse
 from .values import at_least
@@ -39,6 +39,8 @@ class Img2Poem:
         headers: sent with every request to a server.
         tls: certificates for ``grpcs`` and ``https``.
         device: ``cpu`` or ``cuda``, for a folder.
+        threads: on which each of a folder's models runs; by default one for each core that the control group of the
+            process (a container's, say) allows.
         background: whether a server, when it has more to do than it can, does what others ask first.
         hooks: called after each attempt at each request, for logs and metrics.
 
@@ -65,11 +67,12 @@ class Img2Poem:
         headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
         device: Device = "cpu",
+        threads: int | None = None,
         background: bool = False,
         hooks: Sequence[Hook] = (),
     ) -> None:
         self._settings = Settings(timeout, concurrency)
-        endpoints = _endpoints(target, access_of(headers, tls, background), device)
+        endpoints = _endpoints(target, access_of(headers, tls, background), device, threads)
         self._dispatcher = Dispatcher(endpoints, retries, hooks)
         self._flows = Flows()
 
@@ -120,24 +123,45 @@ class Img2Poem:
         several = cast("Iterable[Photo]", photo)
         return [raised(poem) for poem in self.write_each(several, strategy, form=form, where=where, timeout=timeout)]
 
+    def write_several(
+        self,
+        photo: Photo,
+        count: int,
+        strategy: AnyStrategy | None = None,
+        *,
+        form: Form | None = None,
+        where: Where | None = None,
+        timeout: float | None = None,
+    ) -> list[Poem]:
+        """Write ``count`` poems about a photograph, at most 32, each with the seed after the one before.
+
+        The first is that of :meth:`write`; with a low temperature two may be the same. The rest is as there.
+        """
+        each = self.write_each([photo], strategy, count=count, form=form, where=where, timeout=timeout)
+        return [raised(poem) for poem in each]
+
     def write_each(
         self,
         photos: Iterable[Photo],
         strategy: AnyStrategy | None = None,
         *,
+        count: int = 1,
         form: Form | None = None,
         where: Where | None = None,
         timeout: float | None = None,
     ) -> Generator[Poem | Img2PoemError, None, None]:
         """Yield a poem, or the error in its place, for each of ``photos`` in their order, however many they are.
 
+        With ``count``, so many of each photograph, one after the other, as :meth:`write_several` has them.
+
         Who leaves early does not wait for the poems under way; they end with the client at the latest.
         """
+        strategies = distinct(chosen(strategy, DEFAULT), count)
         waiting: deque[Future[Poem]] = deque()
         pool = ThreadPoolExecutor(self._settings.concurrency, "img2poem")
         try:
-            for photo in photos:
-                waiting.append(pool.submit(self._write, photo, strategy, form, where, timeout))
+            for photo, one in jobs(photos, strategies):
+                waiting.append(pool.submit(self._write, photo, one, form, where, timeout))
                 if len(waiting) >= 2 * self._settings.concurrency:
                     yield _outcome(waiting.popleft())
             while waiting:
@@ -261,12 +285,12 @@ def _outcome(future: Future[Poem]) -> Poem | Img2PoemError:
         return error
 
 
-def _endpoints(target: Target | None, access: Access, device: Device) -> list[Endpoint]:
+def _endpoints(target: Target | None, access: Access, device: Device, threads: int | None) -> list[Endpoint]:
     found = parse(target)
     if not isinstance(found, list):
         from .engines.local import LocalEndpoint
 
-        return [LocalEndpoint(found, device)]
+        return [LocalEndpoint(found, device, threads)]
     from .engines.grpc import GrpcEndpoint
     from .engines.http import HttpEndpoint
 

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import NoReturn, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import typer
 
@@ -76,8 +76,27 @@ def say(line: str) -> None:
         WriteFailed: it is full or closed.
         BrokenPipeError: who read it has ended.
     """
-    try:
+    with _written():
         print(line, flush=True)
+
+
+def say_bytes(data: bytes) -> None:
+    """Write a file to standard output.
+
+    Raises:
+        WriteFailed: it is full or closed.
+        BrokenPipeError: who read it has ended.
+    """
+    with _written():
+        file: Any = getattr(sys.stdout, "buffer", sys.stdout)  # none where it is closed, which refuses all
+        file.write(data)
+        file.flush()
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidOption
+from .parsing import loaded, made, mapped
 from .values import real, told, whole
 from .vocabulary import forbidden_tokens
 
@@ -20,6 +22,8 @@ MAX_BEAM_WIDTH = 10
 MAX_TOKENS = 96
 #: How many of a step's likeliest tokens sampling draws from, and ``decoder_step`` returns.
 TOP_TOKENS = 64
+#: How many poems about a photograph can be asked for at once.
+MAX_COUNT = 32
 #: How many words a poem may be kept from using.
 MAX_FORBIDDEN = 32
 
@@ -127,6 +131,14 @@ class Strategy:
             forbidden[0, : len(numbers)] = numbers
         return {name: forbidden if name == "forbidden_tokens" else tensors[name] for name in self._tensor_names()}
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the options as what JSON has."""
+        return {"name": self.name, **asdict(self)}
+
+    def to_json(self) -> str:
+        """Return one line of JSON, of which :func:`strategy_from_json` makes the same again."""
+        return json.dumps(self.to_dict())
+
     def _numbers(self) -> dict[str, float]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "forbidden"}
 
@@ -201,6 +213,14 @@ class BestOf:
         """The words that do not come in the poem."""
         return self.sampling.forbidden
 
+    def to_dict(self) -> dict[str, Any]:
+        """As :meth:`Strategy.to_dict`."""
+        return {"name": self.name, **asdict(self)}
+
+    def to_json(self) -> str:
+        """As :meth:`Strategy.to_json`."""
+        return json.dumps(self.to_dict())
+
     def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
         """Return the options of ``sampling``, and ``n``; the first of the poems is its own."""
         return {**self.sampling.tensors(pieces), "n": np.array([[self.n]])}
@@ -208,6 +228,52 @@ class BestOf:
 
 #: What an engine can be asked for.
 AnyStrategy = Strategy | BestOf
+_KINDS: dict[str, type[AnyStrategy]] = {kind.name: kind for kind in (Greedy, BeamSearch, Sampling, BestOf)}
+
+
+def strategy_from_json(text: str | bytes) -> AnyStrategy:
+    """Return the strategy that :meth:`Strategy.to_json` wrote; options that are left out have their defaults.
+
+    Raises:
+        InvalidOption: it is no JSON, has no known name, or an option is unknown or out of its range.
+    """
+    return strategy_of(loaded("a strategy", text))
+
+
+def strategy_of(value: object) -> AnyStrategy:
+    """As :func:`strategy_from_json`, of the object that JSON held.
+
+    Raises:
+        InvalidOption: it is none.
+    """
+    fields = mapped("a strategy", value)
+    name = fields.pop("name", None)
+    kind = _KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise InvalidOption(f"the name of a strategy is {', '.join(_KINDS)}, not {name!r}")
+    if kind is BestOf and "sampling" in fields:
+        fields["sampling"] = made(Sampling, "sampling", mapped("sampling", fields["sampling"]))
+    return cast("AnyStrategy", made(kind, f"the strategy {name}", fields))
+
+
+def distinct(strategy: AnyStrategy, count: int) -> list[AnyStrategy]:
+    """Return the strategies of ``count`` poems about one photograph: each has the seed after the one before.
+
+    Seeds that differ by one have no random number in common (:mod:`img2poem.noise`).
+
+    Raises:
+        InvalidOption: ``count`` is not from 1 to ``MAX_COUNT``, or is above 1 where nothing is drawn.
+    """
+    if not 1 <= whole("count", count) <= MAX_COUNT:
+        raise InvalidOption(f"count must be from 1 to {MAX_COUNT}, not {count}")
+    if count == 1:
+        return [strategy]
+    sampling = strategy.sampling if isinstance(strategy, BestOf) else strategy
+    if not isinstance(sampling, Sampling):
+        raise InvalidOption(f"{strategy.name} knows one poem about a photograph; several take best-of or sample")
+    seeds = [(sampling.seed + i) % (int(OPTIONS["seed"].highest) + 1) for i in range(count)]
+    drawn = [replace(sampling, seed=seed) for seed in seeds]
+    return [replace(strategy, sampling=one) for one in drawn] if isinstance(strategy, BestOf) else [*drawn]
 
 
 def _tensor_name(field_name: str) -> str:

@@ -18,18 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .colour import keeps_mode, to_srgb
 from .errors import BadImage
+from .heic import is_heic, is_readable, open_heic
 from .metadata import Metered, orientation, without_metadata
 from .quiet import quiet
 
 #: The only formats that are ever opened; Pillow's other decoders are never reached.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIC")
+#: Endings of their files, in small letters.
+SUFFIXES = tuple(".jpg .jpeg .jfif .png .gif .webp .bmp .tif .tiff .avif .heic .heif".split())
+_PILLOWS = FORMATS[:-1]
 #: How files of these formats begin, where that is long enough to tell.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
+#: How those of AVIF do, behind the length of their first box.
+_AVIF = (b"ftypavif", b"ftypavis")
 #: Largest accepted picture, in pixels as its header declares them (an 8000 x 6000 one has 48 M); of formats that
 #: take longer to decode, less: each keeps below 2 s and 512 MiB (docs/reliability.md).
 MAX_PIXELS = 100_000_000
-_MAX_PIXELS_OF = {"JPEG": MAX_PIXELS, "WEBP": 20_000_000}
+_MAX_PIXELS_OF = {"JPEG": MAX_PIXELS, "WEBP": 20_000_000, "AVIF": 20_000_000}
 _MAX_PIXELS_ELSE = 50_000_000
 #: Largest product of pixels and scans of a JPEG, each of which goes over all pixels.
 _MAX_SCANNED = 500_000_000
@@ -156,8 +163,11 @@ def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(image)
-        kept = upright if upright.mode in _LOSSLESS else _to_rgb(upright, _white_of(upright))
-        kept.save(buffer, "PNG", compress_level=1)
+        if upright.mode in _LOSSLESS:
+            upright.save(buffer, "PNG", compress_level=1)  # its profile too
+        else:
+            rgb = upright if keeps_mode(upright) else _to_rgb(upright, _white_of(upright))
+            to_srgb(rgb, upright).save(buffer, "PNG", compress_level=1, icc_profile=None)
     except Exception as error:  # Pillow's decoders, of a picture that was only opened, raise a dozen types
         raise BadImage(f"truncated or damaged: {error}") from error
     return buffer.getvalue()
@@ -166,30 +176,31 @@ def _encoded(image: Image.Image) -> bytes:
 def check(data: bytes) -> None:
     """Check format and declared size from the header alone, without decoding any pixel.
 
+    HEIC that cannot be read here passes: it may be decoded elsewhere.
+
     Raises:
         BadImage: not one of ``FORMATS``, or more than ``MAX_PIXELS`` declared.
     """
+    if is_heic(data) and not is_readable():
+        return
     with _opened(data):
         pass
 
 
 def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
-    """Decode an encoded photograph to ``uint8 [size, size, 3]``, upright, in RGB.
+    """Decode an encoded photograph to ``uint8 [size, size, 3]``, upright, in sRGB.
 
-    EXIF orientation is applied, transparency is laid on white, the first frame of an animation is
-    taken, 16-bit greyscale is scaled to 8. A JPEG is decoded at the smallest scale that still has
-    twice the target's resolution (``Image.draft``), which is several times faster.
+    EXIF orientation is applied, colours are converted by the file's own ICC profile, transparency is laid on white,
+    the first frame of an animation is taken, 16-bit greyscale is scaled to 8. A JPEG is decoded at the smallest scale
+    that still has twice the target's resolution (``Image.draft``), which is several times faster.
 
     Raises:
         BadImage: not one of ``FORMATS``, too many bytes or pixels, truncated or damaged.
     """
     with _opened(data) as image:
-        image.draft("RGB", (2 * size, 2 * size))
+        _draft(image, 2 * size)
         image.load()
-        reduced, box = _reduced(image, size)
-        square = reduced.resize((size, size), Image.Resampling.BICUBIC, box)
-        # Turning the small square instead of the whole picture gives the same result for less work.
-        return np.asarray(_turned(square, image), dtype=np.uint8)
+        return np.asarray(_scaled(image, size, (size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
 def picture(data: bytes, longest: int) -> Image.Image:
@@ -201,17 +212,31 @@ def picture(data: bytes, longest: int) -> Image.Image:
         BadImage: as :func:`decode`.
     """
     with _opened(data) as image:
-        image.draft("RGB", (longest, longest))
+        _draft(image, longest)
         image.load()
-        reduced, box = _reduced(image, longest)
         scale = min(1.0, longest / max(image.size))
         width, height = (max(1, round(side * scale)) for side in image.size)
-        return _turned(reduced.resize((width, height), Image.Resampling.LANCZOS, box), image)
+        return _scaled(image, longest, (width, height), Image.Resampling.LANCZOS)
+
+
+def _draft(image: Image.Image, least: int) -> None:
+    if image.format == "JPEG":  # of HEIC it would be another picture, the preview
+        image.draft("RGB", (least, least))
+
+
+def _scaled(image: Image.Image, least: int, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
+    """Return a picture of ``size``, in sRGB, upright; ``least`` is what :func:`_reduced` keeps resolution for.
+
+    Colours are converted, and the picture turned, once it is small: that is less work. The result is the same but for
+    spaces of another gamma, as ProPhoto, whose pixels are averaged a little darker.
+    """
+    reduced, box = _reduced(image, least)
+    return _turned(to_srgb(reduced.resize(size, how, box), image), image)
 
 
 def _turned(small: Image.Image, image: Image.Image) -> Image.Image:
     """Turn a smaller copy of ``image`` upright; a TIFF is turned by Pillow itself."""
-    turn = None if image.format == "TIFF" else _TURNS.get(orientation(image.info.get("exif", b"")))
+    turn = None if image.format == "TIFF" else _TURNS.get(orientation(image.info.get("exif") or b""))
     return small if turn is None else small.transpose(turn)
 
 
@@ -222,18 +247,17 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         with quiet():  # we hold our own limit on pixels; Pillow's warning about its lower one would only confuse
             if len(data) > MAX_BYTES:
                 raise BadImage(_too_many_bytes(len(data)))
-            content, exif = without_metadata(data)
-            file = Metered(content)
-            with Image.open(file, formats=FORMATS) as image:
-                _check_size(image, content)
+            bare = without_metadata(data)
+            file = Metered(bare.file)
+            with open_heic(file) if is_heic(data) else Image.open(file, formats=_PILLOWS) as image:
+                _check_size(image, bare.file)
                 file.left = None
-                if exif:
-                    image.info["exif"] = exif
+                image.info.update(bare.beside)
                 yield image
     except BadImage:
         raise
     except UnidentifiedImageError:
-        if data.startswith(_SIGNATURES):
+        if data.startswith(_SIGNATURES) or data[4:12] in _AVIF:
             raise BadImage("truncated or damaged, or of a kind that cannot be read; save it as a JPEG or PNG") from None
         raise BadImage(f"not a picture in a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as error:
@@ -257,7 +281,9 @@ def _check_size(image: Image.Image, data: bytes) -> None:
 
 
 def _reduced(image: Image.Image, size: int) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """Return the picture in RGB with at least three times ``size`` left of each side, and which part of that it is.
+    """Return the picture with at least three times ``size`` left of each side, and which part of that it is.
+
+    It is in RGB, or in its own mode where its profile asks for that.
 
     As ``Image.resize`` does it with ``reducing_gap=3``, but in bands: a copy of the whole in another mode would take
     four bytes a pixel, and sixteen for 16-bit greyscale.
@@ -265,10 +291,12 @@ def _reduced(image: Image.Image, size: int) -> tuple[Image.Image, tuple[float, f
     white = _white_of(image)
     width, height = image.size
     across, down = (max(1, int(side / size / _GAP)) for side in (width, height))
-    reduced = Image.new("RGB", (-(-width // across), -(-height // down)))
+    kept = keeps_mode(image)
+    reduced = Image.new(image.mode if kept else "RGB", (-(-width // across), -(-height // down)))
     band = down * max(1, _BAND // (down * width))
     for top in range(0, height, band):
-        part = _to_rgb(image.crop((0, top, width, min(top + band, height))), white)
+        part = image.crop((0, top, width, min(top + band, height)))
+        part = part if kept else _to_rgb(part, white)
         reduced.paste(part.reduce((across, down)), (0, top // down))
     return reduced, (0, 0, width / across, height / down)
 

@@ -2,8 +2,8 @@
 
 Pillow parses all of it in Python before our limits see a pixel: junk byte by byte, and an EXIF block whose thousands of
 entries each point at the same megabytes. So a JPEG goes to it without its metadata, and nothing but the orientation is
-read of EXIF. So does a PNG, which Pillow refuses where a text or a profile beside the pixels is large, or its
-checksum wrong.
+read of EXIF; its colour profile is put together here. So does a PNG, which Pillow refuses where a text or a profile
+beside the pixels is large, or its checksum wrong. AVIF and HEIC say in their container how they are turned.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import io
 import re
 import struct
 import zlib
+from typing import NamedTuple
 
+from .colour import MAX_PROFILE
 from .errors import BadImage
 
 #: More segments than that are no header.
@@ -23,11 +25,13 @@ _LEFT_OUT = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # APP1 (EXIF, XMP) to APP15 but fo
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
 _SCAN, _END = 0xDA, 0xD9  # of the first scan, of the picture
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.S)
-_EXIF = b"Exif\0\0"
+_EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 #: Of the chunks that a PNG can do without, the one that says which pixels are clear.
 _PNG_KEPT = (b"tRNS",)
 _GREY, _RGB = 0, 2  # colour types of PNG
+#: Of AVIF and HEIC (ISO/IEC 23008-12): an entry of the kind of EXIF or XMP in the list of what the file has.
+_ITEM = re.compile(rb"(infe(?:\x02...|\x03.....).{4})(?:Exif|mime)", re.S)
 _ENDLESS = "truncated or damaged: its header does not end"
 _ORIENTATION = 0x0112
 #: Bytes of the types of EXIF that an orientation has: SHORT, and of some programs LONG.
@@ -59,32 +63,47 @@ class Metered(io.BytesIO):
         return found
 
 
-def without_metadata(data: bytes) -> tuple[bytes, bytes]:
-    """Return a file without what is not needed for its pixels, and its EXIF block, if any; only JPEG and PNG have less.
+class Bare(NamedTuple):
+    """A file without what is not needed for its pixels, and what is taken of that, under Pillow's names for it."""
+
+    file: bytes
+    beside: dict[str, bytes]
+
+
+def without_metadata(data: bytes) -> Bare:
+    """Return a file without what is not needed for its pixels, and of that what is: orientation and colour profile.
+
+    GIF, WebP, BMP and TIFF stay as they are.
 
     Raises:
         BadImage: its header does not end.
     """
     if data.startswith(_JPEG):
         return _jpeg_without_metadata(data)
-    return _png_without_metadata(data) if data.startswith(_PNG) else (data, b"")
+    if data.startswith(_PNG):
+        return _png_without_metadata(data)
+    # What is of an unknown kind, nobody reads.
+    return Bare(_ITEM.sub(rb"\1none", data) if data[4:8] == b"ftyp" else data, {})
 
 
-def _png_without_metadata(png: bytes) -> tuple[bytes, bytes]:
-    kept, exif, place = [png[: len(_PNG)]], b"", len(_PNG)
+def _png_without_metadata(png: bytes) -> Bare:
+    kept, place = [png[: len(_PNG)]], len(_PNG)
+    beside: dict[str, bytes] = {}
     depth, colours = (*png[24:26], 0, 0)[:2]  # of its first chunk
     for _ in range(_MAX_READS):
         length, kind = int.from_bytes(png[place : place + 4], "big"), png[place + 4 : place + 8]
         if len(kind) < 4 or kind == b"IEND":
-            return b"".join([*kept, png[place:]]), exif
+            return Bare(b"".join([*kept, png[place:]]), beside)
         end = place + 12 + length  # behind length, kind and checksum
         # A small first letter is what the format has for chunks that a picture can do without.
         if kind in _PNG_KEPT:
             kept.append(_as_pillow_compares(png[place:end], depth, colours))
         elif not kind[:1].islower():
             kept.append(png[place:end])
-        elif kind == b"eXIf" and not exif:
-            exif = png[place + 8 : end - 4]
+        elif kind == b"eXIf":
+            beside.setdefault("exif", png[place + 8 : end - 4])
+        elif kind == b"iCCP":
+            beside.setdefault("icc_profile", _unpacked(png[place + 8 : end - 4]))
         place = end
     raise BadImage(_ENDLESS)
 
@@ -106,22 +125,44 @@ def _as_pillow_compares(clear: bytes, depth: int, colours: int) -> bytes:
     return clear[:8] + scaled + struct.pack(">I", zlib.crc32(clear[4:8] + scaled))
 
 
-def _jpeg_without_metadata(jpeg: bytes) -> tuple[bytes, bytes]:
-    kept, exif, place = [jpeg[:2]], b"", 2
+def _unpacked(chunk: bytes) -> bytes:
+    """Return the profile that a chunk ``iCCP`` has behind a name and how it is packed; nothing if damaged."""
+    _, _, packed = chunk.partition(b"\0")
+    try:
+        return zlib.decompressobj().decompress(packed[1:], MAX_PROFILE + 1)
+    except zlib.error:
+        return b""
+
+
+def _jpeg_without_metadata(jpeg: bytes) -> Bare:
+    kept, place = [jpeg[:2]], 2
+    beside: dict[str, bytes] = {}
+    profile: list[bytes] = []
     for _ in range(_MAX_SEGMENTS):
         # Junk and fill bytes between segments are skipped, as every decoder does.
         found = _MARKER.search(jpeg, place)
         place, marker = (found.start(), found[0][1]) if found else (len(jpeg), _END)
         if marker in (_SCAN, _END):
-            return b"".join([*kept, jpeg[place:]]), exif
+            return Bare(b"".join([*kept, jpeg[place:]]), beside | _joined(profile))
         length = 0 if marker in _ALONE else max(2, int.from_bytes(jpeg[place + 2 : place + 4], "big"))
         segment = jpeg[place : place + 2 + length]
         if marker not in _LEFT_OUT:
             kept.append(segment)
-        elif segment[4:10] == _EXIF and not exif:
-            exif = segment[10:]
+        elif segment[4:10] == _EXIF:
+            beside.setdefault("exif", segment[10:])
+        elif segment[4:16] == _PROFILE:
+            profile.append(segment[16:])
         place += 2 + length
     raise BadImage(_ENDLESS)
+
+
+def _joined(parts: list[bytes]) -> dict[str, bytes]:
+    """Return the profile that segments hold, each behind its number and their count; nothing if one is missing."""
+    if not 0 < len(parts) < 256:  # both are of one byte
+        return {}
+    parts = sorted(parts)  # by their numbers, which come first
+    whole = all(part[:2] == bytes((number, len(parts))) for number, part in enumerate(parts, 1))
+    return {"icc_profile": b"".join(part[2:] for part in parts)} if whole else {}
 
 
 def orientation(exif: bytes) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .calls import Call, Deadline
 from .decoding import AnyStrategy, BestOf, Sampling
-from .errors import Img2PoemError, InvalidOption
+from .errors import BadImage, Img2PoemError, InvalidOption
 from .flows import Written
 from .form import Form
 from .images import Photo, check, read_photo
@@ -47,6 +47,15 @@ def identified(call: Call) -> Iterator[None]:
     except Img2PoemError as error:
         error.request_id = call.request_id
         raise
+
+
+def jobs(photos: Iterable[Photo], strategies: Sequence[AnyStrategy]) -> Iterator[tuple[Photo, AnyStrategy]]:
+    """Yield each photograph with each of ``strategies``; a file object is read once."""
+    for photo in photos:
+        if len(strategies) > 1 and hasattr(photo, "read"):
+            with contextlib.suppress(BadImage):  # whoever reads it next finds the same
+                photo = read_photo(photo)
+        yield from ((photo, strategy) for strategy in strategies)
 
 
 def checked(photo: Photo) -> bytes:

@@ -6,10 +6,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from .decoding import AnyStrategy
+from . import parsing
+from .decoding import AnyStrategy, strategy_of
+from .errors import InvalidOption
 from .form import Form
+from .values import real, whole
 
 FinishReason = Literal["end", "length"]
 
@@ -66,10 +69,42 @@ class Poem(_Json):
         """The lines, joined by newlines."""
         return "\n".join(self.lines)
 
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Poem:
+        """Return the poem that :meth:`to_json` wrote, as ``write --json`` and ``batch`` do; other fields are ignored.
+
+        Raises:
+            InvalidOption: it is no JSON, a field is missing, or is not what a poem has there.
+        """
+        found = parsing.loaded("a poem", text)
+        if missing := [field.name for field in dataclasses.fields(cls) if field.name not in found]:
+            raise InvalidOption(f"a poem in JSON lacks {', '.join(missing)}")
+        reason = found["finish_reason"]
+        if reason not in get_args(FinishReason):
+            raise InvalidOption(f"finish_reason must be {' or '.join(get_args(FinishReason))}, not {reason!r}")
+        timings, model = (parsing.mapped(name, found[name]) for name in ("timings", "model"))
+        return cls(
+            lines=parsing.several("lines", found["lines"], parsing.text),
+            score=real("score", found["score"]),
+            tokens=parsing.several("tokens", found["tokens"], whole),
+            finish_reason=reason,
+            seed=parsing.perhaps("seed", found["seed"], whole),
+            strategy=strategy_of(found["strategy"]),
+            form=parsing.perhaps("form", found["form"], _form),
+            relevance=parsing.perhaps("relevance", found["relevance"], real),
+            timings={name: real(name, value) for name, value in timings.items()},
+            model=parsing.made(Model, "model", {name: parsing.text(name, value) for name, value in model.items()}),
+            request_id=parsing.text("request_id", found["request_id"]),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as what JSON has, with ``text``; the strategy with its name."""
         fields = super().to_dict()
-        return {**fields, "text": self.text, "strategy": {"name": self.strategy.name, **fields["strategy"]}}
+        return {**fields, "text": self.text, "strategy": self.strategy.to_dict()}
+
+
+def _form(name: str, value: object) -> Form:
+    return parsing.made(Form, "a form", parsing.mapped(name, value))
 
 
 @dataclass(frozen=True)

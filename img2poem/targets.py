@@ -17,7 +17,7 @@ from .reading import check_readable
 Device = Literal["cpu", "cuda"]
 Target = str | os.PathLike[str] | Sequence[str]
 
-FORMS = "grpc://HOST:PORT, grpcs://HOST:PORT, http://HOST[:PORT], https://HOST[:PORT] or a folder"
+FORMS = "grpc://HOST:PORT, grpcs://HOST:PORT, http://HOST[:PORT][/PATH], https://HOST[:PORT][/PATH] or a folder"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,9 @@ def _address(url: str) -> SplitResult:
         port = parts.port
     except ValueError:
         parts, port = SplitResult("", "", "", "", ""), None
-    whole = parts.hostname and parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
+    # Behind a proxy a server may be under a path; gRPC has none.
+    path = "" if parts.scheme.startswith("http") else parts.path.rstrip("/")
+    whole = parts.hostname and not (path or parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme not in ("grpc", "grpcs", "http", "https") or not whole:
         shown = re.sub(r"(?<=//).*@", "...@", url)  # without a password
         raise InvalidOption(f"{shown!r} is not of the form {FORMS}")

@@ -78,6 +78,11 @@ def photo_file(tmp_path: Path, photos: list[bytes]) -> Path:
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
+    if format == "HEIC":
+        import pillow_heif
+
+        pillow_heif.from_pillow(image).save(buffer, **{"quality": 90, **options})
+        return buffer.getvalue()
     image.save(buffer, format, **options)
     return buffer.getvalue()
 

@@ -87,6 +87,26 @@ def test_stream_prints_the_lines_that_write_does(repository: Path, server: Trito
         assert "\n".join(line["text"] for line in lines) == done.stdout.rstrip()
 
 
+def test_several_poems_about_each_photograph(
+    repository: Path, photo_file: Path, tmp_path: Path, photos: list[bytes]
+) -> None:
+    second = tmp_path / "second.jpg"
+    second.write_bytes(photos[7])
+    options = ("--engine", repository, "--strategy", "sample", "--seed", "7", "--count", "3")
+    done = run("write", photo_file, "no.jpg", second, *options, "--json")
+    poems = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 2 and done.stderr == "img2poem: no.jpg: no such file\n"
+    assert [(poem["photo"], poem["seed"]) for poem in poems] == [
+        (str(path), seed) for path in (photo_file, second) for seed in (7, 8, 9)
+    ]
+    assert len({poem["text"] for poem in poems}) == 6
+    told = run("write", photo_file, *options).stdout
+    streamed = run("stream", photo_file, "--engine", repository, "--seed", "7", "--count", "3")
+    assert told.strip() == streamed.stdout.strip() == "\n\n".join(poem["text"] for poem in poems[:3])
+    for wrong in (("--strategy", "beam", "--count", "2"), ("--count", "33"), ("--count", "0")):
+        assert run("write", photo_file, "--engine", repository, *wrong).returncode == 2
+
+
 def test_bad_photographs_are_named_and_the_others_still_written(
     repository: Path, photo_file: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from img2poem import (
     Form,
     Greedy,
     Img2Poem,
+    InvalidOption,
     Poem,
     Sampling,
 )
@@ -134,6 +135,27 @@ def test_several_photographs_keep_their_order(target: str, photos: list[bytes]) 
         assert [poem.text for poem in outcomes[::2] if isinstance(poem, Poem)] == one_by_one[1:3]
         with pytest.raises(BadImage, match="truncated or damaged"):
             poet.write([photos[1], truncated], Greedy())
+
+
+def test_several_poems_about_one_photograph(target: str, photos: list[bytes]) -> None:
+    strategy = BestOf(2, Sampling(seed=2**63 - 2))
+    with Img2Poem(target) as poet:
+        poems = poet.write_several(io.BytesIO(photos[0]), 3, strategy)
+        each = list(poet.write_each([photos[0], b"none"], strategy, count=2))
+        assert poems[0].tokens == poet.write(photos[0], strategy).tokens
+        for wrong, kind in ((0, BestOf()), (33, BestOf()), (2, Greedy()), (2, BeamSearch()), ("2", BestOf())):
+            with pytest.raises(InvalidOption):
+                poet.write_several(photos[0], wrong, kind)  # type: ignore[arg-type]
+    assert [poem.seed for poem in poems] == [2**63 - 2, 2**63 - 1, 0]
+    assert len({poem.text for poem in poems}) == 3
+    assert [one.tokens for one in each[:2] if isinstance(one, Poem)] == [poem.tokens for poem in poems[:2]]
+    assert all(isinstance(one, BadImage) for one in each[2:]) and len(each) == 4
+
+    async def others() -> list[Poem]:
+        async with AsyncImg2Poem(target) as poet:
+            return await poet.write_several(io.BytesIO(photos[0]), 3, strategy)
+
+    assert [poem.tokens for poem in asyncio.run(others())] == [poem.tokens for poem in poems]
 
 
 def test_asyncio_does_the_same(target: str, photos: list[bytes]) -> None:

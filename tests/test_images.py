@@ -18,6 +18,7 @@ from PIL import Image
 
 from img2poem.errors import BadImage
 from img2poem.images import FORMATS, MAX_BYTES, check, decode, read_photo
+from img2poem.metadata import without_metadata
 
 from .conftest import encoded, gradient
 
@@ -39,7 +40,7 @@ def test_every_named_format_decodes_to_the_same_picture(format: str) -> None:
     assert corners_are_right(pixels)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation: int, format: str) -> None:
     turns = {
@@ -56,7 +57,7 @@ def test_exif_orientation_is_applied(orientation: int, format: str) -> None:
         stored = stored.transpose(turns[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert corners_are_right(decode(encoded(stored, format, exif=exif, quality=95)))
+    assert corners_are_right(decode(encoded(stored, format, exif=exif.tobytes(), quality=95)))
 
 
 def test_transparency_lies_on_white() -> None:
@@ -102,8 +103,9 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def test_a_tiff_that_cannot_be_read_is_not_called_another_format() -> None:
-    whole = encoded(gradient(), "TIFF", compression="tiff_deflate")  # its directory is at its end
+@pytest.mark.parametrize(("format", "options"), [("TIFF", {"compression": "tiff_deflate"}), ("AVIF", {})])
+def test_a_file_that_ends_early_is_not_called_another_format(format: str, options: dict[str, object]) -> None:
+    whole = encoded(gradient(), format, **options)  # a TIFF's directory is at its end
     with pytest.raises(BadImage, match="truncated or damaged, or of a kind that cannot be read; save it as"):
         decode(whole[: len(whole) // 2])
 
@@ -232,6 +234,24 @@ def test_too_many_bytes_are_refused_wherever_they_come_from() -> None:
     for refuse in (check, decode, read_photo):
         with pytest.raises(BadImage, match="65 MiB is more than the 64 MiB"):
             refuse(encoded(gradient(), "JPEG") + bytes(65 * 2**20 - 2000))
+
+
+def test_heic_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encoded(gradient(300, 200), "HEIC")
+    for name in ("pillow_heif", "pillow_heif.as_plugin"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BadImage, match=r"pip install 'img2poem\[heic\]'"):
+        decode(whole)
+    check(whole)  # a server may have it
+
+
+def test_avif_with_exif_that_points_at_itself_is_read_without_it() -> None:
+    """Pillow would write it anew, once for each of its entries, where the picture is turned."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a caption"
+    whole = encoded(gradient(300, 200), "AVIF", exif=exif.tobytes())
+    with Image.open(io.BytesIO(without_metadata(whole).file)) as image:
+        assert dict(image.getexif()) == {0x0112: 6}
 
 
 @pytest.mark.parametrize("size", [(50_000, 50_000), (11_000, 11_000), (100_000_001, 1)])

@@ -10,25 +10,26 @@ import typer
 from ..atomic import write_atomically
 from ..card import Layout, is_card
 from ..card import card as drawn
-from ..console import reporting, say
+from ..console import reporting, say, say_bytes
 from ..errors import InvalidOption, WriteFailed
+from ..images import read_photo
 from ..outputs import check_output
 from . import options, views
-from .photographs import Outcomes
+from .photographs import Outcomes, given
+from .source import Source, asks_models
 
 
+@asks_models
 def card(
     photo: options.Photo,
-    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    out: Annotated[Path, typer.Option(help="PNG file to write; - prints it, and not the poem.", allow_dash=True)],
     layout: Annotated[
         Layout | None,
         typer.Option(help="Where the poem stands.", show_default="below wide photographs, beside others"),
     ] = None,
     poem: views.Text = None,
     poem_file: views.File = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.StrategyOption = options.StrategyName.best_of,
     beam_width: options.BeamWidth = None,
     n: options.N = None,
@@ -44,19 +45,24 @@ def card(
 ) -> None:
     """Typeset a poem on or beside its photograph: a new one, or the one that is given. It is printed too."""
     with reporting():
-        if out.suffix.lower() != ".png":
+        printed = str(out) == "-"
+        if not printed and out.suffix.lower() != ".png":
             raise InvalidOption(f"a card is a PNG file; name it {out.with_suffix('.png')}")
-        if check_output(out, [photo]) and not is_card(out):
+        if not printed and check_output(out, [photo]) and not is_card(out):
             raise InvalidOption(f"{out} holds something else than a card; name another file")
         text = views.given_poem(poem, poem_file, needed=False)
         outcomes = Outcomes()
         with outcomes.of(photo):
+            data = read_photo(given(photo))
             if text is None:
                 decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
                 form = options.form_of(lines, rhyme, acrostic, include, first_words)
-                with options.poet(engine, url, timeout) as poet:
-                    text = poet.write(photo, decoding, form=form, where=options.where_of(where)).text
-            picture = drawn(photo, text.strip().splitlines(), layout)
+                with source.poet() as poet:
+                    text = poet.write(data, decoding, form=form, where=options.where_of(where)).text
+            picture = drawn(data, text.strip().splitlines(), layout)
+            if printed:
+                say_bytes(picture)
+                return
             try:
                 write_atomically(out, picture)
             except OSError as error:

@@ -21,12 +21,14 @@ from ..errors import Img2PoemError
 from ..installed import default_repository
 from ..package import seal as seal_package
 from . import options
+from .source import Source, asks_models
 
 #: What each extra brings, by the name of its distribution.
 _EXTRAS = {
     "local": ("onnxruntime", "tenacity"),
     "client": ("tritonclient", "httpx", "tenacity"),
     "rhyme": ("pronouncing",),
+    "heic": ("pillow-heif",),
     "server": ("nvidia-pytriton",),
 }
 
@@ -69,10 +71,9 @@ def seal(package: Annotated[Path, typer.Argument(help="Model package.")]) -> Non
     say(f"{package / manifest.NAME}: written")
 
 
+@asks_models
 def doctor(
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
     """Look at this installation and its models, and write one poem. Exit status 1 when something fails.
@@ -80,7 +81,7 @@ def doctor(
     Whether this machine can serve is what `img2poem serve --check` says.
     """
     findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"), *_installed()]
-    findings += _written(engine, url, timeout)
+    findings += _written(source)
     failed = any(finding.verdict == "failed" for finding in findings)
     if as_json:
         say(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}))
@@ -102,14 +103,14 @@ def _installed() -> list[Finding]:
     return found
 
 
-def _written(engine: Path | None, url: list[str] | None, timeout: float) -> list[Finding]:
+def _written(source: Source) -> list[Finding]:
     """Try the target as a caller would, on a picture that is made here."""
     found: list[Finding] = []
     picture = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").save(picture, "JPEG")
     step = "target"
     try:
-        with options.poet(engine, url, timeout) as poet:
+        with source.poet() as poet:
             found += [Finding(h.endpoint, "ok" if h.ready else "failed", h.detail) for h in poet.health()]
             step = "models"
             found.append(Finding(step, "ok", _models(poet)))

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..client import Img2Poem
-from ..decoding import MAX_BEAM_WIDTH, OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling
+from ..decoding import MAX_BEAM_WIDTH, MAX_COUNT, OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling
 from ..errors import InvalidOption
 from ..flows import Where
 from ..form import Form
 from ..installed import DISTRIBUTION, EXPORTED
-from ..targets import FORMS, Target
 
 #: What ``--engine`` is when it is not given, in words.
 DEFAULT = f"{EXPORTED}, else the package {DISTRIBUTION}"
-_FORM, _SEARCH, _TARGET = "Form of the poem", "Search", "Where the models are"
+_FORM, _SEARCH = "Form of the poem", "Search"
+_KINDS = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF or HEIC"
 
 
 class StrategyName(str, Enum):
@@ -38,24 +36,9 @@ class LineStrategyName(str, Enum):
     sample = "sample"
 
 
-Photos = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, GIF, WebP, BMP or TIFF files.")]
-Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="A JPEG, PNG, GIF, WebP, BMP or TIFF file.")]
+Photos = Annotated[list[str], typer.Argument(metavar="PHOTO...", help=f"{_KINDS} files; - is standard input.")]
+Photo = Annotated[str, typer.Argument(metavar="PHOTO", help=f"A {_KINDS} file; - is standard input.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-Engine = Annotated[
-    Path | None,
-    typer.Option(help="Model repository to run in process.", show_default=DEFAULT, rich_help_panel=_TARGET),
-]
-Url = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Server to ask instead, grpc://HOST:PORT or http://HOST:PORT (grpcs, https); repeat it for others that "
-        "take over when it fails.",
-        rich_help_panel=_TARGET,
-    ),
-]
-Seconds = Annotated[
-    float, typer.Option("--timeout", help="Seconds that each photograph may take.", rich_help_panel=_TARGET)
-]
 StrategyOption = Annotated[
     StrategyName, typer.Option("--strategy", help="How the poem is searched for.", rich_help_panel=_SEARCH)
 ]
@@ -91,6 +74,15 @@ Forbid = Annotated[
     list[str] | None,
     typer.Option(metavar="WORD", help="A word that must not come; repeat it for more.", rich_help_panel=_SEARCH),
 ]
+Count = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=MAX_COUNT,
+        help="Poems about each photograph, by sample or best-of: each has the seed after the one before.",
+        rich_help_panel=_SEARCH,
+    ),
+]
 WhereOption = Annotated[
     str | None,
     typer.Option(
@@ -111,30 +103,6 @@ Include = Annotated[
     typer.Option(metavar="WORD", help="A word that must come; repeat it for more.", rich_help_panel=_FORM),
 ]
 FirstWords = Annotated[str, typer.Option(metavar="WORDS", help="How the poem begins.", rich_help_panel=_FORM)]
-
-
-def target(engine: Path | None, url: Sequence[str] | None) -> Target | None:
-    """Return where the models are by ``--engine`` or ``--url``; None where neither is given.
-
-    Raises:
-        InvalidOption: both are given, or ``--url`` is a folder.
-    """
-    if engine is not None and url:
-        raise InvalidOption("give --engine or --url, not both")
-    if url and not all("://" in one for one in url):
-        raise InvalidOption(f"--url takes {FORMS.rpartition(' or ')[0]}")
-    return url or engine
-
-
-def poet(
-    engine: Path | None, url: Sequence[str] | None, timeout: float, concurrency: int = 8, background: bool = False
-) -> Img2Poem:
-    """Return the client for ``--engine`` or ``--url``.
-
-    Raises:
-        Img2PoemError: both are given, or the target cannot be used.
-    """
-    return Img2Poem(target(engine, url), timeout=timeout, concurrency=concurrency, background=background)
 
 
 def where_of(value: str | None) -> Where | None:

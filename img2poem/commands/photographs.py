@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 
 import typer
 
 from ..console import shown, tell
-from ..errors import BadImage, NoPoem
+from ..errors import BadImage, InvalidOption, NoPoem
+from ..images import Photo
+
+
+def given(photo: str) -> Photo:
+    """Return the photograph that a command was given; ``-`` is what comes on standard input.
+
+    Raises:
+        BadImage: standard input is closed.
+    """
+    if photo != "-":
+        return photo
+    if sys.stdin is None:
+        raise BadImage("standard input is closed: there is no photograph to read")
+    return sys.stdin.buffer
+
+
+def all_given(photos: Sequence[str]) -> list[Photo]:
+    """Return the photographs that a command was given.
+
+    Raises:
+        InvalidOption: standard input is to be more than one of them.
+        BadImage: it is closed.
+    """
+    if photos.count("-") > 1:
+        raise InvalidOption("standard input is one photograph: give - once")
+    return [given(photo) for photo in photos]
 
 
 class Outcomes:

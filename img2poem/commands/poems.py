@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..console import reporting, say, shown
+from ..console import reporting, say, shown, tell
+from ..decoding import distinct
+from ..images import read_photo
 from ..operations import raised
 from ..results import Poem
 from . import options
-from .batch import Batch
-from .photographs import Outcomes
+from .batch import Batch, Format
+from .photographs import Outcomes, all_given, given
+from .source import Source, asks_models
 
 
+@asks_models
 def write(
     photos: options.Photos,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.StrategyOption = options.StrategyName.best_of,
     beam_width: options.BeamWidth = None,
     n: options.N = None,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
+    count: options.Count = 1,
     forbid: options.Forbid = None,
     where: options.WhereOption = None,
     lines: options.Lines = None,
@@ -42,23 +46,25 @@ def write(
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
         outcomes = Outcomes()
-        with options.poet(engine, url, timeout) as poet:
-            poems = poet.write_each(photos, decoding, form=form, where=options.where_of(where))
+        with source.poet() as poet:
+            poems = poet.write_each(all_given(photos), decoding, count=count, form=form, where=options.where_of(where))
             with closing(poems):
-                for photo, poem in zip(photos, poems, strict=True):
+                for photo in photos:
                     with outcomes.of(photo):
-                        _print(photo, raised(poem), as_json, len(photos) > 1)
+                        # All are awaited, so that the next photograph's poems come next.
+                        for poem in [raised(poem) for poem in [*islice(poems, count)]]:
+                            _print(photo, poem, as_json, len(photos) > 1)
     outcomes.end()
 
 
+@asks_models
 def stream(
     photo: options.Photo,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.LineStrategyOption = options.LineStrategyName.sample,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
+    count: options.Count = 1,
     forbid: options.Forbid = None,
     where: options.WhereOption = None,
     lines: options.Lines = None,
@@ -70,24 +76,31 @@ def stream(
         decoding = options.strategy_of(name, None, None, temperature, seed, forbid)
         form = options.form_of(lines, "", "", None, "")
         outcomes = Outcomes()
-        with options.poet(engine, url, timeout) as poet, outcomes.of(photo):
-            for line in poet.stream(photo, decoding, form=form, where=options.where_of(where)):
-                say(json.dumps(asdict(line)) if as_json else line.text)
+        with source.poet() as poet, outcomes.of(photo):
+            data = read_photo(given(photo))
+            for number, one in enumerate(distinct(decoding, count)):
+                if number and not as_json:
+                    say("")
+                for line in poet.stream(data, one, form=form, where=options.where_of(where)):
+                    say(json.dumps({"poem": number, **asdict(line)}) if as_json else line.text)
     outcomes.end()
 
 
+@asks_models
 def batch(
     folder: Annotated[Path, typer.Argument(help="Folder whose photographs are taken, with those of its folders.")],
-    out: Annotated[Path, typer.Option(help="File that takes one JSON object for each poem.")],
+    out: Annotated[Path, typer.Option(help="File that takes the poems; - prints them.", allow_dash=True)],
+    format: Annotated[
+        Format, typer.Option("--format", help="Of that file: a JSON object a line, or columns for spreadsheets.")
+    ] = Format.jsonl,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photographs under way at once.")] = 8,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     strategy: options.StrategyOption = options.StrategyName.best_of,
     beam_width: options.BeamWidth = None,
     n: options.N = None,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
+    count: options.Count = 1,
     forbid: options.Forbid = None,
     where: options.WhereOption = None,
     lines: options.Lines = None,
@@ -99,6 +112,8 @@ def batch(
 ) -> None:
     """Write a poem about every photograph of a folder; run again, also after a kill, it goes on where it was.
 
+    What is hidden and folders @eaDir are left out; links to folders are followed, none twice.
+
     Photographs that fail are listed in OUT.errors.jsonl and tried again by the next run. Exit status 0 when every
     photograph has its poem, 2 when some have not, 1 when the models could not be reached any more or OUT not be
     written.
@@ -106,12 +121,17 @@ def batch(
     with reporting():
         decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
         form = options.form_of(lines, rhyme, acrostic, include, first_words)
-        with options.poet(engine, url, timeout, concurrency, True) as poet, Batch(folder, out, decoding, form) as work:
+        with (
+            source.poet(concurrency, background=True) as poet,
+            Batch(folder, out, decoding, form, count, format) as work,
+        ):
             summary = work.run(poet, options.where_of(where))
+    # Where the poems are printed, nothing else may be.
+    print_summary = tell if str(out) == "-" else say
     if as_json:
-        say(json.dumps(asdict(summary)))
+        print_summary(json.dumps(asdict(summary)))
     else:
-        say(f"{out}: {summary.written} written, {summary.kept} kept, {summary.failed} failed")
+        print_summary(f"{out}: {summary.written} written, {summary.kept} kept, {summary.failed} failed")
     if summary.failed:
         raise typer.Exit(2)
 

@@ -15,7 +15,8 @@ from ..flows import Floats
 from ..reading import limited, read_limited
 from ..results import Description
 from . import options
-from .photographs import Outcomes
+from .photographs import Outcomes, all_given
+from .source import Source, asks_models
 
 Text = Annotated[
     str | None, typer.Option("--poem", metavar="TEXT", help="A poem; lines are parted by newlines or slashes.")
@@ -25,12 +26,11 @@ File = Annotated[
 ]
 
 
+@asks_models
 def describe(
     photos: options.Photos,
     k: Annotated[int, typer.Option("--k", min=1, max=100, help="Classes of each kind.")] = 3,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
     """Say what the encoders see in each photograph: objects, scenes, and the sentiment from 1 to 7.
@@ -38,21 +38,20 @@ def describe(
     Exit status 2 when a photograph cannot be used; the others are done all the same.
     """
     outcomes = Outcomes()
-    with reporting(), options.poet(engine, url, timeout) as poet:
-        for photo in photos:
+    with reporting(), source.poet() as poet:
+        for photo, data in zip(photos, all_given(photos), strict=True):
             with outcomes.of(photo):
-                seen = poet.describe(photo, k)
+                seen = poet.describe(data, k)
                 say(seen.to_json(photo=photo) if as_json else f"{shown(photo)}\n{_in_words(seen)}")
     outcomes.end()
 
 
+@asks_models
 def embed(
     photos: Annotated[list[str] | None, typer.Argument(metavar="[PHOTO...]", help="Photographs to embed.")] = None,
     poem: Text = None,
     poem_file: File = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
     """Print where photographs or a poem lie in the poetic space: unit vectors, one a line.
@@ -60,23 +59,22 @@ def embed(
     Exit status 2 when a photograph cannot be used; the others are done all the same.
     """
     outcomes = Outcomes()
-    with reporting(), options.poet(engine, url, timeout) as poet:
+    with reporting(), source.poet() as poet:
         text = given_poem(poem, poem_file, needed=not photos)
-        for photo in photos or ():
+        for photo, data in zip(photos or (), all_given(photos or []), strict=True):
             with outcomes.of(photo):
-                _print_vector(photo, poet.embed_image(photo), as_json)
+                _print_vector(photo, poet.embed_image(data), as_json)
         if text is not None:
             _print_vector("poem", poet.embed_poem(text), as_json)
     outcomes.end()
 
 
+@asks_models
 def score(
     photos: options.Photos,
     poem: Text = None,
     poem_file: File = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
     """Say how near a poem is to each photograph: the cosine in the poetic space, from -1 to 1.
@@ -84,12 +82,12 @@ def score(
     Exit status 2 when a photograph cannot be used; the others are done all the same.
     """
     outcomes = Outcomes()
-    with reporting(), options.poet(engine, url, timeout) as poet:
+    with reporting(), source.poet() as poet:
         text = given_poem(poem, poem_file, needed=True)
         assert text is not None
-        for photo in photos:
+        for photo, data in zip(photos, all_given(photos), strict=True):
             with outcomes.of(photo):
-                found = poet.score(photo, text)
+                found = poet.score(data, text)
                 say(
                     json.dumps({"photo": photo, "score": round(found, 6)}) if as_json else f"{found:.3f} {shown(photo)}"
                 )

@@ -49,7 +49,7 @@ def unreachable(name: str, reason: str, proxy: str | None = None) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in said:
         return (
             f"{name} shows a certificate that is not trusted ({reason}); give that of its authority: "
-            "Tls(ca=...), or SSL_CERT_FILE, for gRPC GRPC_DEFAULT_SSL_ROOTS_FILE_PATH, in the environment"
+            "Tls(ca=...) or --ca, or SSL_CERT_FILE, for gRPC GRPC_DEFAULT_SSL_ROOTS_FILE_PATH, in the environment"
         )
     if any(words in said for words in _NO_TLS):
         return f"{name} does not speak TLS ({reason}); without it, addresses begin with http:// or grpc://"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import images, manifest
+from .. import cores, images, manifest
 from ..calls import Answer, Call, Infer, ModelInfo, Tensors
 from ..compact import WEIGHTS, path_of
 from ..errors import BadRepository, ContractMismatch, InvalidOption, MissingDependency, ServerError
@@ -19,6 +19,7 @@ from ..installed import how_to_mend
 from ..manifest import Manifest
 from ..noise import drawn
 from ..targets import Device
+from ..values import at_least
 from .forks import PerProcess
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ class LocalEndpoint:
         MissingDependency: onnxruntime, or its CUDA provider, is not installed.
     """
 
-    def __init__(self, repository: str | os.PathLike[str], device: Device = "cpu") -> None:
+    def __init__(self, repository: str | os.PathLike[str], device: Device = "cpu", threads: int | None = None) -> None:
         self._repository, self._device = Path(repository), device
+        self._threads = None if threads is None else at_least(1, "threads", threads)
         if device not in _PROVIDERS:
             raise InvalidOption(f"device must be cpu or cuda, not {device!r}")
         self.name = str(repository)
@@ -129,7 +131,9 @@ class LocalEndpoint:
         name = path_of(model, _VERSION, files)
         if WEIGHTS in files and not self._sessions.get():
             _check_file(self._repository / WEIGHTS, files[WEIGHTS], self._repository)
-        session = open_session(self._repository / name, self._device, files.get(name, "none"), self._repository)
+        session = open_session(
+            self._repository / name, self._device, files.get(name, "none"), self._repository, self._threads
+        )
         stamped = session.get_modelmeta().custom_metadata_map.get(PREFIX + "contract")
         if stamped != self._manifest.about.get("contract"):
             raise ContractMismatch(
@@ -167,7 +171,11 @@ class AsyncLocalEndpoint:
 
 
 def open_session(
-    path: Path, device: Device = "cpu", sha256: str | None = None, repository: Path | None = None
+    path: Path,
+    device: Device = "cpu",
+    sha256: str | None = None,
+    repository: Path | None = None,
+    threads: int | None = None,
 ) -> InferenceSession:
     """Open an ONNX file.
 
@@ -176,6 +184,7 @@ def open_session(
         device: ``cpu`` or ``cuda``.
         sha256: in hex, what the file must have.
         repository: that the file belongs to; the one that Triton's layout has it in when None.
+        threads: that it runs on; as many as the process may use cores, when not given.
 
     Raises:
         BadRepository: the file is missing, damaged, or not the one that is wanted.
@@ -192,7 +201,7 @@ def open_session(
     # Not a session from the bytes that were hashed: it takes twice the memory, and a second for all models.
     _check_file(path, sha256, repository)
     try:
-        return onnxruntime.InferenceSession(str(path), session_options(), providers=providers)
+        return onnxruntime.InferenceSession(str(path), session_options(threads), providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise BadRepository(f"{path} cannot be loaded ({error}); {how_to_mend(repository)}") from error
 
@@ -204,7 +213,7 @@ def _check_file(path: Path, sha256: str | None, repository: Path) -> None:
         raise BadRepository(f"{path} has changed since it was exported; {how_to_mend(repository)}")
 
 
-def session_options() -> SessionOptions:
+def session_options(threads: int | None = None) -> SessionOptions:
     """Return the options of every session: threads that spin between the operators of a model that runs.
 
     One caller gets a poem in 0.8 of the time; longer, and eight at once would take 1.1 times the time (docs/speed.md).
@@ -218,6 +227,9 @@ def session_options() -> SessionOptions:
     # Sessions whose idle threads spin slow each other down several times over on few cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
+    # It knows the host's cores alone: in a container, a thread on each of them would wait for time that is not there.
+    if threads is not None or cores.allowed() < (os.cpu_count() or 1):
+        options.intra_op_num_threads = threads or cores.allowed()
     return options
 
 

@@ -52,6 +52,12 @@ class PoemAnswer(BaseModel):
     request_id: str
 
 
+class PoemAnswers(BaseModel):
+    """The poems, where `count` was given."""
+
+    poems: list[PoemAnswer]
+
+
 class About(BaseModel):
     """What this server is, and what it takes."""
 
@@ -72,13 +78,13 @@ AskedPoem = Annotated[Asked[PoemOptions], Depends(poem_asked)]
 @dataclass(frozen=True)
 class _Order:
     photo: bytes
-    strategy: AnyStrategy
+    strategies: list[AnyStrategy]
     form: Form | None
 
     @property
     def by_line(self) -> bool:
         """Whether the lines are known one by one."""
-        return self.strategy.name in ("greedy", "sample") and (self.form is None or self.form.only_lines)
+        return self.strategies[0].name in ("greedy", "sample") and (self.form is None or self.form.only_lines)
 
 
 async def _in_turn(request: Request, asked: AskedPoem) -> AsyncIterator[_Order]:
@@ -91,20 +97,23 @@ async def _in_turn(request: Request, asked: AskedPoem) -> AsyncIterator[_Order]:
 router = APIRouter(prefix="/v1", responses=documented(408, 413, 415, 421, 422, 429, 500, 502, 503, 504))
 
 
-@router.post("/poems", openapi_extra=body_of(PoemOptions), response_model=PoemAnswer)
+@router.post("/poems", openapi_extra=body_of(PoemOptions), response_model=PoemAnswer | PoemAnswers)
 async def write_poem(request: Request, asked: AskedPoem, poet: Poet) -> Response:
-    """Write a poem about the photograph."""
-    strategy, form = asked.options.searched("best-of"), asked.options.form()
-    poem = await _done(request, poet.write(asked.photo, strategy, form=form))
-    _count(request, poem)
-    return Response(poem.to_json(), media_type="application/json")
+    """Write a poem about the photograph; with `count` several, in an object whose field `poems` lists them."""
+    order = _Order(asked.photo, asked.options.searched("best-of"), asked.options.form())
+    poems = await _done(request, _poems(poet, order))
+    for poem in poems:
+        _count(request, poem)
+    told = [poem.to_json() for poem in poems]
+    body = told[0] if asked.options.count is None else f'{{"poems": [{", ".join(told)}]}}'
+    return Response(body, media_type="application/json")
 
 
 @router.post("/poems/stream", openapi_extra=body_of(PoemOptions), response_class=EventSourceResponse)
 async def stream_poem(
     request: Request, order: Annotated[_Order, Depends(_in_turn)], poet: Poet
 ) -> AsyncIterator[ServerSentEvent]:
-    """Write a poem and send each line as it is written: events `line`, then one `poem`, the whole, which closes.
+    """Write a poem and send each line as it is written: events `line`, then one `poem`, the whole; with `count` again.
 
     With the strategies `sample` (when none is named) and `greedy`, and no form but `lines`, lines come one by one; else
     together at the end. What fails once the stream is open is an event `problem` in the place of the rest.
@@ -166,16 +175,22 @@ async def _done(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _parts(poet: AsyncImg2Poem, order: _Order) -> AsyncGenerator[Line | Poem, None]:
-    """Yield the lines and the poem, whether or not it can be written line by line."""
-    if order.by_line:
-        async with aclosing(poet.stream_poem(order.photo, order.strategy, form=order.form)) as parts:
-            async for part in parts:
-                yield part
-        return
-    poem = await poet.write(order.photo, order.strategy, form=order.form)
-    for index, text in enumerate(poem.lines):
-        yield Line(index, text)
-    yield poem
+    """Yield the lines and the poem, of each poem, whether or not it can be written line by line."""
+    for strategy in order.strategies:
+        if order.by_line:
+            async with aclosing(poet.stream_poem(order.photo, strategy, form=order.form)) as parts:
+                async for part in parts:
+                    yield part
+            continue
+        poem = await poet.write(order.photo, strategy, form=order.form)
+        for index, text in enumerate(poem.lines):
+            yield Line(index, text)
+        yield poem
+
+
+async def _poems(poet: AsyncImg2Poem, order: _Order) -> list[Poem]:
+    """Write one poem after the other: the request has one place."""
+    return [await poet.write(order.photo, strategy, form=order.form) for strategy in order.strategies]
 
 
 def _count(request: Request, poem: Poem) -> None:

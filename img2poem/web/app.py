@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from .. import __version__
 from ..aio import AsyncImg2Poem
 from ..errors import NotReady
-from ..targets import Target
+from ..targets import Target, Tls
 from . import api, chat, problems
 from .chat_errors import ChatErrors
 from .guards import Limits, Watch
@@ -33,15 +33,31 @@ _FRESH = {"cache-control": "no-cache"}
 _KEPT = {"cache-control": "public, max-age=86400"}
 
 
-def create_app(target: Target | None = None, settings: WebSettings | None = None) -> FastAPI:
+def create_app(
+    target: Target | None = None,
+    settings: WebSettings | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    tls: Tls | None = None,
+    threads: int | None = None,
+) -> FastAPI:
     """Return the gateway to the models at ``target``, by default :class:`Img2Poem`'s, as an ASGI application.
+
+    Args:
+        target: as of :class:`Img2Poem`, like ``headers``, ``tls`` and ``threads``.
+        settings: of the gateway itself.
+        headers: of every request to a server.
+        tls: certificates for ``grpcs`` and ``https``.
+        threads: on which each of a folder's models runs.
 
     Raises:
         Img2PoemError: the target is a folder that cannot be used, or no target at all.
     """
     settings = settings or WebSettings()
     metrics = Metrics()
-    poet = AsyncImg2Poem(target, timeout=settings.timeout, hooks=[metrics.called])
+    poet = AsyncImg2Poem(
+        target, timeout=settings.timeout, headers=headers, tls=tls, threads=threads, hooks=[metrics.called]
+    )
 
     @asynccontextmanager
     async def connected(app: FastAPI) -> AsyncIterator[None]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.datastructures import UploadFile
 
 from ..card import MAX_CHARACTERS, MAX_LINES
-from ..decoding import OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling, Strategy
+from ..decoding import MAX_COUNT, OPTIONS, AnyStrategy, BeamSearch, BestOf, Greedy, Sampling, Strategy, distinct
 from ..errors import BadImage, InvalidOption
 from ..form import Form
 from ..images import FORMATS
@@ -65,6 +65,9 @@ class PoemOptions(_Options):
     no_repeat_ngram: int | None = _within("no_repeat_ngram", "Sequences of so many tokens come once (3; 0: off).")
     repetition_penalty: float | None = _within("repetition_penalty", "Against words that came before (1.1; 1: off).")
     forbidden: list[str] = Field([], description="Words that do not come.")
+    count: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="So many poems, by sample or best-of: each has the seed after the last."
+    )
     lines: int | None = _within("max_lines", "Exactly so many lines.")
     acrostic: str = Field("", description="First letters of the lines.", max_length=64)
     rhyme: str = Field("", description="Which lines rhyme, as AABB.", max_length=64)
@@ -82,20 +85,21 @@ class PoemOptions(_Options):
         form = Form(**{**self.model_dump(include=set(_FORM)), "include": tuple(self.include)})
         return None if form == Form() else form
 
-    def searched(self, default: str) -> AnyStrategy:
-        """Return the strategy that is asked for.
+    def searched(self, default: str) -> list[AnyStrategy]:
+        """Return the strategy of each poem that is asked for.
 
         Raises:
             InvalidOption: an option belongs to another strategy, or the options contradict each other.
         """
         name = self.strategy or default
         kind = _STRATEGIES[name]
-        given = self.model_dump(exclude={*_FORM, *_LISTS, "strategy"}, exclude_none=True)
+        given = self.model_dump(exclude={*_FORM, *_LISTS, "strategy", "count"}, exclude_none=True)
         count = {"n": given.pop("n")} if "n" in given and name == "best-of" else {}
         if strange := sorted(given.keys() - {field.name for field in dataclasses.fields(kind)}):
             raise InvalidOption(f"{', '.join(strange)} cannot go with the strategy {name}")
         strategy = kind(**given, forbidden=tuple(self.forbidden))
-        return BestOf(**count, sampling=strategy) if isinstance(strategy, Sampling) and name == "best-of" else strategy
+        best = isinstance(strategy, Sampling) and name == "best-of"
+        return distinct(BestOf(**count, sampling=strategy) if best else strategy, self.count or 1)  # type: ignore[arg-type]
 
 
 class DescribeOptions(_Options):

@@ -15,7 +15,7 @@ from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from ..decoding import MAX_TOKENS, OPTIONS, AnyStrategy, BestOf, Greedy, Sampling
+from ..decoding import MAX_TOKENS, OPTIONS, AnyStrategy, BestOf, Greedy, Sampling, distinct
 from ..errors import BadImage
 from ..operations import checked
 from .data_urls import photo_of, without_mark
@@ -91,8 +91,9 @@ class ChatRequest(BaseModel):
         """Return the strategy of each poem."""
         seed = secrets.randbelow(2**31) if self.seed is None else self.seed
         tokens = self.max_completion_tokens or self.max_tokens or MAX_TOKENS
-        longest = max(int(OPTIONS["max_tokens"].lowest), min(tokens, MAX_TOKENS))
-        return tuple(self._strategy((seed + i) % (int(_SEEDS.highest) + 1), longest) for i in range(self.n or 1))
+        strategy = self._strategy(seed, max(int(OPTIONS["max_tokens"].lowest), min(tokens, MAX_TOKENS)))
+        count = self.n or 1
+        return tuple([strategy] * count if isinstance(strategy, Greedy) else distinct(strategy, count))
 
     def _strategy(self, seed: int, longest: int) -> AnyStrategy:
         if self.temperature is not None and self.temperature < _TEMPERATURES.lowest:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..commands import options
+from ..commands.source import Source, asks_models
 from ..console import reporting, tell, until_interrupted
 from ..errors import MissingDependency, ServerError
 from ..serving.settings import LogLevel
@@ -17,6 +17,7 @@ _WHERE, _LIMITS = "Addresses", "Limits"
 _GRACE = 10
 
 
+@asks_models
 def web(
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but loopback opens the gateway.", rich_help_panel=_WHERE)
@@ -48,9 +49,7 @@ def web(
             rich_help_panel=_WHERE,
         ),
     ] = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
-    timeout: options.Seconds = 60.0,
+    source: Source = Source(),
     rate: Annotated[
         str,
         typer.Option(help="Requests that one address may make, as 5/second; none for any.", rich_help_panel=_LIMITS),
@@ -81,7 +80,7 @@ def web(
         local = is_loopback(host)
         names = tuple(name.lower() for name in allow_host or ())
         settings = WebSettings(
-            timeout=timeout,
+            timeout=source.timeout,
             concurrency=concurrency,
             waiting=waiting,
             rate=None if rate == "none" else rate,
@@ -89,7 +88,7 @@ def web(
             hosts=(*names, host, "localhost", "127.0.0.1", "[::1]") if local or names else (),
             origins=tuple(origin.lower() for origin in allow_origin or ()),
         )
-        app = create_app(options.target(engine, url), settings)
+        app = create_app(source.target, settings, **source.access)
         listening = _listening(host, port)
         config = uvicorn.Config(
             app,

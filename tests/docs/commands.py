@@ -21,6 +21,7 @@ NOT_RUN = {
     r"img2poem serve(?! --check)": "runs until it is stopped; tests/serving starts it with these options",
     r"img2poem web": "runs until it is stopped; tests/web starts it with these options",
     r"img2poem write photo.jpg --engine triton_repo.mine": "needs the repository of a training that is not run",
+    r"img2poem \w+ photo.jpg --url https:": "needs a server behind TLS; tests/test_source.py asks one",
     r"python -m export\.all": "minutes; the fixture of the repository makes the first export, tests/export the others",
     r"python -m export\.check": "on a GPU, or minutes; tests/export/test_check.py does it on the CPU",
     r"python -m training\.": "minutes to hours; tests/training runs every stage on made-up data",

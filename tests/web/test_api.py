@@ -72,6 +72,20 @@ def test_a_stream_has_the_lines_and_then_the_poem(
     assert poem["tokens"] == written["tokens"] and poem["strategy"] == written["strategy"]
 
 
+def test_several_poems_about_a_photograph(client: TestClient, repository: Path, photos: list[bytes]) -> None:
+    with Img2Poem(repository) as poet:
+        expected = [poem.tokens for poem in poet.write_several(photos[0], 3, Sampling(seed=4))]
+    options = {"strategy": "sample", "seed": 4, "count": 3}
+    poems = client.post("/v1/poems", params=options, content=photos[0]).json()["poems"]
+    assert [tuple(poem["tokens"]) for poem in poems] == expected and [poem["seed"] for poem in poems] == [4, 5, 6]
+    events = events_of(client.post("/v1/poems/stream", params=options, content=photos[0]).text)
+    assert [tuple(data["tokens"]) for name, data in events if name == "poem"] == expected
+    lines = [line for poem in poems for line in poem["lines"]]
+    assert [data["text"] for name, data in events if name == "line"] == lines
+    one = client.post("/v1/poems", params={**options, "count": 1}, content=photos[0]).json()
+    assert [tuple(poem["tokens"]) for poem in one["poems"]] == expected[:1]
+
+
 def test_a_description_and_a_card(client: TestClient, repository: Path, photos: list[bytes]) -> None:
     with Img2Poem(repository) as poet:
         seen = poet.describe(photos[0], 2)
@@ -94,6 +108,8 @@ def test_a_description_and_a_card(client: TestClient, repository: Path, photos: 
         ("poems", {"strategy": "magic"}, None, 422, "'greedy', 'beam', 'sample' or 'best-of'"),
         ("poems", {"strategy": "greedy", "temperature": 1}, None, 422, "cannot go with the strategy greedy"),
         ("poems/stream", {"n": 4}, None, 422, "n cannot go with the strategy sample"),
+        ("poems", {"strategy": "greedy", "count": 2}, None, 422, "greedy knows one poem"),
+        ("poems", {"count": 33}, None, 422, "count: Input should be less than or equal to 32"),
         ("poems", {"rhyme": "AABB", "lines": 2}, None, 422, "only 2 lines"),
         ("poems", {"acrostic": "XX"}, None, 422, "no word of the vocabulary begins with 'x'"),
         ("poems", {"include": "qqxzv"}, None, 422, "no word 'qqxzv'"),

@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
+from img2poem.cores import allowed
+
 _CONTRACT = "img2poem.contract"
 _PRECISION = "img2poem.precision"
 
@@ -81,15 +83,15 @@ def _options(config):
 
 
 def _threads(config):
-    """How many threads a model's instance has; 0: one a core.
+    """How many threads a model's instance has; 0: one a core of the host.
 
     In int8 more than its share of the cores speeds up no single call, and takes a fifth of what many callers get; in
     float32 it does speed one up.
     """
     if config.get("parameters", {}).get(_PRECISION, {}).get("string_value") != "int8":
-        return 0
+        return 0 if allowed() == os.cpu_count() else allowed()
     instances = sum(group["count"] for group in config["instance_group"])
-    return max(1, len(os.sched_getaffinity(0)) // instances)
+    return max(1, allowed() // instances)
 
 
 def _check_stamp(config, session):

@@ -1,0 +1,84 @@
+"""A file of comma-separated values with a poem a row, for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .jsonl import LONGEST, Lines
+
+#: Fields of a poem that are columns; those that are objects hold JSON.
+COLUMNS = tuple("photo seed text score relevance finish_reason strategy form model request_id".split())
+#: What spreadsheets take for the beginning of a formula.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _row(cells: Iterable[object]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="").writerow(cells)
+    return buffer.getvalue()
+
+
+class CsvLines(Lines):
+    """A row for each poem behind the names of the columns; a poem's lines are parted by newlines within its cell.
+
+    A path that a spreadsheet would take for a formula has ``./`` in front.
+    """
+
+    head = _row(COLUMNS)
+
+    @staticmethod
+    def line(fields: Mapping[str, Any]) -> str:
+        """Return the row of a poem."""
+        row = _row(_cell(name, fields[name]) for name in COLUMNS)
+        # What of a path is not UTF-8 stands there as in JSON.
+        return row.encode(errors="backslashreplace").decode()
+
+    def read(self) -> tuple[list[Any], int]:
+        """Return photograph, strategy and form of the rows, and the bytes of these.
+
+        Raises:
+            ValueError: a row is of something else.
+        """
+        rows, rest = self._rows()
+        head = f"{self.head}\n".encode()
+        if not rows and head.startswith(rest):
+            return [], 0
+        if rows[:1] != [head]:
+            raise ValueError("other columns")
+        return [_fields(row.decode()) for row in rows[1:]], sum(map(len, rows))
+
+    def _rows(self) -> tuple[list[bytes], bytes]:
+        """Return the whole rows, their newlines included, and what a kill may have left of another."""
+        self._file.seek(0)
+        rows, row = [], b""
+        while line := self._file.readline(LONGEST):
+            row += line
+            if len(row) >= LONGEST:
+                raise ValueError("a row has no end")
+            # Quotes come in pairs: within a cell that is quoted their number is odd.
+            if row.endswith(b"\n") and row.count(b'"') % 2 == 0:
+                rows.append(row)
+                row = b""
+        return rows, row
+
+
+def _cell(name: str, value: object) -> object:
+    if isinstance(value, Mapping):
+        return json.dumps(value)
+    return f"./{value}" if name == "photo" and str(value).startswith(_FORMULAS) else value
+
+
+def _fields(row: str) -> dict[str, Any]:
+    try:
+        [cells] = csv.reader(io.StringIO(row, newline=""), strict=True)
+        found = dict(zip(COLUMNS, cells, strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+    photo = re.sub(r"\\u(dc[89a-f][0-9a-f])", lambda code: chr(int(code[1], 16)), found["photo"].removeprefix("./"))
+    form = json.loads(found["form"]) if found["form"] else None
+    return {"photo": photo, "strategy": json.loads(found["strategy"]), "form": form}
