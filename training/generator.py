@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.poem_decoder import PoemDecoder
+from img2poem.nn.recurrence import compile_steps
 from img2poem.vocabulary import BOS, CAPTION
 
 from .alignment import AlignmentData
@@ -52,13 +53,13 @@ class GeneratorSettings:
     """AdamW's weight decay."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
-    captions_start: float = 0.4
+    captions_start: float = 0.3
     """Share of captions among the texts of the first epoch: they teach what a photograph shows."""
-    captions_end: float = 0.1
+    captions_end: float = 0.05
     """The same in the last epoch."""
     written_start: float = 0.3
     """Share of the written poems among the poems in the first epoch; the others are the teacher's."""
-    written_end: float = 0.5
+    written_end: float = 0.4
     """The same in the last epoch."""
     distilled: bool = True
     """Learn from the teacher's poems; else from the written ones alone."""
@@ -68,6 +69,8 @@ class GeneratorSettings:
     """Begin with the principal components of the teacher's word embeddings; else, or with --start, not."""
     conditions: Mixture = field(default_factory=Mixture)
     """How often a text is learned under which point."""
+    compiled: bool = True
+    """Compile the decoder's arithmetic between matrix products, which takes half a minute."""
     patience: int | None = None
     """Epochs without gain on validation poems before it stops; none: never, the best epoch is kept anyway."""
     start: Path | None = None
@@ -226,6 +229,8 @@ def train(run: Run, settings: GeneratorSettings) -> Result:
     elif settings.distilled and settings.teachers_words:
         words = result_of(run, "teacher").tensors["teacher.token_embedding.weight"]
         decoder.token_embedding.weight.data.copy_(principal_components(words, decoder.config.token_dim))
+    if settings.compiled:
+        compile_steps()
     module = GeneratorTraining(decoder, texts, settings)
     stage.fit(
         module, None, once(), settings.epochs, _MONITOR, "min", settings.patience, gradient_clip=settings.gradient_clip

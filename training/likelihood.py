@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from img2poem.vocabulary import CAPTION, EOS, PAD, UNK
 from .batches import padded
 
 _ROWS = 64
+_PART = 512  # places whose logits are computed at once
 
 
 class Decoder(Protocol):
@@ -65,10 +66,43 @@ def distillation_loss(
     features = decoder.features(ids[:, :-1], points).flatten(0, 1)[chosen]
     tokens, chances = (part.flatten(0, 1)[chosen] for part in soft)
     written = ids[:, 1:].flatten()[chosen].unsqueeze(1)
-    log_probs = decoder.logits(features).log_softmax(-1)
+    tokens = torch.cat([written, tokens], dim=-1)
     weights = torch.cat([1 - share * chances.sum(-1, keepdim=True).round(), share * chances], dim=-1)
-    log_probs = log_probs.gather(1, torch.cat([written, tokens], dim=-1)).float()
-    return -(weights * log_probs).sum(-1).mean(), -log_probs[:, 0].mean()
+    loss, nats = _SoftCrossEntropy.apply(features, decoder.token_embedding.weight, decoder.output_bias, tokens, weights)
+    return loss, nats.detach()
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """Mean cross-entropy with distributions over few tokens, and with the first of these alone.
+
+    Gradients are computed in the forward pass, part by part: the logits of a whole batch would not fit into caches.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, tokens: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        table, count = weight.to(features.dtype), len(features)
+        of_features, of_weight, of_bias = torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)
+        loss, nats = features.new_zeros((), dtype=torch.float32), features.new_zeros((), dtype=torch.float32)
+        for start in range(0, count, _PART):
+            part = slice(start, start + _PART)
+            log_probs = F.linear(features[part], table).float().add_(bias).log_softmax(-1)
+            chosen = log_probs.gather(1, tokens[part])
+            loss -= (weights[part] * chosen).sum() / count
+            nats -= chosen[:, 0].sum() / count
+            gradient = log_probs.exp_().scatter_add_(1, tokens[part], -weights[part]).div_(count)
+            of_bias += gradient.sum(0)
+            gradient = gradient.to(features.dtype)
+            of_features[part] = gradient @ table
+            of_weight += gradient.t() @ features[part]
+        ctx.save_for_backward(of_features, of_weight, of_bias)
+        return loss, nats
+
+    @staticmethod
+    def backward(ctx: Any, *found: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        of_features, of_weight, of_bias = ctx.saved_tensors
+        return of_features * found[0], of_weight * found[0], of_bias * found[0], None, None
 
 
 class HeldOutPoems:
