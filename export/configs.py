@@ -1,6 +1,6 @@
-"""The GPU configs as text for people to read: ``python -m export.configs`` writes ``export/configs/gpu``.
+"""The GPU configs as readable text: ``python -m export.configs`` writes ``export/configs/gpu``.
 
-They are what ``python -m export.all --device gpu --formats onnx,torchscript`` writes for the shipped package,
+They are the output of ``python -m export.all --device gpu --formats onnx,torchscript`` for the shipped package,
 without the stamps, which change with every training.
 """
 
