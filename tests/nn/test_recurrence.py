@@ -1,4 +1,4 @@
-"""Our GRU layer against PyTorch's."""
+"""Our GRU layer compared with PyTorch's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_states_and_gradients_are_those_of_pytorch(steps: int, rows: int, width:
         torch.autograd.grad((theirs * weights).sum(), learned),
         strict=True,
     ):
-        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)  # its bias is summed in float32
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)  # the bias's gradient is summed in float32
 
 
 @pytest.mark.parametrize("layers", [1, 2])
