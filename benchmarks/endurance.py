@@ -2,9 +2,9 @@
 
     python -m benchmarks.endurance --minutes 30
 
-Every call must end with the poem that the same models write in process, or with one of our errors. No call may hang.
-Memory of the clients and of `img2poem serve` must not grow after the first fifth of the time. After the last fault,
-every poem must succeed again. Exit status 1 if any of this fails.
+Every call must end, either with the poem that the same models write in process or with one of our errors. Memory of
+the clients and of `img2poem serve` must not grow after the first fifth of the time. After the last fault, every poem
+must succeed again. Exit status 1 if any of this fails.
 """
 
 from __future__ import annotations

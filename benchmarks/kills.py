@@ -1,4 +1,4 @@
-"""Kill every command that writes files at random moments (SIGKILL) and restart it: no data may be corrupt or lost.
+"""Kill commands that write files at random moments (SIGKILL) and restart them: nothing is corrupt, lost or duplicated.
 
     python -m benchmarks.kills --times 50 --data folder
     python -m benchmarks.kills --times 20 --only batch,download

@@ -2,9 +2,9 @@
 """Exit with status 0 if Triton is ready and its Python backend works: ``healthcheck.py [http://HOST:PORT]``.
 
 Triton still reports itself ready after a process of its Python backend has died. So the check also decodes a one-pixel
-picture, several times since there are two such processes. It waits in the callers' queue. A refusal by the queue shows
-a live server, like a response. So does a server that is too slow to answer the check but answers other requests
-meanwhile: it is decoding large photographs.
+picture, several times since there are two such processes. The picture waits in the callers' queue. A refusal by the
+queue also shows that the server is alive. So does a server that does not answer the check in time but answers other
+requests meanwhile: it is decoding large photographs.
 """
 
 import json

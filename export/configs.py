@@ -31,7 +31,7 @@ def texts(weights: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the folder anew."""
+    """Rewrite the folder."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     for name, text in texts(ROOT.parent / "weights" / "lite").items():

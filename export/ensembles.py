@@ -81,10 +81,10 @@ def ensemble_config(
 
     The decoder's options are required inputs of the ensemble: an ensemble cannot have optional inputs.
 
-    Triton prunes steps whose outputs the caller did not request, and has two bugs there. It drops a step if none of
-    its mapped outputs was requested, even if another step reads them. And once it has dropped a step that reads an
-    input of the ensemble, it may drop any other step. So no tensor between two steps is an output of the ensemble,
-    and every output comes from the step that chooses the tokens or from a later one.
+    Triton prunes steps whose outputs were not requested, and has two bugs there. It drops a step if all of its mapped
+    outputs are ensemble outputs that were not requested, even if another step reads them. And once it has dropped a
+    step that reads an input of the ensemble, it may drop any other step. So no tensor between two steps is an output
+    of the ensemble, and every output comes from the step that chooses the tokens or from a later one.
 
     Steps never run concurrently: if one of two concurrent steps fails, Triton 2.51 may never respond.
     """

@@ -2,7 +2,7 @@
 
 They make the seed, a few bytes, an input of the ensembles: a client in any language gets the same poem for a seed.
 
-They also read the embedding but do not use it. It makes the ensemble run them after the image encoder, not
+They also take the embedding but do not use it. This input makes the ensemble run them after the image encoder, not
 concurrently: if one of two concurrent steps fails, Triton 2.51 may never respond.
 """
 

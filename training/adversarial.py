@@ -56,7 +56,7 @@ class AdversarialSettings:
     style: float = 0.2
     """Weight of the style discriminator in the reward."""
     alignment: float = 3.0
-    """Weight of the cosine of poem and photograph in the reward; the paper's reward lacks it (0)."""
+    """Weight of the cosine of poem and photograph in the reward; the paper has no such term (0)."""
     likelihood: float = 1.0
     """Weight of the likelihood loss, relative to the policy loss."""
     learning_rate: float = 2e-4

@@ -47,7 +47,7 @@ class AlignmentSettings:
     margin: float = 0.1
     """Margin of the ranking loss; Liu et al. 2018 use 0.2, which aligns worse here (docs/results.md)."""
     negatives: Literal["all", "hardest", "both"] = "both"
-    """In-batch negatives; both: all for the first quarter, then the hardest, which collapse from scratch."""
+    """In-batch negatives; both: all for the first quarter, then the hardest, which alone collapse from scratch."""
     photo_poem_weight: float = 0.5
     """Weight of the photograph-poem loss, relative to the photograph-caption loss."""
     caption_poem_weight: float = 0.2
