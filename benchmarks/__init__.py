@@ -1,1 +1,1 @@
-"""Measurements that the figures in the docs come from; each is run by ``python -m benchmarks.<name>``."""
+"""Benchmarks for the figures in the docs; run each with ``python -m benchmarks.<name>``."""

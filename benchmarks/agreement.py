@@ -1,4 +1,4 @@
-"""Whether every way to a poem gives the same tokens: ``python -m benchmarks.agreement --data folder``."""
+"""Check that every interface returns the same tokens: ``python -m benchmarks.agreement --data folder``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .photographs import photographs
 
 
 def strategies(number: int) -> list[AnySearch]:
-    """Return what is asked of the photograph ``number``: each has a seed of its own."""
+    """Return the strategies for photograph ``number``; each photograph has its own seed."""
     return [Greedy(), BeamSearch(), Sampling(seed=number)]
 
 
 def compare(server: TritonServer, photos: list[bytes]) -> tuple[Counter[tuple[str, str]], list[str]]:
-    """Return how many poems each strategy and home gave, and what of them differed from the ensemble's."""
+    """Count the poems by strategy and interface; list those that differ from the ensemble's."""
     compared: Counter[tuple[str, str]] = Counter()
     differences = []
     homes = Homes(server)
@@ -42,9 +42,9 @@ def compare(server: TritonServer, photos: list[bytes]) -> tuple[Counter[tuple[st
 def main(
     repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
     data: Annotated[Path | None, typer.Option(help="Folder with Flickr8k; else crops of two photographs.")] = None,
-    count: Annotated[int, typer.Option(help="How many photographs.")] = 100,
+    count: Annotated[int, typer.Option(help="Number of photographs.")] = 100,
 ) -> None:
-    """Compare them and end with status 1 when any differs."""
+    """Compare the tokens; exit with status 1 if any differ."""
     photos, started = photographs(count, data), time.perf_counter()
     with TritonServer(repository, Ports.free()) as server:
         compared, differences = compare(server, photos)

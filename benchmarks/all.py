@@ -1,4 +1,4 @@
-"""Everything that the speed figures in the docs come from: ``python -m benchmarks.all``."""
+"""Measure all speed figures in the docs: ``python -m benchmarks.all``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from . import gpu, growth, one_process, packages, served
 from .photographs import photographs
 from .report import Report, Section
 
-#: Names of the sections, for ``--only``.
+#: Section names for ``--only``.
 SECTIONS = ("reference", "parts", "whole", "floor", "cold", "overhead", "load", "start", "growth", "sizes", "gpu")
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for report.md and report.json.")] = Path("benchmarks/results"),
     work: Annotated[Path, typer.Option(help="Folder for the exported repositories; kept.")] = Path("build/benchmarks"),
-    data: Annotated[Path | None, typer.Option(help="Training data: calibrates int8, gives photographs.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few turns: minutes, for a look.")] = False,
-    only: Annotated[str, typer.Option(help=f"Sections, with commas: {', '.join(SECTIONS)}.")] = "",
+    data: Annotated[Path | None, typer.Option(help="Training data: photographs, and calibration of int8.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A rough run with few turns; takes minutes.")] = False,
+    only: Annotated[str, typer.Option(help=f"Only these sections, separated by commas: {', '.join(SECTIONS)}.")] = "",
 ) -> None:
-    """Measure everything side by side and write a report; run it on an otherwise idle machine."""
+    """Measure everything and write a report; run it on an otherwise idle machine."""
     names = only.split(",") if only else [*SECTIONS]
     if unknown := {*names} - {*SECTIONS}:
         raise typer.BadParameter(f"there is no section {', '.join(sorted(unknown))}")

@@ -1,10 +1,10 @@
-"""A server under load while its processes are killed, models reloaded, its log's disk filled and its clock moved.
+"""Load a server while its processes are killed, models reloaded, its log's disk filled and its clock moved.
 
     python -m benchmarks.endurance --minutes 30
 
-Every call must end with the poem that the same models write in process, or with an error of ours; ended calls must be
-as many as begun ones; memory of clients and of `img2poem serve` must stay as it is after the first fifth. When the
-faults are over, every poem must be written again. Exit status 1 when something of that is not so.
+Every call must end, either with the poem that the same models write in process or with one of our errors. Memory of
+the clients and of `img2poem serve` must not grow after the first fifth of the time. After the last fault, every poem
+must succeed again. Exit status 1 if any of this fails.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from .photographs import photographs
 from .processes import commands_with, resident_mib
 
 KEY = "endurance-key-0123456789"
-#: What memory may gain after the first fifth of the time, in MiB.
+#: Allowed growth of memory after the first fifth of the time, in MiB.
 _MAY_GAIN = 32.0
 _TIMEOUT = 60.0
-#: Seconds that a caller waits after an error.
+#: Pause of a caller after an error, in seconds.
 _AFTER_ERROR = 0.5
 
 
 class Work(NamedTuple):
-    """One thing to ask for."""
+    """One kind of request."""
 
     photo: bytes
     strategy: AnyStrategy
@@ -52,7 +52,7 @@ class Work(NamedTuple):
     streamed: bool = False
 
     def done(self, poet: Img2Poem) -> str:
-        """Return the text."""
+        """Send the request and return the poem's text."""
         if self.streamed and isinstance(self.strategy, Sampling | Greedy):
             return "\n".join(line.text for line in poet.stream(self.photo, self.strategy, timeout=_TIMEOUT))
         poem = poet.write(self.photo, self.strategy, form=self.form, where=self.where, timeout=_TIMEOUT)  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ class Work(NamedTuple):
 
 
 def works() -> list[Work]:
-    """Return all kinds of work on several photographs."""
+    """Return all kinds of requests for several photographs."""
     found = []
     for seed, photo in enumerate(photographs(4)):
         found += [
@@ -77,7 +77,7 @@ def works() -> list[Work]:
 
 @dataclass
 class Tally:
-    """What came of the calls, from all threads."""
+    """Thread-safe counts of the calls' outcomes."""
 
     begun: int = 0
     ended: Counter[str] = field(default_factory=Counter)
@@ -85,7 +85,7 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def call(self, work: Work, expected: str, poet: Img2Poem) -> bool:
-        """Make one call and note how it ended; return whether with the right poem."""
+        """Make one call and count its outcome; return whether the poem was right."""
         with self.lock:
             self.begun += 1
         how, wrong = "poem", ""
@@ -105,7 +105,7 @@ class Tally:
 
 
 class Memory(NamedTuple):
-    """Resident, in MiB: of this process with all clients, of `img2poem serve`, of Triton and its models."""
+    """Resident memory in MiB: this process with all clients, `img2poem serve`, and Triton with its models."""
 
     clients: float
     supervisor: float
@@ -113,19 +113,19 @@ class Memory(NamedTuple):
 
     @classmethod
     def now(cls, repository: Path, supervisor: int) -> Memory:
-        """Look."""
+        """Measure the current memory."""
         served = sum(resident_mib(pid) for pid, _ in commands_with(repository) if pid != supervisor)
         return cls(resident_mib(os.getpid()), resident_mib(supervisor), served)
 
 
 @contextlib.contextmanager
 def serving(img2poem: list[str], repository: Path, ports: Ports, log: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run `img2poem serve`, which starts what was killed again."""
+    """Run `img2poem serve`, which restarts killed processes."""
     options = [f"--{kind}-port={port}" for kind, port in asdict(ports).items()]
     secret = repository.parent / "secret"
     secret.write_text(KEY, encoding="ascii")
     options += ["--model-control=explicit", f"--api-key-file={secret}", f"--log-file={log}", "--log-level=verbose"]
-    # Faults come faster than any crashes would: their count begins anew after 6 s.
+    # The injected faults are more frequent than real crashes: reset the count of restarts after 6 s.
     options += ["--restarts=1000", "--restart-window=0.1", "--drain-timeout=5"]
     process = subprocess.Popen(
         [*img2poem, "serve", str(repository), *options],
@@ -140,14 +140,14 @@ def serving(img2poem: list[str], repository: Path, ports: Ports, log: Path) -> I
 
 
 def main(
-    minutes: Annotated[float, typer.Option(min=0.5, help="How long faults come.")] = 30.0,
-    callers: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 16,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Minutes with faults.")] = 30.0,
+    callers: Annotated[int, typer.Option(min=1, help="Concurrent calls.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of faults and calls.")] = 0,
     repository: Annotated[Path, typer.Option(help="Model repository; a copy of it is served.")] = Path("triton_repo"),
     pause: Annotated[float, typer.Option(min=1, help="Longest pause between faults, in seconds.")] = 30.0,
 ) -> None:
-    """Run it and print what came of it."""
-    logging.getLogger("img2poem").setLevel(logging.ERROR)  # each attempt that failed would be a line
+    """Run the test and print the results."""
+    logging.getLogger("img2poem").setLevel(logging.ERROR)  # hides a warning for each failed attempt
     todo = works()
     with Img2Poem(repository) as poet:
         expected = [work.done(poet) for work in todo]
@@ -184,7 +184,7 @@ def main(
 def _looked(
     seconds: float, threads: list[threading.Thread], over: threading.Event, look: Callable[[], Memory]
 ) -> list[Memory]:
-    """Let ``threads`` run for so long, and look every 10 s."""
+    """Let ``threads`` run for ``seconds`` and measure memory every 10 s."""
     for thread in threads:
         thread.start()
     looks, end = [], time.monotonic() + seconds
@@ -225,7 +225,7 @@ def _wait_until_ready(poet: Img2Poem, server: subprocess.Popen[str]) -> None:
 
 
 def _leaks(looks: list[Memory]) -> list[str]:
-    """Return whose memory grew after the first fifth of the time; Triton, which starts anew, is only reported."""
+    """List whose memory grew after the first fifth of the time; Triton, which restarts, is only reported."""
     settled, told = looks[len(looks) // 5 :], []
     for name in ("clients", "supervisor"):
         values = [getattr(look, name) for look in settled]

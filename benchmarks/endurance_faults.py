@@ -1,4 +1,4 @@
-"""What befalls a server during :mod:`benchmarks.endurance`: each fault is a method, and takes its time."""
+"""The faults of :mod:`benchmarks.endurance`: one method each."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from img2poem.serving.settings import KEY_HEADER
 
 from .processes import servers_of, workers_of
 
-#: Debian's package of that name; it moves the time of day, not the clock that waiting is measured by.
+#: From Debian's package libfaketime; it moves the wall clock, not the monotonic clock for timeouts.
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 _LEAPS = ("+0", "+1d", "-1d", "+400d", "-3h", "+5m")
-#: MiB of the disk that takes the log.
+#: Size in MiB of the log's disk.
 _DISK = 4
 
 
 class Faults:
-    """Chooses faults at random until it is stopped.
+    """Injects random faults until stopped.
 
     Args:
-        repository: that is served, by whose path the processes are found.
+        repository: path of the served repository; identifies the server's processes.
         grpc: address of the server.
-        key: of its restricted interfaces.
-        folder: takes the log's disk and the file that says what time it is.
-        seed: of the choices.
+        key: key for its restricted interfaces.
+        folder: for the log's disk and the file that sets the clock.
+        seed: seed of the choices.
     """
 
     def __init__(self, repository: Path, grpc: str, key: str, folder: Path, seed: int) -> None:
@@ -53,14 +53,14 @@ class Faults:
 
     @property
     def log(self) -> Path:
-        """Where the server is to log: on a disk of few MiB."""
+        """Path of the server's log, on the small disk."""
         return self._disk / "triton.log"
 
     @property
     def img2poem(self) -> list[str]:
-        """The command `img2poem`, whose Triton has a clock that can be moved.
+        """The command `img2poem`, with a movable clock for Triton.
 
-        Only Triton: with libfaketime 0.9.10 Python 3.11 cannot sleep.
+        Only for Triton: with libfaketime 0.9.10, Python 3.11 cannot sleep.
         """
         if not FAKETIME.exists():
             return [sys.executable, "-m", "img2poem"]
@@ -80,7 +80,7 @@ class Faults:
         return [sys.executable, "-c", "\n".join(lines)]
 
     def run(self, over: threading.Event, pause: tuple[float, float], tell: Callable[[str], None]) -> None:
-        """Let a fault happen after each pause of so many seconds, until ``over``."""
+        """Inject a fault after each random pause of ``pause`` seconds, until ``over`` is set."""
         faults: list[Callable[[], None]] = [self.kill_a_model, self.kill_a_model, self.kill_the_server, self.reload]
         faults += [self.fill_the_disk] if self._mounted else []
         faults += [self.move_the_clock] if FAKETIME.exists() else []
@@ -92,7 +92,7 @@ class Faults:
             fault()
 
     def kill_a_model(self) -> None:
-        """Kill the process of one model."""
+        """Kill one model's process."""
         if workers := workers_of(self._repository):
             _kill(workers[self._chance.choice(sorted(workers))])
 
@@ -102,16 +102,16 @@ class Faults:
             _kill(pid)
 
     def reload(self) -> None:
-        """Load a model anew, under load."""
+        """Reload a model under load."""
         models = sorted(path.parent.name for path in self._repository.glob("*/config.pbtxt"))
         client = triton.InferenceServerClient(self._grpc)
-        with contextlib.suppress(InferenceServerException):  # the server may be down just now
+        with contextlib.suppress(InferenceServerException):  # the server may be down
             headers = {f"triton-grpc-protocol-{KEY_HEADER}": self._key}
             client.load_model(self._chance.choice(models), headers=headers, client_timeout=60)
         client.close()
 
     def fill_the_disk(self) -> None:
-        """Leave no byte for the log; or make room again, where there is none."""
+        """Fill the log's disk; if it is full, free it again."""
         filler = self._disk / "filler"
         if filler.exists():
             filler.unlink()
@@ -122,11 +122,11 @@ class Faults:
                 file.write(bytes(4096))
 
     def move_the_clock(self) -> None:
-        """Let it be another day."""
+        """Set another date."""
         self._clock.write_text(self._chance.choice(_LEAPS), encoding="ascii")
 
     def close(self) -> None:
-        """Take the disk away."""
+        """Unmount the disk."""
         if self._mounted:
             subprocess.run(["umount", "--lazy", str(self._disk)], check=False)
 

@@ -1,7 +1,7 @@
-"""The floor under a graph: its convolutions and matrix products alone, at the same shapes and in the same precision.
+"""The lower bound of a graph's time: only its convolutions and matrix products, with the same shapes and precision.
 
-Of an encoder everything is left out that neither multiplies nor changes a shape, so that each product reads what the
-one before wrote. Of a decoding loop, the products of its body run as often as the body does.
+For an encoder, all operators are removed that neither multiply nor change a shape; each product reads the output of
+the one before. For a decoding loop, the products of its body run as often as the body.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from export.quantise import FUSED
 from export.settings import IR_VERSION
 from img2poem.engines.local import session_options
 
-#: These change no shape: their first input takes their place.
+#: Operators that keep the shape: each is replaced by its first input.
 _LEFT_OUT = {"Add", "Clip", "Div", "Gelu", "Identity", "LayerNormalization", "Mul", "Relu", "Sigmoid", "Sub"}
-#: What makes numbers of pixels.
+#: Operators that convert pixels to floats.
 _FIRST = {"Cast", "DequantizeLinear"}
 _INT8 = "MatMulIntegerToFloat"
 _PRODUCTS = {"Gemm", "MatMul", _INT8}
 
 
 class Floor:
-    """What remains of a model, ready to run."""
+    """The reduced model, ready to run."""
 
     def __init__(self, model: onnx.ModelProto, inputs: dict[str, NDArray[np.generic]]) -> None:
         model.ir_version = IR_VERSION
-        #: What it computes.
+        #: Types of its operators.
         self.operators = {node.op_type for node in model.graph.node}
         self._session = InferenceSession(model.SerializeToString(), session_options())
         self._inputs = inputs
 
     def __call__(self) -> None:
-        """Run it once."""
+        """Run the model once."""
         self._session.run(None, self._inputs)
 
 
 def of_encoder(path: Path, batch: int, size: int = 224) -> Floor:
-    """Return the floor under an image encoder."""
+    """Return the lower bound of an image encoder."""
     model = onnx.load(path)
     graph, renamed = model.graph, dict[str, str]()
     kept: list[onnx.NodeProto] = []
     [first] = [node for node in graph.node if node.op_type in _FIRST and _reads_pixels(graph, node)]
-    # int8 convolutions read the pixels themselves.
+    # int8 convolutions read the uint8 pixels directly.
     start, dtype = (first.input[0], np.uint8) if first.op_type == "DequantizeLinear" else (first.output[0], np.float32)
     for node in graph.node:
         for i, name in enumerate(node.input):
@@ -69,7 +69,7 @@ def of_encoder(path: Path, batch: int, size: int = 224) -> Floor:
 
 
 def of_loop(path: Path, rows: int, steps: int) -> Floor:
-    """Return the floor under a decoding loop that takes so many ``steps`` with so many ``rows`` of poems."""
+    """Return the lower bound of a decoding loop with ``steps`` steps and ``rows`` rows."""
     model = onnx.load(path)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     body, state, inputs = list[onnx.NodeProto](), list[str](), dict[str, NDArray[np.generic]]()
@@ -79,7 +79,7 @@ def of_loop(path: Path, rows: int, steps: int) -> Floor:
         if right is None:
             inputs[f"{name}_y"] = right = rng.normal(size=(rows, *inner[node.input[1]])).astype(np.float32)
         transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        # Of the left operand every axis but the first and the last is that of the product.
+        # The left operand has the product's axes, except the first and the last.
         shape = (rows, *inner[node.output[0]][:-1], right.shape[-1 if transposed else -2])
         dtype = np.uint8 if node.op_type == _INT8 else np.float32
         inputs[f"{name}_x"] = (rng.normal(size=shape) * 20 + 100).astype(dtype)
@@ -93,19 +93,19 @@ def of_loop(path: Path, rows: int, steps: int) -> Floor:
 
 
 def bytes_of_loop(path: Path) -> int:
-    """Return how many bytes of weights one step of a decoding loop reads."""
+    """Return the bytes of weights that one step of a decoding loop reads."""
     model = onnx.load(path)
     sizes = {tensor.name: numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer}
     return sum(sizes.get(name, 0) for name in {node.input[1] for node, _ in _products_of_loop(model.graph)})
 
 
 def _reads_pixels(graph: onnx.GraphProto, first: onnx.NodeProto) -> bool:
-    """Whether a node is the one behind the transposed pixels, where the numbers begin."""
+    """Whether a node reads the transposed pixels, where the float computation begins."""
     return any(node.op_type == "Transpose" and node.output[0] == first.input[0] for node in graph.node)
 
 
 def _needed(nodes: list[onnx.NodeProto], outputs: set[str], start: str) -> list[onnx.NodeProto]:
-    """Return the nodes that ``outputs`` need, in their order, from the tensor ``start`` on."""
+    """Return the nodes between the tensor ``start`` and ``outputs``, in order."""
     wanted, found = {*outputs}, list[onnx.NodeProto]()
     for node in reversed(nodes):
         if node.output[0] in wanted and node.output[0] != start:
@@ -115,7 +115,7 @@ def _needed(nodes: list[onnx.NodeProto], outputs: set[str], start: str) -> list[
 
 
 def _products_of_loop(graph: onnx.GraphProto) -> Iterator[tuple[onnx.NodeProto, dict[str, list[int]]]]:
-    """Yield the products, and the sizes of the tensors beside them behind the first axis, that of rows."""
+    """Yield the products, with the sizes of the tensors in the loop without the first axis, the rows."""
     for body in (body for node in graph.node for body in rewrite.bodies(node)):
         inner = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim][1:] for v in body.value_info}
         yield from ((node, inner) for node in body.node if node.op_type in _PRODUCTS)
@@ -132,7 +132,7 @@ def _looped(
     constants: list[TensorProto],
     steps: int,
 ) -> onnx.ModelProto:
-    """Return a graph that runs ``body`` so many times; each product is what the loop carries from step to step."""
+    """Return a graph that runs ``body`` for ``steps`` steps; the loop carries each product to the next step."""
 
     def value(name: str) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)

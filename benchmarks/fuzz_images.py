@@ -1,10 +1,10 @@
-"""Damaged and hostile photographs through the decoder: each gives pixels or ``BadImage``, soon, in little memory.
+"""Decode damaged and hostile photographs: each must give pixels or ``BadImage``, within limits of time and memory.
 
-    python -m benchmarks.fuzz_images --files 20000 --served 2000       # mutations, every bomb, and the real server
-    python -m benchmarks.fuzz_images --files 0 --only "GIF of"         # bombs by a part of their names
+    python -m benchmarks.fuzz_images --files 20000 --served 2000       # mutations, all bombs, and the real server
+    python -m benchmarks.fuzz_images --files 0 --only "GIF of"         # bombs whose names contain this
 
-Files are decoded in processes of their own, as the server does it. What breaks a bound is written to ``--keep``; exit
-status 1 when anything did. The same ``--seed`` makes the same files.
+Files are decoded in separate processes, as in the server. A file that exceeds a limit is written to ``--keep``, and
+the exit status is 1. The same ``--seed`` makes the same files.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from .image_bombs import bombs
 
 T = TypeVar("T")
 
-#: Seconds of processor time, and MiB beyond the file itself, that one file may take.
+#: Limits for one file: seconds of processor time, and MiB beyond the file itself.
 SECONDS, MIB = 2.0, 512
-#: Seconds after which a process that does not answer is killed, and what it may ever take, in MiB.
+#: Seconds after which a process that does not respond is killed, and its memory limit in MiB.
 _PATIENCE, _AT_MOST = 60.0, 8192
 
 
 class Outcome(NamedTuple):
-    """What came of one file."""
+    """The result for one file."""
 
     name: str
     format: str
-    verdict: str  # pixels, BadImage, or what else happened
+    verdict: str  # pixels, BadImage, or another outcome
     seconds: float = 0.0  # of processor time
-    mib: float = 0.0  # at the highest, above what the process had before
+    mib: float = 0.0  # peak memory beyond that of the process before
     detail: str = ""
 
     @property
     def broken(self) -> bool:
-        """Whether it broke a bound."""
+        """Whether the file exceeded a limit."""
         within = self.seconds <= SECONDS and self.mib <= MIB
         return self.verdict not in ("pixels", "BadImage") or not within
 
 
 def content(name: str, seed: int) -> tuple[str, bytes]:
-    """Return the format and the bytes of a file by its name: the number of a mutation, or a bomb's."""
+    """Return the format and content of a file by its name: the number of a mutation, or the name of a bomb."""
     return mutated(int(name), seed) if name.isdecimal() else (name.split()[0], bombs()[name]())
 
 
 def tried(name: str, format: str, data: bytes) -> Outcome:
     """Decode one file in this process, as client and server do."""
-    Path("/proc/self/clear_refs").write_text("5")  # begin to count the highest memory anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak memory
     before, started = _highest(), time.process_time()
     try:
         check(data)
@@ -79,7 +79,7 @@ def tried(name: str, format: str, data: bytes) -> Outcome:
 
 
 def outcomes(names: list[str], seed: int, jobs: int) -> Iterator[Outcome]:
-    """Yield what came of each file, in ``jobs`` processes."""
+    """Yield the result for each file, from ``jobs`` processes."""
     todo = iter(names)
     workers = [_Worker(seed) for _ in range(jobs)]
     busy = [worker for worker in workers if worker.take(next(todo, None))]
@@ -96,14 +96,14 @@ def outcomes(names: list[str], seed: int, jobs: int) -> Iterator[Outcome]:
 
 
 class _Worker:
-    """A process that decodes, started again when a file kills it."""
+    """A decoding process, restarted if a file kills it."""
 
     def __init__(self, seed: int) -> None:
         self._seed, self._name, self._since = seed, "", 0.0
         self._start()
 
     def take(self, name: str | None) -> bool:
-        """Begin with a file; False when there is none."""
+        """Begin with a file; return False if there is none."""
         if name is None:
             return False
         self._name, self._since = name, time.monotonic()
@@ -111,7 +111,7 @@ class _Worker:
         return True
 
     def answer(self) -> Outcome | None:
-        """Return what came of it, if that is known."""
+        """Return the result, if it is ready."""
         if self.connection.poll():
             try:
                 found: Outcome = self.connection.recv()
@@ -127,7 +127,7 @@ class _Worker:
         return Outcome(self._name, "", "does not end", _PATIENCE)
 
     def stop(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self._process.kill()
         self._process.join()
 
@@ -152,7 +152,7 @@ def _work(connection: Connection, seed: int) -> None:
 
 
 def _silence() -> None:
-    """Libtiff complains of every damaged file on standard error."""
+    """Silence libtiff, which reports every damaged file on standard error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
@@ -162,7 +162,7 @@ def _highest() -> float:
 
 
 def served(names: list[str], seed: int, repository: Path) -> Iterator[str]:
-    """Yield of each file whether the real server's ``decode_image`` answers as this process: nothing, or how not."""
+    """Yield for each file how the real server's ``decode_image`` differs from this process; empty if it does not."""
     from tritonclient.utils import InferenceServerException
 
     from img2poem.serving.server import Ports, TritonServer
@@ -189,16 +189,16 @@ def served(names: list[str], seed: int, repository: Path) -> Iterator[str]:
 
 
 def main(
-    files: Annotated[int, typer.Option(min=0, help="How many mutated files.")] = 20_000,
+    files: Annotated[int, typer.Option(min=0, help="Number of mutated files.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Seed of the mutations.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 2,
-    only: Annotated[str, typer.Option(help="Of the bombs, those with this in their names.")] = "",
-    with_bombs: Annotated[bool, typer.Option("--bombs/--no-bombs", help="The bombs too.")] = True,
-    through: Annotated[int, typer.Option("--served", min=0, help="So many of them through a real server too.")] = 0,
+    only: Annotated[str, typer.Option(help="Only bombs whose names contain this.")] = "",
+    with_bombs: Annotated[bool, typer.Option("--bombs/--no-bombs", help="Decode the bombs too.")] = True,
+    through: Annotated[int, typer.Option("--served", min=0, help="Number of files to send to a real server too.")] = 0,
     repository: Annotated[Path, typer.Option(help="Model repository to serve.")] = Path("triton_repo"),
-    keep: Annotated[Path, typer.Option(help="Folder for files that break a bound.")] = Path("build/fuzz"),
+    keep: Annotated[Path, typer.Option(help="Folder for files that exceed a limit.")] = Path("build/fuzz"),
 ) -> None:
-    """Decode hostile files and end with status 1 when one breaks a bound."""
+    """Decode hostile files; exit with status 1 if one exceeds a limit."""
     console, started = Console(), time.perf_counter()
     large = [name for name in bombs() if only in name] if with_bombs else []
     names = [*large, *map(str, range(files))]

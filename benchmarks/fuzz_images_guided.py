@@ -1,10 +1,10 @@
-"""The decoder under atheris, which looks for bytes that reach new code of Pillow's readers.
+"""Coverage-guided fuzzing of the decoder with atheris: it searches for bytes that reach new code in Pillow's readers.
 
     pip install 'img2poem[fuzz]'
     python -m benchmarks.fuzz_images_guided build/corpus -max_total_time=300 -rss_limit_mb=1024 -timeout=10
 
-The corpus folder gets the whole files of :mod:`benchmarks.hostile_images` to start from, and what reaches new code is
-kept in it. It ends at the first input that gives neither pixels nor ``BadImage``, and writes it to a file.
+The corpus starts with the intact files of :mod:`benchmarks.hostile_images`; inputs that reach new code are added. The
+search ends at the first input that gives neither pixels nor ``BadImage``, and writes it to a file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .hostile_images import seeds
 
 
 def one(data: bytes) -> None:
-    """Decode one input; whatever else than ``BadImage`` it raises ends the search."""
+    """Decode one input; any error other than ``BadImage`` ends the search."""
     try:
         pixels = images.decode(data)
     except BadImage:
@@ -45,7 +45,7 @@ def one(data: bytes) -> None:
 
 
 def main() -> None:
-    """Fill the corpus and search until the time is over."""
+    """Fill the corpus and search until the time limit."""
     for folder in (Path(argument) for argument in sys.argv[1:2] if not argument.startswith("-")):
         folder.mkdir(parents=True, exist_ok=True)
         for number, (format, whole) in enumerate(seeds()):

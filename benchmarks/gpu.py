@@ -1,4 +1,4 @@
-"""Encoders and decoding on a GPU beside what they need of it; by torch, and ONNX Runtime where it has CUDA."""
+"""Encoders and decoding on a GPU, with torch and, if it has CUDA, ONNX Runtime, against the hardware's lower bound."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .measure import Times, decoder_inputs, milliseconds, side_by_side
 from .report import Section
 
 _BATCHES = (1, 8, 32)
-#: What most models are served with at the most; torch, which has no such limit, is tried beyond.
+#: Largest batch that models can be served with; torch is also measured beyond it.
 _LARGEST = 256
 _STRATEGIES: dict[str, Strategy] = {"greedy": Greedy(), "beam": BeamSearch(width=10)}
 
 
 class Job(NamedTuple):
-    """What is timed, and what it needs: floating-point operations, and bytes of weights that it reads."""
+    """What is timed, and its lower bound: floating-point operations, and bytes of weights read."""
 
     run: Callable[[], object]
     operations: float
@@ -34,7 +34,7 @@ class Job(NamedTuple):
 
 
 def encoders_and_loops(package: Path, repository: Path, turns: int) -> Section | None:
-    """Measure on the first CUDA device; None where there is none."""
+    """Measure on the first CUDA device; return None without one."""
     if not torch.cuda.is_available():
         return None
     rate, bandwidth = _product_rate(), _bandwidth()
@@ -48,7 +48,7 @@ def encoders_and_loops(package: Path, repository: Path, turns: int) -> Section |
         jobs = {**dict(_torch(package, batch)), **(dict(_onnx(repository, batch)) if batch < _LARGEST else {})}
         needs = {name: 1000 * max(job.operations / rate, job.bytes / bandwidth) for name, job in jobs.items()}
         for name, times in side_by_side({name: job.run for name, job in jobs.items()}, turns).items():
-            # The graphs of ONNX Runtime compute what torch's modules do.
+            # The ONNX graphs compute the same as torch's modules.
             need = needs[name] or needs[name.replace("ONNX Runtime", "torch")]
             _add(section, name, batch, times, need)
     return section
@@ -82,7 +82,7 @@ def _torch(package: Path, batch: int) -> Iterator[tuple[str, Job]]:
     for name, run in runs.items():
         with torch.inference_mode():
             steps = int(run().lengths.max())
-        # Rows of the tables that a step reads are a small part of its weights.
+        # A step reads only a few rows of the embedding tables.
         yield f"{name}, torch", _job(run, _bytes(decoder), steps)
 
 
@@ -125,13 +125,13 @@ def _bytes(module: torch.nn.Module) -> int:
 
 
 def _product_rate(size: int = 8192) -> float:
-    """Return operations a second of a large float32 product."""
+    """Return the operations per second of a large float32 product."""
     one, other = (torch.randn(size, size, device="cuda") for _ in range(2))
     return 2 * size**3 / _seconds(lambda: one @ other)
 
 
 def _bandwidth(size: int = 2**30) -> float:
-    """Return bytes a second that a copy reads and writes."""
+    """Return the bytes per second that a copy reads and writes."""
     one, other = (torch.empty(size, dtype=torch.uint8, device="cuda") for _ in range(2))
     return 2 * size / _seconds(lambda: other.copy_(one))
 

@@ -1,4 +1,4 @@
-"""How time and memory grow: with the batch, the width of the beam, the poem's length and the vocabulary."""
+"""Growth of time and memory with batch size, beam width, length of the poem and size of the vocabulary."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .measure import decoder_inputs, side_by_side
 from .reference import STEPS
 from .report import Section
 
-#: No poem ends before its longest.
+#: Keeps every poem from ending before its token limit.
 _ENDLESS: dict[str, Any] = {"min_lines": 16, "max_lines": 16}
-#: The peak of ``getrusage`` would be that of the process which starts this one, if it is larger.
+#: ``getrusage`` would report the parent's peak memory if that is larger.
 _CHILD = """
 import pathlib, sys
 from benchmarks.growth import decoding
@@ -33,7 +33,7 @@ print(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split
 
 
 def decoding(repository: str | Path, model: str, batch: int, strategy: AnyStrategy) -> Callable[[], object]:
-    """Return a job that decodes ``batch`` embeddings."""
+    """Return a job that decodes a batch of ``batch`` embeddings."""
     session = open_session(Path(repository) / model / "1" / "model.onnx")
     embedding = np.random.default_rng(0).normal(size=(batch, 512)).astype(np.float32)
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
@@ -42,7 +42,7 @@ def decoding(repository: str | Path, model: str, batch: int, strategy: AnyStrate
 
 
 def time_and_memory(lite: Path, larger: Path, turns: int) -> Section:
-    """Grow one thing at a time; ``larger`` is a repository with twice the vocabulary."""
+    """Vary one parameter at a time; ``larger`` is a repository with twice the vocabulary."""
     section = Section("Growth of decoding", ["", "", "ms", "ms a poem", "peak memory of the process: MB"])
     cases: list[tuple[str, str, Path, str, int, AnyStrategy]] = []
     for batch in (1, 4, 8, 16, 32):
@@ -54,7 +54,7 @@ def time_and_memory(lite: Path, larger: Path, turns: int) -> Section:
         short = Greedy(max_tokens=tokens, **_ENDLESS)
         cases.append(("tokens, greedy", str(tokens), lite, "poem_decoder_greedy", 1, short))
     for size, repository in (("10,240", lite), ("20,000", larger)):
-        # As long as the larger one's decoder goes.
+        # The length limit of the larger repository's decoder.
         short = Greedy(max_tokens=STEPS, **_ENDLESS)
         cases.append(("vocabulary, greedy", size, repository, "poem_decoder_greedy", 1, short))
     for kind in dict.fromkeys(case[0] for case in cases):
@@ -68,7 +68,7 @@ def time_and_memory(lite: Path, larger: Path, turns: int) -> Section:
 
 
 def sizes(package: Path, repositories: dict[str, Path]) -> Section:
-    """Return the sizes of package and repositories, and the memory of a server by model."""
+    """Return the sizes of package and repositories, and a server's memory by model."""
     section = Section("Sizes: MB", ["", "on disk", "of the server, all processes", "the largest models"])
     section.rows.append([str(package), f"{_size(package):.0f}", "", ""])
     for name, repository in repositories.items():
@@ -90,6 +90,6 @@ def _size(folder: Path) -> float:
 
 
 def _resident(processes: Sequence[int]) -> float:
-    """Memory of processes, what they share counted once for each of its users' share."""
+    """Return the memory of processes; shared memory is divided among its users (PSS)."""
     lines = [line for one in processes for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024

@@ -1,6 +1,6 @@
-"""A guard against getting slower: ``python -m benchmarks.guard`` compares ratios with those that are committed.
+"""Detect slowdowns: ``python -m benchmarks.guard`` compares measured ratios with the committed ones.
 
-Ratios alone, each of two jobs measured in turns, so that another or a busy machine changes them little.
+It measures only ratios of two jobs that alternate, which hardly depend on the machine or its load.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ RATIOS = Path(__file__).with_name("ratios.json")
 
 def main(
     work: Annotated[Path, typer.Option(help="Folder for the exported repositories; kept.")] = Path("build/benchmarks"),
-    data: Annotated[Path | None, typer.Option(help="Training data: calibrates int8, gives photographs.")] = None,
-    slack: Annotated[float, typer.Option(help="How many times a ratio may be what it was.")] = 1.3,
-    write: Annotated[bool, typer.Option("--write", help="Commit to what is measured now.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Training data: photographs, and calibration of int8.")] = None,
+    slack: Annotated[float, typer.Option(help="Largest allowed growth of a ratio, as a factor.")] = 1.3,
+    write: Annotated[bool, typer.Option("--write", help="Replace the committed ratios by the measured ones.")] = False,
 ) -> None:
-    """Measure the parts over their floors and Triton over in process; fail when one has grown."""
+    """Measure the parts against their lower bounds and Triton against in process; fail if a ratio has grown."""
     repositories = packages.repository(work, "fp32", data), packages.repository(work, "int8", data)
     [photo] = photographs(1, data)
     floor, overhead = one_process.over_floor(*repositories, photo, 15), served.overhead(repositories[0], photo, 15)

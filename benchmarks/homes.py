@@ -1,4 +1,4 @@
-"""Every way to a poem: ensembles over gRPC and REST, streams, client-side decoding, pixels, in process."""
+"""All interfaces that write poems: ensembles over gRPC and REST, streams, client-side decoding, pixels, in process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMEOUT = 120
 
 
 class Homes:
-    """The ways to a poem's tokens that a running server and its repository offer, by name."""
+    """The interfaces of a running server and its repository that return a poem's tokens, by name."""
 
     def __init__(self, server: TritonServer) -> None:
         urls = server.grpc_url, server.http_url, server.repository
@@ -28,7 +28,7 @@ class Homes:
         self._stream = self._open.enter_context(streaming(server))
 
     def of(self, strategy: AnySearch) -> dict[str, Callable[[bytes, AnySearch], Tokens]]:
-        """Return those that know ``strategy``."""
+        """Return the interfaces that support ``strategy``."""
         every: dict[str, Callable[[bytes, AnySearch], Tokens]] = {
             "ensemble, gRPC": lambda photo, strategy: self._grpc.write(photo, strategy, where="server").tokens,
             "ensemble, REST": lambda photo, strategy: self._http.write(photo, strategy, where="server").tokens,

@@ -1,4 +1,4 @@
-"""Damaged photographs, made from whole ones of every format by a seed: for fuzzing."""
+"""Damaged photographs for fuzzing: seeded mutations of intact files of every format."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 _SIDES = 64, 48
-#: Numbers that break what was not written with them in mind.
+#: Boundary values that break code which does not expect them.
 _NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 50_000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-#: Beginnings and ends of other kinds of files, for files that are two things at once.
+#: Beginnings and ends of other file types, for files that are valid as two types.
 _STRANGERS = (
     b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
@@ -40,10 +40,10 @@ _STRANGERS = (
 
 @cache
 def seeds() -> tuple[tuple[str, bytes], ...]:
-    """Return whole files with their formats: each way of writing one that has code of its own in a decoder."""
+    """Return intact files with their formats: one for each encoding that a decoder has separate code for."""
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (_SIDES[1], _SIDES[0], 4), np.uint8)
-    pixels[8:24] = pixels[8]  # something to compress
+    pixels[8:24] = pixels[8]  # compressible rows
     whole = Image.fromarray(pixels)
     deep = Image.fromarray(generator.integers(0, 65536, _SIDES[::-1], np.uint16))
     rgb, frames = whole.convert("RGB"), [whole.convert("RGB").rotate(turn) for turn in (90, 180)]
@@ -82,14 +82,14 @@ def seeds() -> tuple[tuple[str, bytes], ...]:
     found = []
     for format, image, options in made:
         buffer = io.BytesIO()
-        with contextlib.suppress(OSError):  # of old wheels of Pillow, whose libtiff has not every compression
+        with contextlib.suppress(OSError):  # old wheels of Pillow have a libtiff without some compressions
             image.save(buffer, format, **options)
             found.append((format, buffer.getvalue()))
     return tuple(found)
 
 
 def mutated(number: int, seed: int = 0) -> tuple[str, bytes]:
-    """Return the format that file ``number`` came from, and the file; the same for the same ``seed``."""
+    """Return the format of the source of file ``number``, and the mutated file; deterministic for a ``seed``."""
     chance = random.Random(f"{seed}:{number}")
     format, whole = seeds()[number % len(seeds())]
     data = bytearray(whole)
@@ -101,7 +101,7 @@ def mutated(number: int, seed: int = 0) -> tuple[str, bytes]:
 
 
 def _place(data: bytearray, chance: random.Random) -> int:
-    """Choose a place, more often where headers are."""
+    """Choose a position, more often in the headers."""
     return chance.randrange(min(len(data), chance.choice((64, 1024, len(data)))) or 1)
 
 
@@ -157,7 +157,7 @@ _MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 
 def _repair(data: bytearray) -> None:
-    """Write right checksums into a PNG, without which no mutation would come past them."""
+    """Correct a PNG's checksums; otherwise decoders reject every mutation there."""
     place = 8
     while place + 12 <= len(data):
         end = place + 8 + int.from_bytes(data[place : place + 4], "big")

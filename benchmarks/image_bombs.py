@@ -1,4 +1,4 @@
-"""Small files that want to become large or slow, by name: for fuzzing."""
+"""Small files that expand to much memory or take long to decode, by name: for fuzzing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def bombs() -> dict[str, Callable[[], bytes]]:
-    """Return what makes each file; some have 64 MiB."""
+    """Return a function for each file; some files have 64 MiB."""
     made: dict[str, Callable[[], bytes]] = {}
     for format in _FORMATS:
         for width, height in ((_HUGE, _HUGE), (0, 0), (0, 9), (9, 0), (1, _HUGE)):
@@ -34,7 +34,7 @@ def bombs() -> dict[str, Callable[[], bytes]]:
 
 
 def _largest() -> dict[str, Callable[[], bytes]]:
-    """Return pictures of as many pixels as each format may have, which compress to little or cost the most to read."""
+    """Return images of the largest size allowed per format that compress very well or are the slowest to decode."""
     plain: list[tuple[str, str, int, dict[str, Any]]] = [
         *(("PNG", mode, 7071, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
         ("PNG", "P", 7071, {"transparency": 0}),
@@ -94,7 +94,7 @@ def _zeros() -> bytes:
 
 
 def _endless() -> dict[str, Callable[[], bytes]]:
-    """Return headers that do not end within the bytes that a photograph may have."""
+    """Return headers that are longer than the largest file allowed."""
     gif = _saved(Image.new("P", (9, 9)), "GIF")
     blocks = b"\xff" + b"c" * 255
     return {
@@ -144,7 +144,7 @@ def _noisy(format: str, mode: str, side: int) -> Callable[[], bytes]:
 
 
 def _many_scans(side: int, scans: int) -> bytes:
-    """Return a progressive JPEG whose last scan comes over and over."""
+    """Return a progressive JPEG whose last scan is repeated ``scans`` times."""
     whole = _saved(Image.new("L", (side, side), 77), "JPEG", progressive=True)
     last = whole.rindex(b"\xff\xda")
     return whole[:last] + whole[last:-2] * scans + whole[-2:]
@@ -157,7 +157,7 @@ def _saved(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def _declaring(format: str, width: int, height: int) -> Callable[[], bytes]:
-    """Return what writes other sides into the header of a small picture."""
+    """Return a function that writes another size into the header of a small image."""
 
     def make() -> bytes:
         data = bytearray(_saved(Image.new("RGB", (9, 9)), format))
@@ -185,7 +185,7 @@ def _declaring(format: str, width: int, height: int) -> Callable[[], bytes]:
 
 
 def _with_tags(tiff: bytearray, values: dict[int, int]) -> bytearray:
-    """Write other values into the first directory of a little-endian TIFF."""
+    """Replace values in the first directory of a little-endian TIFF."""
     [first] = struct.unpack_from("<I", tiff, 4)
     [count] = struct.unpack_from("<H", tiff, first)
     for entry in range(first + 2, first + 2 + 12 * count, 12):
@@ -221,7 +221,7 @@ def _in_tiny_chunks(side: int) -> bytes:
 
 
 def _exif_that_points(size: int, entries: int | None = None) -> bytes:
-    """Return a TIFF block of ``size`` bytes whose entries are each as long as the whole of it."""
+    """Return a TIFF block of ``size`` bytes with entries that each claim its whole length."""
     count = min(entries or (size - 14) // 12, 65_000)
     head = b"II*\0\x08\0\0\0" + struct.pack("<H", count)
     rows = b"".join(struct.pack("<HHII", 0x8000 + i % 0x7FFF, 7, size, 0) for i in range(count))
@@ -229,7 +229,7 @@ def _exif_that_points(size: int, entries: int | None = None) -> bytes:
 
 
 def _endless_profile(count: int) -> bytes:
-    """Return an ICC profile whose colours go through so many matrices (ICC.1:2010, multiProcessElementsType)."""
+    """Return an ICC profile that transforms colours by ``count`` matrices (ICC.1:2010, multiProcessElementsType)."""
     matrix = struct.pack(">4s4xHH12f", b"matf", 3, 3, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)
     head = struct.pack(">4s4xHHI", b"mpet", 3, 3, count)
     tag = head + struct.pack(">II", len(head) + 8 * count, len(matrix)) * count + matrix
@@ -243,7 +243,7 @@ def _endless_profile(count: int) -> bytes:
 
 def _jpeg_with(*segments: bytes, app: int = 1) -> bytes:
     whole = _saved(Image.new("RGB", (9, 9)), "JPEG")
-    # Without JFIF, whose resolution Pillow would take instead of looking into EXIF.
+    # Drop JFIF: otherwise Pillow takes its resolution and does not parse EXIF.
     start = 4 + int.from_bytes(whole[4:6], "big")
     made: Iterator[bytes] = (bytes([0xFF, 0xE0 + app]) + struct.pack(">H", len(s) + 2) + s for s in segments)
     return whole[:2] + b"".join(made) + whole[start:]
@@ -258,7 +258,7 @@ def _looping_tiff() -> bytes:
 
 
 def _same_strips(rows: int) -> bytes:
-    """Return a raw TIFF of one-pixel rows, each a strip of its own, all at the same place."""
+    """Return a raw TIFF of one-pixel rows: each is a separate strip, and all strips have the same offset."""
     tags = {256: 1, 257: rows, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
     end = 8 + 2 + 12 * (len(tags) + 2) + 4
     entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]

@@ -1,4 +1,4 @@
-"""What a second instance of the models is worth: ``python -m benchmarks.instances``.
+"""The benefit of a second instance of the models: ``python -m benchmarks.instances``.
 
 See ``export.served.INSTANCES``.
 """
@@ -24,10 +24,10 @@ from .photographs import photographs
 
 def main(
     repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
-    count: Annotated[int, typer.Option(help="How many poems of each kind.")] = 96,
-    callers: Annotated[int, typer.Option(help="How many callers at once.")] = 32,
+    count: Annotated[int, typer.Option(help="Number of poems of each kind.")] = 96,
+    callers: Annotated[int, typer.Option(help="Number of concurrent callers.")] = 32,
 ) -> None:
-    """Print poems a second by ``img2poem_sample`` and by streams, twice with one instance and with two."""
+    """Print poems per second of ``img2poem_sample`` and of streams, twice each with one instance and with two."""
     photos = photographs(count)
     for instances in (1, 2, 1, 2):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""Whatever writes is killed at random moments (SIGKILL) and started again: nothing may be corrupt, lost or twice.
+"""Kill commands that write files at random moments (SIGKILL) and restart them: nothing is corrupt, lost or duplicated.
 
     python -m benchmarks.kills --times 50 --data folder
     python -m benchmarks.kills --times 20 --only batch,download
 
-Each writer is started, killed after a time drawn between nothing and what it takes in all, looked at, and started
-again over what it left; when it ends in time its work is checked and begun anew. Exit status 1 when a check failed.
+Each writer is started, killed at a random moment of its usual run time, checked, and restarted on its remaining
+files. If it finishes first, its results are checked and it starts again from nothing. Exit status 1 if a check failed.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _PHOTOS = 40
 
 
 class Writer(ABC):
-    """Something that writes, in a folder of its own.
+    """A command that writes files, in its own folder.
 
     Args:
-        folder: an empty one.
+        folder: an empty folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,30 +51,30 @@ class Writer(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Return what does the work, or goes on with it."""
+        """Return the command that begins or resumes the work."""
 
     @abstractmethod
     def faults(self) -> list[str]:
-        """Return what is wrong with what a kill left."""
+        """Return the faults in the files that a kill left."""
 
     @abstractmethod
     def finished(self) -> list[str]:
-        """Return what is wrong with finished work, and clear it away so that it begins anew."""
+        """Return the faults in finished work, and remove it so that the next run starts from nothing."""
 
 
 class Export(Writer):
-    """``python -m export.all`` of a few models, over an older repository."""
+    """``python -m export.all`` of a few models, replacing an older repository."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._out, self._before = folder / "repository", ""
 
     def command(self) -> list[str]:
-        """Export anew, whatever there is."""
+        """Export everything again."""
         return ["-m", "export.all", "--out", str(self._out), "--models", "decoder_init,poem_text,noise", "--force"]
 
     def faults(self) -> list[str]:
-        """A repository is whole, or stands aside whole, or never was."""
+        """The repository is complete, or complete under its backup name, or was never written."""
         aside = self._out.with_name("repository.old")
         found = next((path for path in (self._out, aside) if path.exists()), None)
         if found is None:
@@ -86,13 +86,13 @@ class Export(Writer):
             return [str(error)]
 
     def finished(self) -> list[str]:
-        """The next one replaces it."""
+        """Keep the repository: the next export replaces it."""
         left = {path.name for path in self.folder.iterdir()} - {"repository", "repository.lock"}
         return self.faults() + [f"{name} stays behind" for name in sorted(left)]
 
 
 class Training(Writer):
-    """A stage of the training, which keeps a checkpoint an epoch."""
+    """A stage of the training, which writes a checkpoint after each epoch."""
 
     data: Path | None = None
 
@@ -101,7 +101,7 @@ class Training(Writer):
         self._work, self._epoch = folder / "runs", -1
 
     def command(self) -> list[str]:
-        """Go on from the last checkpoint."""
+        """Resume from the last checkpoint."""
         options = ["--epochs", "60", "--accelerator", "cpu", "--data", str(self.data), "--work", str(self._work)]
         return ["-m", "training.sentiment", *options]
 
@@ -111,7 +111,7 @@ class Training(Writer):
         for path in self._work.rglob("*.ckpt"):
             try:
                 epoch = torch.load(path, map_location="cpu", weights_only=True)["epoch"]
-            except Exception as error:  # torch has no one type for damaged files
+            except Exception as error:  # torch's errors for damaged files have no common type
                 told.append(f"{path.name} does not load: {error}")
                 continue
             if path.name == "last.ckpt":
@@ -120,7 +120,7 @@ class Training(Writer):
         return told
 
     def finished(self) -> list[str]:
-        """There is a result; the features that it was trained on are kept, the rest is begun anew."""
+        """There is a result; the cached features are kept, the rest is removed."""
         told = self.faults() + ([] if [*self._work.rglob("result.safetensors")] else ["there is no result"])
         for stage in self._work.glob("*/sentiment"):
             shutil.rmtree(stage)
@@ -142,12 +142,12 @@ class Batch(Writer):
         self._expected: dict[str, str] | None = None
 
     def command(self) -> list[str]:
-        """Go on behind the last whole line."""
+        """Resume after the last complete line."""
         options = ["--out", str(self._out), "--engine", str(self.repository), "--strategy", "sample"]
         return ["-m", "img2poem", "batch", str(self.folder / "photos"), *options]
 
     def faults(self) -> list[str]:
-        """Whole lines, of which none is lost and no photograph has two."""
+        """Lines are complete, none is lost, and no photograph occurs twice."""
         content = self._out.read_bytes() if self._out.exists() else b""
         lines = content[: content.rfind(b"\n") + 1].splitlines()
         try:
@@ -161,7 +161,7 @@ class Batch(Writer):
         return [*(f"{name} comes twice" for name in twice), *(f"{name} is lost or another" for name in lost)]
 
     def finished(self) -> list[str]:
-        """Every photograph has its poem, the same as the first time."""
+        """Every photograph has its poem, the same as in the first run."""
         told = self.faults() + ([] if len(self._kept) == _PHOTOS else [f"{len(self._kept)} of {_PHOTOS} poems"])
         told += [] if self._expected in (None, self._kept) else ["other poems than the first time"]
         self._expected, self._kept = self._kept, {}
@@ -170,7 +170,7 @@ class Batch(Writer):
 
 
 class Download(Writer):
-    """The downloader of data sets, from a slow server of this process."""
+    """The data sets' downloader, with a slow server in this process."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -189,7 +189,7 @@ class Download(Writer):
 
         class Server(ThreadingHTTPServer):
             def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # a killed client breaks the connection
+                pass  # a killed client closes its connection
 
         self._server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -207,7 +207,7 @@ class Download(Writer):
             time.sleep(0.02)
 
     def command(self) -> list[str]:
-        """Fetch what is not there."""
+        """Download the missing files."""
         address = f"http://127.0.0.1:{self._server.server_address[1]}"
         lines = [
             "from pathlib import Path",
@@ -219,7 +219,7 @@ class Download(Writer):
         return ["-c", "\n".join(lines)]
 
     def faults(self) -> list[str]:
-        """What has its final name is whole, and stays; nothing of it is fetched again."""
+        """Files with their final names are intact, remain, and are not downloaded again."""
         told = []
         for name, photo in self._photos.items():
             path = self._into / name[1:]
@@ -232,7 +232,7 @@ class Download(Writer):
         return told + [f"{name} is fetched again" for name, times in self._asked.items() if times]
 
     def finished(self) -> list[str]:
-        """All are there, and nothing else."""
+        """All files are there, without leftovers."""
         told = self.faults() + ([] if len(self._done) == _PHOTOS else [f"{len(self._done)} of {_PHOTOS} files"])
         left = [path.name for path in self._into.iterdir() if ".part" in path.name]
         shutil.rmtree(self._into)
@@ -244,7 +244,7 @@ WRITERS: dict[str, type[Writer]] = {"export": Export, "training": Training, "bat
 
 
 def killed(writer: Writer, times: int, chance: random.Random, progress: Progress) -> tuple[int, list[str]]:
-    """Kill ``writer`` so many times; return how often it ended all the same, and what was wrong."""
+    """Kill ``writer`` ``times`` times; return how often it finished before a kill, and the faults."""
     task = progress.add_task(type(writer).__name__.lower(), total=times)
     began = time.monotonic()
     told = _to_its_end(writer)
@@ -278,13 +278,13 @@ def _started(writer: Writer) -> subprocess.Popen[bytes]:
 
 
 def main(
-    times: Annotated[int, typer.Option(min=1, help="How often each writer is killed.")] = 50,
-    only: Annotated[str, typer.Option(help="Some of the writers, with commas.")] = ",".join(WRITERS),
-    data: Annotated[Path | None, typer.Option(help="Training data, for training.")] = None,
-    repository: Annotated[Path, typer.Option(help="Model repository that writes the batch.")] = Batch.repository,
-    seed: Annotated[int, typer.Option(help="Seed of the moments.")] = 0,
+    times: Annotated[int, typer.Option(min=1, help="Number of kills for each writer.")] = 50,
+    only: Annotated[str, typer.Option(help="Only these writers, separated by commas.")] = ",".join(WRITERS),
+    data: Annotated[Path | None, typer.Option(help="Training data for the writer training.")] = None,
+    repository: Annotated[Path, typer.Option(help="Model repository for the writer batch.")] = Batch.repository,
+    seed: Annotated[int, typer.Option(help="Seed of the random moments.")] = 0,
 ) -> None:
-    """Kill the writers and end with status 1 when anything is wrong with what they left."""
+    """Kill the writers; exit with status 1 if a check of their files fails."""
     names = only.split(",")
     if unknown := set(names) - WRITERS.keys():
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(WRITERS)}")

@@ -1,9 +1,9 @@
-"""Many calls of one client: memory, file descriptors and threads of the process must stay as they are.
+"""Detect leaks: memory, file descriptors and threads of a client's process must not grow over many calls.
 
-    python -m benchmarks.leaks --calls 10000          # a server of its own, gRPC and HTTP, threads, asyncio and streams
+    python -m benchmarks.leaks --calls 10000          # starts a server; gRPC and HTTP, threads, asyncio and streams
     python -m benchmarks.leaks --calls 1000 --url grpc://127.0.0.1:8001
 
-It ends with status 1 when something grew between the first fifth of the calls and the last.
+It exits with status 1 if a value grew between the first fifth of the calls and the last.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from img2poem.serving.server import Ports, TritonServer
 
 from .processes import resident_mib
 
-#: Calls at once.
+#: Concurrent calls.
 WORKERS = 16
-#: Memory that may be gained between the first and the last look, in MiB: allocators keep some of what they free.
+#: Allowed growth of memory from the first to the last measurement, in MiB: allocators keep some freed memory.
 ALLOWED_MIB = 16.0
 STRATEGY = Greedy(max_lines=4, max_tokens=24)
 
 
 class Usage(NamedTuple):
-    """Of this process."""
+    """Resources that this process uses."""
 
     mib: float
     descriptors: int
@@ -47,13 +47,13 @@ class Usage(NamedTuple):
 
     @classmethod
     def now(cls) -> Usage:
-        """Look, once what can be freed is freed."""
+        """Measure after garbage collection."""
         gc.collect()
         return cls(resident_mib(os.getpid()), len(list(Path("/proc/self/fd").iterdir())), threading.active_count())
 
 
 def with_threads(url: str, photos: list[bytes], calls: int) -> list[Usage]:
-    """Make ``calls`` in ``WORKERS`` threads and look five times."""
+    """Make ``calls`` calls in ``WORKERS`` threads and measure five times."""
     looks = []
     with Img2Poem(url) as poet, ThreadPoolExecutor(WORKERS) as pool:
         for _ in range(5):
@@ -63,7 +63,7 @@ def with_threads(url: str, photos: list[bytes], calls: int) -> list[Usage]:
 
 
 def with_asyncio(url: str, photos: list[bytes], calls: int) -> list[Usage]:
-    """Make ``calls`` in ``WORKERS`` tasks and look five times."""
+    """Make ``calls`` calls in ``WORKERS`` tasks and measure five times."""
 
     async def run() -> list[Usage]:
         looks = []
@@ -77,7 +77,7 @@ def with_asyncio(url: str, photos: list[bytes], calls: int) -> list[Usage]:
 
 
 def with_streams(url: str, photos: list[bytes], calls: int) -> list[Usage]:
-    """Read a tenth as many streams, each third one only to its first line, and look five times."""
+    """Read ``calls`` / 10 streams, a third of them only to the first line, and measure five times."""
 
     def read(number: int) -> None:
         with contextlib.closing(poet.stream(photos[number % len(photos)], STRATEGY)) as lines:
@@ -94,8 +94,8 @@ def with_streams(url: str, photos: list[bytes], calls: int) -> list[Usage]:
 def main() -> int:
     """Return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=10_000, help="calls of each way")
-    parser.add_argument("--url", action="append", help="a running server instead of one of its own")
+    parser.add_argument("--calls", type=int, default=10_000, help="calls by each interface")
+    parser.add_argument("--url", action="append", help="a running server to use instead of starting one")
     options = parser.parse_args()
     photos = [_photo(shade) for shade in range(0, 256, 32)]
     grown = False

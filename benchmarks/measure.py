@@ -1,4 +1,4 @@
-"""Jobs measured side by side: in turns, after a warm-up, so that whatever else a machine does falls on all alike."""
+"""Compare jobs in alternation, after a warmup, so that other load on the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from img2poem.noise import drawn
 
 @dataclass
 class Times:
-    """Milliseconds of one job, run by run."""
+    """Durations of one job in milliseconds, one per run."""
 
     samples: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
-        """Their median."""
+        """The median duration."""
         return statistics.median(self.samples)
 
     def percentile(self, percent: int) -> float:
-        """Return the value that ``percent`` of a hundred runs do not exceed."""
+        """Return the duration that ``percent`` percent of the runs do not exceed."""
         if len(self.samples) == 1:
             return self.samples[0]
         return statistics.quantiles(self.samples, n=100, method="inclusive")[percent - 1]
 
     def over(self, other: Times) -> float:
-        """Return how many times longer than ``other`` it takes: the median of the ratios, turn by turn."""
+        """Return how many times longer than ``other`` it takes: the median of the ratios of each turn."""
         return statistics.median(a / b for a, b in zip(self.samples, other.samples, strict=True))
 
     def __str__(self) -> str:
@@ -47,14 +47,14 @@ def decoder_inputs(strategy: AnyStrategy, embedding: NDArray[np.float32]) -> dic
 
 
 def milliseconds(job: Callable[[], object]) -> float:
-    """Run ``job`` once."""
+    """Run ``job`` once and return its duration."""
     started = time.perf_counter()
     job()
     return (time.perf_counter() - started) * 1000
 
 
 def side_by_side(jobs: Mapping[str, Callable[[], object]], turns: int, warmup: int = 2) -> dict[str, Times]:
-    """Run every job in turn, ``turns`` times over, and return the times by name."""
+    """Run the jobs in alternation, ``turns`` times each, and return their durations by name."""
     for job in jobs.values():
         for _ in range(warmup):
             job()

@@ -1,4 +1,4 @@
-"""Photograph to poem in one process: against the reference, split into its parts, and each part over its floor."""
+"""Photograph to poem in one process: against the reference, split into parts, and each part against its lower bound."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ STRATEGIES: dict[str, AnyStrategy] = {
     "beam 10": BeamSearch(width=10),
     "best of 16": BestOf(16),
 }
-#: As long as the reference's poems are, whatever the decoder thinks.
+#: Poems of the reference's length, whatever the decoder prefers.
 _AS_LONG = BeamSearch(width=10, max_tokens=STEPS, min_lines=16, max_lines=16)
 
 
 def against_reference(repositories: dict[str, Path], photo: bytes, turns: int) -> Section:
-    """Compare with the way of the reference repositories: beam 10, in eager torch."""
+    """Compare with the reference repositories' method: beam 10 in eager torch."""
     poet, image = ReferencePoet(), Image.open(io.BytesIO(photo))
     image.load()
     section = Section("Photograph to poem, beam 10, one process: ms", ["", "ms", "reference / this"])
@@ -69,7 +69,7 @@ def against_reference(repositories: dict[str, Path], photo: bytes, turns: int) -
 
 
 def parts(lite: Path, lite_int8: Path, photo: bytes, turns: int) -> Section:
-    """Split a poem into decoding the picture, encoding it, and writing; fp32 and int8, batches of 1 and 8."""
+    """Split a poem into decoding the image, encoding it, and writing; fp32 and int8, batches of 1 and 8."""
     section = Section("The parts of a poem, one process: ms", ["", "batch", "fp32", "int8", "fp32 / int8"])
     for batch in (1, 8):
         jobs: dict[str, Callable[[], object]] = {"decode and resize": lambda n=batch: [decode(photo) for _ in range(n)]}  # type: ignore[misc]
@@ -86,7 +86,7 @@ def parts(lite: Path, lite_int8: Path, photo: bytes, turns: int) -> Section:
 
 
 def whole(lite: Path, lite_int8: Path, photos: list[bytes], turns: int) -> Section:
-    """Time ``Img2Poem.write`` as a caller sees it, another photograph each turn: poems are not equally long."""
+    """Time ``Img2Poem.write`` from the caller's side; photographs alternate because poems differ in length."""
     section = Section("`Img2Poem(folder).write`: ms", ["", "fp32", "int8", "fp32 / int8"])
     with Img2Poem(lite) as fp32, Img2Poem(lite_int8) as int8:
         jobs: dict[str, Callable[[], object]] = {}
@@ -107,7 +107,7 @@ def whole(lite: Path, lite_int8: Path, photos: list[bytes], turns: int) -> Secti
 
 
 def over_floor(lite: Path, lite_int8: Path, photo: bytes, turns: int) -> Section:
-    """Set encoders and decoding loops beside their floors, and decoding the picture beside Pillow's own."""
+    """Compare encoders and decoding loops with their lower bounds, and decoding the image with Pillow alone."""
     section = Section("Over the floor", ["part", "ms", "floor", "part / floor"])
     bandwidth = _bandwidth()
     for precision, folder in (("fp32", lite), ("int8", lite_int8)):
@@ -184,7 +184,7 @@ def _session(folder: Path, model: str) -> Any:
 
 
 def _bandwidth() -> float:
-    """Bytes a second that one core reads from memory, by summing 256 MB."""
+    """Return the bytes per second that one core reads from memory, measured by summing 256 MB."""
     large = np.ones(32 * 2**20)
     times: Times = side_by_side({"sum": large.sum}, 5)["sum"]
     return large.nbytes / min(times.samples) * 1000
@@ -199,7 +199,7 @@ def _twelve_megapixels(photo: bytes) -> bytes:
 
 
 def _pillow(photo: bytes) -> Image.Image:
-    """Decode at a reduced scale and resize, with nothing checked."""
+    """Decode at a reduced scale and resize, without checks."""
     image = Image.open(io.BytesIO(photo))
     image.draft("RGB", (448, 448))
     return image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC, reducing_gap=3.0)

@@ -1,4 +1,4 @@
-"""The model repositories that the benchmarks run: the shipped package and one of the reference's backbones and size."""
+"""Model repositories for the benchmarks: the shipped package, and one with the reference's backbones and vocabulary."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from img2poem.package import EncoderConfig
 from .reference import STEPS, WORDS
 
 _LITE = Path("weights/lite")
-#: Parts that a poem in one process needs.
+#: Models that writing a poem in process needs.
 _PARTS = ("image_encoder", "poem_decoder_greedy", "poem_decoder_beam", "poem_text", "noise")
 
 
 def repository(work: Path, precision: Precision, data: Path | None) -> Path:
-    """Return the repository of the shipped package, exported when it is not up to date."""
+    """Return the repository of the shipped package; export it if it is not up to date."""
     folder = work / f"lite_{precision}"
     export(_LITE, folder, Settings(precision=precision, data=data))
     return folder
 
 
 def resnet50_repository(work: Path, precision: Precision) -> Path:
-    """Return one with three ResNet-50 and 20,000 words, as the reference has them.
+    """Return a repository with three ResNet-50 and 20,000 words, as in the reference.
 
-    Weights are random, which costs the same; what goes with trained ones, the gate's measures of quality, is not
-    written. Poems are as long as the reference's: the end token never comes by itself.
+    Weights are random, which does not affect speed; the gate's quality measures, which need trained weights, are
+    skipped. Poems have the reference's length: the end token is never chosen before the limit.
     """
     package, folder = work / "resnet50", work / f"resnet50_{precision}"
     if not (package / "config.json").is_file():
@@ -51,7 +51,7 @@ def _write_package(folder: Path) -> None:
     )
     torch.manual_seed(0)
     other = PhotoToPoem(config).eval()
-    # Farther apart than random logits are: among near ties rounding would choose the words, and the gate refuse them.
+    # More spread than random logits: at near ties rounding would choose the words, and the parity gate would fail.
     torch.nn.init.normal_(other.poem_decoder.token_embedding.weight)
     other.poem_encoder.load_state_dict(model.poem_encoder.state_dict())
     save_package(folder, other, tokenizer, config, "Random weights, for speed alone.\n")

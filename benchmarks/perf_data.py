@@ -3,7 +3,7 @@
     pip install perf-analyzer
     perf_analyzer -m img2poem_greedy -u 127.0.0.1:8001 -i grpc --input-data greedy.json --concurrency-range 1:16:5
 
-Each step of its ``--input-data`` is one request. Bytes stand there as they go to Triton: behind their length.
+Each step of its ``--input-data`` is one request. Bytes have Triton's format: a length prefix, then the content.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def request(photo: bytes, strategy: AnyStrategy) -> dict[str, Any]:
 
 
 def main(
-    strategy: Annotated[StrategyName, typer.Argument(help="Which ensemble.")],
-    count: Annotated[int, typer.Option(help="How many photographs, which requests take in turn.")] = 64,
+    strategy: Annotated[StrategyName, typer.Argument(help="Strategy of the ensemble.")],
+    count: Annotated[int, typer.Option(help="Number of photographs; requests cycle through them.")] = 64,
 ) -> None:
-    """Print the JSON."""
+    """Print the JSON data."""
     requests = [request(photo, _STRATEGIES[strategy]) for photo in photographs(count)]
     typer.echo(json.dumps({"data": requests}))
 

@@ -1,4 +1,4 @@
-"""Photographs to measure with."""
+"""Photographs for measurements."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CROP = 220
 
 
 def photographs(count: int, data: Path | None = None) -> list[bytes]:
-    """Return encoded photographs: the first of Flickr8k in ``data``, or else crops of scikit-learn's two.
+    """Return encoded photographs: the first of Flickr8k in ``data``, or crops of scikit-learn's two samples.
 
     Raises:
-        InvalidOption: neither is there.
+        InvalidOption: neither is available.
     """
     source = (photo for _, photo, _ in flickr8k(data)) if data is not None else _crops()
     return list(itertools.islice(source, count))

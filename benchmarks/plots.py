@@ -1,10 +1,10 @@
-"""The figures of the docs, drawn from saved JSON: ``python -m benchmarks.plots``.
+"""Draw the figures of the docs from saved JSON: ``python -m benchmarks.plots``.
 
-    python -m benchmarks.plots                                       # draw anew what docs/figures/*.json hold
-    python -m benchmarks.plots --report benchmarks/results/report.json --run runs/lite     # take in new results
+    python -m benchmarks.plots                                       # redraw the data in docs/figures/*.json
+    python -m benchmarks.plots --report benchmarks/results/report.json --run runs/lite     # import new results
 
-``report.json`` is what ``benchmarks.all`` writes, ``training.json`` the ``curves.json`` of a run's stages; figures of
-quality are those of the evaluation in the model package.
+``report.json`` is the output of ``benchmarks.all``. ``training.json`` collects the ``curves.json`` of a run's stages.
+Quality figures come from the evaluation in the model package.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from img2poem.console import reporting, tell
 from img2poem.errors import InvalidOption
 from img2poem.package import load_config
 
-#: Okabe and Ito's colours, which the colour-blind tell apart, on a white card: legible on light pages and dark.
+#: Okabe and Ito's palette, safe for colour blindness, on a white card: legible on light and dark pages.
 _STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]),
     "axes.spines.top": False,
@@ -39,22 +39,22 @@ _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "grid.color": "#dddddd",
     "legend.frameon": False,
-    # The same data give the same file, with its text as text.
+    # Makes files reproducible, with text as text.
     "svg.fonttype": "none",
     "svg.hashsalt": "img2poem",
 }
-#: Names of the strategies in the benchmarks, and in the evaluation.
+#: Names of the strategies in the benchmarks and in the evaluation.
 _STRATEGIES = {"greedy": "greedy", "sampling": "sampled", "beam 5": "beam", "best of 16": "best of 16"}
 _ALONE, _LOAD = "One caller: ms", "Served by Triton"
 STAGES = ("scene", "sentiment", "alignment", "teacher", "generator", "adversarial")
 
 
 def quality_against_speed(report: dict[str, Any], evaluation: dict[str, Any]) -> Figure:
-    """Draw how well each strategy's poems fit their photographs, and how varied they are, over its time.
+    """Draw the relevance and the diversity of each strategy's poems over its time.
 
     Args:
-        report: of ``benchmarks.all``, with the section ``overhead``.
-        evaluation: of the model package.
+        report: report of ``benchmarks.all`` with the section ``overhead``.
+        evaluation: evaluation of the model package.
     """
     rows = {row[0]: row for row in section(report, _ALONE)["rows"]}
     systems = evaluation["systems"]
@@ -76,10 +76,10 @@ def quality_against_speed(report: dict[str, Any], evaluation: dict[str, Any]) ->
 
 
 def latency_under_load(report: dict[str, Any]) -> Figure:
-    """Draw the time of a poem, and how many a second, over the number of callers, each way to a poem a line.
+    """Draw latency and throughput over the number of callers, one line per interface.
 
     Args:
-        report: of ``benchmarks.all``, with the section ``load``.
+        report: report of ``benchmarks.all`` with the section ``load``.
     """
     ways: dict[str, list[tuple[int, float, float, float]]] = {}
     for way, callers, middle, slow, _, rate, _ in section(report, _LOAD)["rows"]:
@@ -102,10 +102,10 @@ def latency_under_load(report: dict[str, Any]) -> Figure:
 
 
 def training_curves(stages: dict[str, dict[str, list[tuple[int, float]]]]) -> Figure:
-    """Draw what each stage logged: losses above, what it was validated by below, over the steps.
+    """Draw each stage's logged curves over the steps: losses above, validation measures below.
 
     Args:
-        stages: curves by stage, in the stages' order.
+        stages: curves by stage, in order.
     """
     figure = Figure((3 * len(stages), 5.5), layout="constrained")
     columns = figure.subplots(2, len(stages), squeeze=False).T
@@ -114,7 +114,7 @@ def training_curves(stages: dict[str, dict[str, list[tuple[int, float]]]]) -> Fi
             for name, points in curves.items():
                 if name.startswith(f"{kind}/"):
                     axes.plot(*zip(*points, strict=True), label=name.partition("/")[2].replace("_", " "))
-            if axes.lines:  # a short run logs no losses
+            if axes.lines:  # short runs log no losses
                 axes.legend(fontsize="x-small")
             axes.grid(axis="y")
         column[0].set_title(stage)
@@ -128,7 +128,7 @@ def section(report: dict[str, Any], title: str) -> dict[str, Any]:
     """Return a section of a report.
 
     Raises:
-        InvalidOption: it is not there.
+        InvalidOption: there is no such section.
     """
     found: list[dict[str, Any]] = [one for one in report.get("sections", ()) if one["title"] == title]
     if not found:
@@ -137,7 +137,7 @@ def section(report: dict[str, Any], title: str) -> dict[str, Any]:
 
 
 def median(times: dict[str, list[float]]) -> float:
-    """Return the median of times as a report's JSON has them, in ms."""
+    """Return the median of durations in a report's JSON, in ms."""
     return statistics.median(times["samples"])
 
 
@@ -146,12 +146,12 @@ def drawn(figure: Callable[[], Figure]) -> bytes:
     file = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
         figure().savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    # matplotlib ends some lines with a space.
+    # matplotlib leaves trailing spaces.
     return b"\n".join(line.rstrip() for line in file.getvalue().splitlines()) + b"\n"
 
 
 def _figures(report: Any, training: Any, weights: Path) -> dict[str, Callable[[], Figure]]:
-    """Return what can be drawn, by the name of its file."""
+    """Return the figures that can be drawn, by file name."""
     found: dict[str, Callable[[], Figure]] = {}
     titles = {one["title"] for one in report.get("sections", ())}
     if _ALONE in titles:
@@ -193,13 +193,13 @@ def main(
     folder: Annotated[Path, typer.Option(help="Folder of the saved JSON and of the figures.")] = Path("docs/figures"),
     weights: Annotated[Path, typer.Option(help="Model package with its evaluation.")] = Path("weights/lite"),
     report: Annotated[
-        Path | None, typer.Option(help="report.json of benchmarks.all, in the place of the one before.")
+        Path | None, typer.Option(help="report.json of benchmarks.all that replaces the saved one.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of a training run, as runs/lite: its stages' curves.")
+        Path | None, typer.Option(help="Folder of a training run, as runs/lite; its stages' curves are used.")
     ] = None,
 ) -> None:
-    """Draw every figure that there is saved JSON for."""
+    """Draw every figure whose saved JSON exists."""
     with reporting():
         new = {"report": report and _loaded(report), "training": run and _curves_of(run)}
         saved = {name: value or _saved(folder / f"{name}.json") for name, value in new.items()}

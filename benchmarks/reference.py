@@ -1,9 +1,9 @@
-"""The way the research repositories go from photograph to poem, written anew as the baseline.
+"""The baseline: a reimplementation of how research repositories go from photograph to poem.
 
-Three ResNet-50 in eager torch, one after another, and a decoder of one LSTM layer of 256 units over 20,000 words,
-whose search loops over ten beams in Python: one call of the decoder a beam and step, up to 70 steps. Shapes and search
-are those of Poem-From-Image (zhaoyanglijoey, ``sample_beamsearch``). Weights are random, which costs the same; no poem
-ends before its last step, so that runs are alike.
+Three ResNet-50 run in eager torch, one after another, then a decoder with one LSTM layer of 256 units over 20,000
+words. Its search loops over ten beams in Python, with one decoder call per beam and step, for up to 70 steps. Shapes
+and search are those of Poem-From-Image (zhaoyanglijoey, ``sample_beamsearch``). Weights are random, which does not
+affect speed. No poem ends before its last step, so that runs are comparable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ State = tuple[Tensor, Tensor]
 
 
 class ReferencePoet(nn.Module):
-    """Photograph to poem, as the reference repositories do it."""
+    """Photograph to poem, as in the reference repositories."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,18 +45,18 @@ class ReferencePoet(nn.Module):
         return torch.from_numpy((values - mean) / std).permute(2, 0, 1).unsqueeze(0).contiguous()
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return what the three encoders see, ``[1, 256]``."""
+        """Return the concatenated features of the three encoders, ``[1, 256]``."""
         return torch.as_tensor(self.project(torch.cat([encoder(pixels) for encoder in self.encoders], dim=1)))
 
     def step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """One beam's next word: ``[1, 256]`` to logits ``[1, 20000]``."""
+        """One decoder step for one beam: ``[1, 256]`` to logits ``[1, 20000]``."""
         output, after = self.lstm(x.unsqueeze(1), state)
         return self.output(output[:, 0]), after
 
     def search_by_drawing(self, features: Tensor, width: int = 10) -> list[int]:
-        """As Poem-From-Image searches: every beam draws three words, and goes on as three copies of its history.
+        """Search like Poem-From-Image: every beam samples three words and continues as three copies of its history.
 
-        Histories are lists of tensors, copied deeply; beams are sorted by the mean of their words' probabilities.
+        Histories are deep-copied lists of tensors; beams are sorted by the mean probability of their words.
         """
         beams: list[tuple[Tensor, list[Tensor], State | None, Tensor]] = [(torch.zeros(()), [], None, features)]
         for length in range(STEPS):
@@ -71,7 +71,7 @@ class ReferencePoet(nn.Module):
         return [int(word) for word in beams[0][1]]
 
     def search(self, features: Tensor, width: int = 10) -> list[int]:
-        """Beam search proper, still one call a beam and step, that copies no more than it must."""
+        """Proper beam search, still with one call per beam and step, but without needless copies."""
         beams: list[tuple[float, list[int], State | None, Tensor]] = [(0.0, [], None, features)]
         for _ in range(STEPS):
             grown: list[tuple[float, list[int], State | None, Tensor]] = []
@@ -85,6 +85,6 @@ class ReferencePoet(nn.Module):
 
     @torch.inference_mode()
     def write(self, photo: Image.Image, drawing: bool = True) -> list[int]:
-        """Return the tokens of a poem, by drawing as published or by beam search proper."""
+        """Return the tokens of a poem, by the published sampling search or by proper beam search."""
         features = self.encode(self.pixels(photo))
         return self.search_by_drawing(features) if drawing else self.search(features)

@@ -1,4 +1,4 @@
-"""What the benchmarks found, as Markdown for people and as JSON for plots and the guard."""
+"""The benchmarks' results, as Markdown for reading and as JSON for plots and the guard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOOLS = ("img2poem", "onnxruntime", "torch", "numpy", "pillow", "nvidia-pytrito
 
 @dataclass(frozen=True)
 class Claim:
-    """A figure that the project has set itself: at most, or at least, its bound."""
+    """A target of the project: a value with an upper or a lower bound."""
 
     name: str
     value: float
@@ -28,7 +28,7 @@ class Claim:
 
     @property
     def met(self) -> bool:
-        """Whether the value is on the right side."""
+        """Whether the value meets its bound."""
         below = self.at_most is None or self.value <= self.at_most
         return below and (self.at_least is None or self.value >= self.at_least)
 
@@ -39,7 +39,7 @@ class Claim:
 
 @dataclass
 class Section:
-    """A part of the report: a table, what it claims, and the numbers behind it by name."""
+    """A part of the report: a table, claims, and the underlying numbers by name."""
 
     title: str
     columns: Sequence[str]
@@ -56,7 +56,7 @@ class Section:
 
 @dataclass
 class Report:
-    """All sections, and where and when they were measured."""
+    """All sections, with the machine and the command."""
 
     command: str
     sections: list[Section] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The real Triton: latency and throughput by way and concurrency, batches formed, overhead over in process."""
+"""The real Triton: latency and throughput by interface and concurrency, batch sizes, overhead over in process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GREEDY = "one call, greedy (gRPC)"
 
 @dataclass(frozen=True)
 class Way:
-    """A way to a poem: what a caller does, and the model that decodes."""
+    """An interface to measure: the caller's function, and the model that decodes."""
 
     name: str
     call: Callable[[bytes], object]
@@ -39,7 +39,7 @@ class Way:
 
 @contextmanager
 def ways(server: TritonServer) -> Iterator[list[Way]]:
-    """Yield the ways to a poem over a running server."""
+    """Yield the interfaces of a running server."""
     with Img2Poem(server.grpc_url, timeout=120) as grpc, Img2Poem(server.http_url, timeout=120) as http:
         client, beam = client_of(server), BeamSearch().tensors()
 
@@ -59,7 +59,7 @@ def ways(server: TritonServer) -> Iterator[list[Way]]:
 
 
 def under_load(repository: Path, photos: list[bytes], seconds: float) -> Section:
-    """Measure every way at each concurrency, for some seconds each."""
+    """Measure every interface at each concurrency, for ``seconds`` each."""
     columns = ["way", "callers", "ms, median", "95 %", "99 %", "poems a second", "rows a batch"]
     section = Section("Served by Triton", columns)
     with TritonServer(repository, Ports.free()) as server, ways(server) as every:
@@ -88,7 +88,7 @@ def under_load(repository: Path, photos: list[bytes], seconds: float) -> Section
 
 
 def overhead(repository: Path, photo: bytes, turns: int) -> Section:
-    """Set one call over gRPC beside the same in process."""
+    """Compare one call over gRPC with the same call in process."""
     section = Section("One caller: ms", ["", "in process", "Triton, gRPC", "Triton, HTTP", "client decodes, gRPC"])
     strategies: dict[str, AnyStrategy] = {
         "greedy": Greedy(),
@@ -112,7 +112,7 @@ def overhead(repository: Path, photo: bytes, turns: int) -> Section:
 
 
 def start(repository: Path, turns: int) -> Section:
-    """Time the server from its start until it is ready."""
+    """Time a server's start, until it is ready, and stop."""
 
     def once() -> None:
         with TritonServer(repository, Ports.free()):
@@ -137,7 +137,7 @@ def _calls(
 
 
 def _loaded(way: Way, photos: list[bytes], callers: int, seconds: float) -> tuple[Times, float]:
-    """Let so many callers ask one poem after another; returns their times, and how long it took."""
+    """Let ``callers`` callers send requests in a loop; return the latencies and the total time."""
     started = time.monotonic()
 
     def ask(number: int) -> list[float]:
@@ -153,7 +153,7 @@ def _loaded(way: Way, photos: list[bytes], callers: int, seconds: float) -> tupl
 
 
 def _offline(repository: Path, photos: list[bytes]) -> float:
-    """Return how many greedy poems a second the best of several batches makes, decoding of pictures included."""
+    """Return the greedy poems per second of the best batch size, including the decoding of images."""
     encoder, decoder, text = (
         open_session(repository / name / "1" / "model.onnx")
         for name in ("image_encoder", "poem_decoder_greedy", "poem_text")

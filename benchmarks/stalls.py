@@ -1,9 +1,9 @@
-"""What a limit or a priority on a model's queue costs: ``python -m benchmarks.stalls``.
+"""The cost of a limit or priorities for a model's queue: ``python -m benchmarks.stalls``.
 
-A queue with any of them switches off that Triton's dynamic batcher makes batches ahead, and then the batcher can
-overlook that an instance has become free and look again 500 ms later: see ``export.triton._batching``. Each variant of
-one model's config is asked by so many callers at once, each of whom asks again at once; counted are the answers that
-took longer than 400 ms above the median. On a machine that is otherwise idle nothing else takes so long.
+Either of them stops Triton's dynamic batcher from making batches ahead of time. The batcher can then miss that an
+instance has become free, and checks again only 500 ms later: see ``export.triton._batching``. Concurrent callers send
+requests in a loop to each variant of one model's config. A stall is a response that takes more than 400 ms longer than
+the median. On an otherwise idle machine nothing else takes so long.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from img2poem.serving.server import Ports, ServerSettings, TritonServer
 from .measure import Times
 from .streams import client_of, inputs_of
 
-#: A step of a decoder, which takes less than a millisecond.
+#: One decoder step, which takes less than a millisecond.
 MODEL = "decoder_step"
 STALL_MS = 400
 
 
 def main(
     repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
-    seconds: Annotated[float, typer.Option(help="How long each variant is asked.")] = 20.0,
-    callers: Annotated[int, typer.Option(help="How many callers at once.")] = 16,
-    turns: Annotated[int, typer.Option(help="How often each variant has its turn.")] = 2,
+    seconds: Annotated[float, typer.Option(help="Seconds of load for each variant.")] = 20.0,
+    callers: Annotated[int, typer.Option(help="Number of concurrent callers.")] = 16,
+    turns: Annotated[int, typer.Option(help="Number of turns for each variant.")] = 2,
 ) -> None:
-    """Print calls, stalls and times with and without a limit of the queue, with one instance and with two."""
+    """Print calls, stalls and latencies with and without a queue limit, with one instance and with two."""
     for turn in range(turns):
         for instances in (1, 2):
             for limit in (MAX_QUEUE, 0):
@@ -53,7 +53,7 @@ def main(
 
 
 def _asked(repository: Path, instances: int, limit: int, callers: int, seconds: float) -> Times:
-    """Return how long the calls took that ``callers`` made in that time."""
+    """Return the latencies of ``callers`` concurrent callers during ``seconds``."""
     found: list[list[float]] = [[] for _ in range(callers)]
     with _serving(repository, instances, limit) as server:
         until = time.perf_counter() + seconds
@@ -67,7 +67,7 @@ def _asked(repository: Path, instances: int, limit: int, callers: int, seconds: 
 
 @contextmanager
 def _serving(repository: Path, instances: int, limit: int) -> Iterator[TritonServer]:
-    """Serve the one model, loaded so many times, with a limit of its queue or without any."""
+    """Serve only this model, with ``instances`` instances and a queue limit or none."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "repository"
         shutil.copytree(repository / MODEL, copy / MODEL)

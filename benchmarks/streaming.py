@@ -1,4 +1,4 @@
-"""When a stream's first line comes: ``python -m benchmarks.streaming``."""
+"""Time to a stream's first line: ``python -m benchmarks.streaming``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .streams import streaming
 def main(
     repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
     data: Annotated[Path | None, typer.Option(help="Folder with Flickr8k; else crops of two photographs.")] = None,
-    count: Annotated[int, typer.Option(help="How many poems of each kind.")] = 100,
+    count: Annotated[int, typer.Option(help="Number of poems of each kind.")] = 100,
 ) -> None:
-    """Print medians over many poems, one after another."""
+    """Print medians over many poems, requested one after another."""
     photos = photographs(count, data)
     with TritonServer(repository, Ports.free()) as server:
         for lines in (Sampling.min_lines, Sampling.max_lines):
@@ -42,14 +42,14 @@ def main(
 
 
 def _milliseconds(poet: Img2Poem, photo: bytes, strategy: Sampling) -> float:
-    """Of one call."""
+    """Return the duration of one call."""
     started = time.perf_counter()
     poet.write(photo, strategy)
     return (time.perf_counter() - started) * 1000
 
 
 def _arrivals(server: TritonServer, photo: bytes, strategy: Sampling) -> list[float]:
-    """Milliseconds until each response."""
+    """Return the milliseconds until each response."""
     with streaming(server) as stream:
         started = time.perf_counter()
         stream.ask(photo, **line_options(strategy))

@@ -1,4 +1,4 @@
-"""Requests and streams of lines to a real server, as a client of tritonclient's makes them."""
+"""Requests and line streams to a real server through tritonclient."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tritonclient.utils import np_to_triton_dtype
 
 from img2poem.serving.server import TritonServer
 
-#: Seconds until a stream is given up.
+#: Timeout of a stream in seconds.
 PATIENCE = 60
 
 
 def client_of(server: TritonServer, **options: Any) -> triton.InferenceServerClient:
-    """Return tritonclient's client of ``server``, over gRPC."""
+    """Return a tritonclient gRPC client for ``server``."""
     return triton.InferenceServerClient(server.grpc_url.partition("://")[2], **options)
 
 
 def inputs_of(tensors: Mapping[str, NDArray[Any]]) -> list[triton.InferInput]:
-    """Return tritonclient's inputs."""
+    """Return the tensors as tritonclient's inputs."""
     inputs = []
     for name, value in tensors.items():
         inputs.append(triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
@@ -36,25 +36,25 @@ def inputs_of(tensors: Mapping[str, NDArray[Any]]) -> list[triton.InferInput]:
 
 @dataclass
 class Stream:
-    """An open stream and what has come of it so far."""
+    """An open stream and its responses so far."""
 
     client: triton.InferenceServerClient
     arrived: queue.Queue[Any] = field(default_factory=queue.Queue)
 
     def ask(self, photo: bytes | None, request_id: str = "", /, **tensors: NDArray[Any]) -> None:
-        """Ask for a poem with the inputs ``tensors``."""
+        """Request a poem with the inputs ``tensors``."""
         images = {} if photo is None else {"image": np.array([[photo]], np.object_)}
         self.client.async_stream_infer("img2poem_stream", inputs_of({**images, **tensors}), request_id=request_id)
 
     def next(self) -> Line:
-        """Wait for the next response; raises tritonclient's error."""
+        """Wait for the next response; raise tritonclient's error if it is one."""
         at, result, error = self.arrived.get(timeout=PATIENCE)
         if error is not None:
             raise error
         return Line(result, at)
 
     def rest(self) -> list[Line]:
-        """Return all lines to the closing response of one poem."""
+        """Return all lines of one poem up to its final response."""
         lines = [self.next()]
         while not lines[-1].final:
             lines.append(self.next())
@@ -62,7 +62,7 @@ class Stream:
 
 
 class Line:
-    """One response, which came ``at`` a time of ``time.perf_counter``."""
+    """One response; ``at`` is its arrival by ``time.perf_counter``."""
 
     def __init__(self, result: triton.InferResult, at: float) -> None:
         response, self.at = result.get_response(), at
@@ -77,7 +77,7 @@ class Line:
 
 @contextmanager
 def streaming(server: TritonServer) -> Iterator[Stream]:
-    """Open a stream to ``server``; what it still runs at the end is cancelled."""
+    """Open a stream to ``server``; requests still running at the end are cancelled."""
     stream = Stream(client_of(server))
     stream.client.start_stream(lambda result, error: stream.arrived.put((time.perf_counter(), result, error)))
     try:

@@ -1,9 +1,9 @@
-"""Whether other versions of Python, numpy, Pillow and onnxruntime write the same poems: `nox` runs it in each.
+"""Check that other versions of Python, numpy, Pillow and onnxruntime write the same poems: `nox` runs it in each.
 
     python -m benchmarks.versions --write build/expected.json              # here
-    python -m benchmarks.versions --compare build/expected.json --serve    # there, which needs img2poem[local] alone
+    python -m benchmarks.versions --compare build/expected.json --serve    # there; needs only img2poem[local]
 
-Exit status 1 when tokens differ, or scores and embeddings by more than the bound.
+Exit status 1 if tokens differ, or scores and embeddings differ by more than the bound.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from img2poem.images import decode
 
 _PHOTOS = 12
 _LIBRARIES = ("numpy", "pillow", "tokenizers", "onnxruntime", "tritonclient", "nvidia-pytriton")
-#: How far floats may differ: other versions of onnxruntime add in another order. Pixels, by Pillow's rounding.
+#: Allowed differences of floats, which versions of onnxruntime add in different orders, and of pixels (Pillow rounds).
 _FLOATS, _PIXELS = 1e-4, 1
 
 
 def strategies(number: int) -> list[AnyStrategy]:
-    """Return what is asked of photograph ``number``."""
+    """Return the strategies for photograph ``number``."""
     return [
         Greedy(forbidden=("the", "sea")),
         BeamSearch(width=4),
@@ -41,7 +41,7 @@ def strategies(number: int) -> list[AnyStrategy]:
 
 
 def written(poet: Img2Poem, photos: list[bytes], pixels: bool) -> list[dict[str, Any]]:
-    """Return what is written about each photograph."""
+    """Return the results for each photograph."""
     found = []
     for number, photo in enumerate(photos):
         poems = [poet.write(photo, strategy) for strategy in strategies(number)]
@@ -57,7 +57,7 @@ def written(poet: Img2Poem, photos: list[bytes], pixels: bool) -> list[dict[str,
 
 
 def compared(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> tuple[int, dict[str, float]]:
-    """Return how many poems have other tokens, and the largest differences of the rest."""
+    """Return how many poems have different tokens, and the largest differences of the other values."""
     other = sum(
         [*mine] != [*theirs]
         for here, there in zip(found, expected, strict=True)
@@ -75,12 +75,12 @@ def compared(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> tup
 
 
 def main(
-    write: Annotated[Path | None, typer.Option(help="Write what comes out here.")] = None,
-    compare: Annotated[Path | None, typer.Option(help="Compare with what came out elsewhere.")] = None,
-    serve: Annotated[bool, typer.Option("--serve", help="Over gRPC and HTTP of a real server too.")] = False,
+    write: Annotated[Path | None, typer.Option(help="Output file for the results.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="File with the results to compare with.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Also over gRPC and HTTP of a real server.")] = False,
     repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
 ) -> None:
-    """Write poems and their numbers, or compare them."""
+    """Write poems and their numbers, or compare them with earlier ones."""
     if write is not None:
         from .photographs import photographs
 

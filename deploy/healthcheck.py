@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Status 0 when Triton is ready and its Python backend computes: ``healthcheck.py [http://HOST:PORT]``.
+"""Exit with status 0 if Triton is ready and its Python backend works: ``healthcheck.py [http://HOST:PORT]``.
 
-Triton goes on calling itself ready when a process of its Python backend has died; a picture of one
-pixel, decoded a few times since there are two such processes, shows that it has not. It waits in the
-callers' queue: what is refused there shows that the server is alive, as an answer does. And so does a
-server that answers nothing in time, but others meanwhile: it decodes large photographs.
+Triton still reports itself ready after a process of its Python backend has died. So the check also decodes a one-pixel
+picture, several times since there are two such processes. The picture waits in the callers' queue. A refusal by the
+queue also shows that the server is alive. So does a server that does not answer the check in time but answers other
+requests meanwhile: it is decoding large photographs.
 """
 
 import json
@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-#: A BMP, the one of our formats that is text (no byte above 127), and so fits into a plain JSON request.
+#: A BMP, our only format that can be text (no byte above 127), and so fits into a plain JSON request.
 PIXEL = (
     b"BM"
     + struct.pack("<IHHI", 58, 0, 0, 54)
@@ -25,22 +25,21 @@ REQUEST = {
     "inputs": [{"name": "image", "shape": [1, 1], "datatype": "BYTES", "data": [PIXEL.decode()]}],
     "outputs": [{"name": "pixels", "parameters": {"binary_data": True}}],
 }
-#: What Triton answers where the queue is full, or a request waited in it for too long.
+#: Triton's status for a full queue or a request that waited too long.
 BUSY = 503
-#: Seconds for the answers of whether it is ready and of how many were decoded, which wait for nothing, and for a
-#: picture: requests wait 10 until they are refused. The limits of the probes are above three of the first and one of
-#: the other.
+#: Timeouts in seconds: for the readiness and statistics requests, which are never queued, and for a picture, since
+#: queued requests are refused after 10. The timeouts of the probes exceed three of the first plus one of the second.
 READY_TIMEOUT, TIMEOUT = 5, 20
-#: Without the proxy that the environment may name: the server is the container's own.
+#: Ignores the environment's proxy: the server is in the same container.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def main(server: str) -> int:
-    """Return the exit status; the reason goes to standard error."""
+    """Return the exit status; print the reason to standard error."""
     try:
         DIRECT.open(f"{server}/v2/health/ready", timeout=READY_TIMEOUT).close()
         before = decoded(server)
-        # At once, so that they go to both processes, and wait no longer than one among the callers' requests.
+        # Concurrent, so that they reach both processes and together wait no longer than one would.
         with ThreadPoolExecutor(4) as pool:
             answered = all(list(pool.map(decode, [server] * 4)))
         if not answered and decoded(server) == before:
@@ -52,9 +51,9 @@ def main(server: str) -> int:
 
 
 def decode(server: str) -> bool:
-    """Let the picture be decoded; False when no answer came in time.
+    """Decode the picture; return False if no response came in time.
 
-    A server that is too busy for it is not a dead one.
+    A busy server is not a dead one.
     """
     url, body = f"{server}/v2/models/decode_image/infer", json.dumps(REQUEST).encode()
     try:
@@ -68,7 +67,7 @@ def decode(server: str) -> bool:
 
 
 def decoded(server: str) -> int:
-    """Return how many requests the decoder has answered since the server's start, errors included."""
+    """Return the number of requests that the decoder has answered since the server's start, errors included."""
     with DIRECT.open(f"{server}/v2/models/decode_image/stats", timeout=READY_TIMEOUT) as response:
         counts = json.load(response)["model_stats"][0]["inference_stats"]
     return int(counts["success"]["count"]) + int(counts["fail"]["count"])

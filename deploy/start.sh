@@ -1,9 +1,9 @@
 #!/bin/sh
-# Start Triton on the image's repository; arguments are added to its options.
+# Start Triton with the image's repository; arguments are appended to its options.
 #   MODELS             the model repository (/models)
 #   IMG2POEM_KEY_FILE  file with the key for the restricted interfaces; without it nobody can use them
-#   IMG2POEM_THREADS   cores for models on the CPU (the container's limit, else the machine's)
-#   IMG2POEM_SHM_MIB   MiB that /dev/shm must have (1024)
+#   IMG2POEM_THREADS   cores for models on the CPU (the container's limit, or all of the machine's)
+#   IMG2POEM_SHM_MIB   minimum size of /dev/shm in MiB (1024)
 set -eu
 
 fail() {
@@ -11,7 +11,7 @@ fail() {
     exit 1
 }
 
-# number NAME VALUE: VALUE, if it is a whole number above 0.
+# number NAME VALUE: print VALUE if it is a whole number above 0, otherwise fail.
 number() {
     case $2 in
         "" | *[!0-9]* | 0*) fail "$1 is '$2', not a whole number above 0" ;;
@@ -19,15 +19,15 @@ number() {
     echo "$2"
 }
 
-# Photographs and pixels pass through it, and a pool that cannot grow fails their requests. Sixteen photographs of
-# 64 MiB, the largest, are on their way at once in this much.
+# The Python backend passes photographs and pixels through /dev/shm; a request fails if its pool cannot grow. The
+# default suffices for sixteen concurrent photographs of 64 MiB, the largest size.
 needed=$(number IMG2POEM_SHM_MIB "${IMG2POEM_SHM_MIB:-1024}")
-# POSIX's df: one line for the file system, its size the second word.
+# df -P prints one line per file system; its size is the second field.
 has=$(($(df -Pk /dev/shm | awk 'END {print $2}') / 1024))
 [ "$has" -ge "$needed" ] || fail "/dev/shm has $has MiB and needs $needed: docker run --shm-size ${needed}m, or in \
 Kubernetes an emptyDir of medium Memory; for small photographs set IMG2POEM_SHM_MIB lower"
 
-# What the container may use: Kubernetes says it in IMG2POEM_THREADS, docker run --cpus in a quota.
+# Cores available to the container. Kubernetes sets IMG2POEM_THREADS; docker run --cpus sets a quota.
 cores() {
     limit=$(cat /sys/fs/cgroup/cpu.max 2>/dev/null) || limit=max
     case $limit in
@@ -37,9 +37,9 @@ cores() {
 }
 available=$(cores)
 threads=$(number IMG2POEM_THREADS "${IMG2POEM_THREADS:-$available}")
-# One pool of threads for all sessions, as large as the machine, from four cores on. On two, greedy search took 1.3 times
-# as long with it as with the configs' one thread a session, beam search 0.6 times; on more, one thread a session would
-# leave cores idle. Models on a GPU have no use for threads.
+# From four cores on, all sessions share one pool with a thread per core: one thread per session, as in the configs,
+# would leave cores idle. On two cores, greedy search took 1.3 times as long with the pool, beam search 0.6 times.
+# Models on a GPU need no threads.
 pool=
 if [ "$threads" -ge 4 ] && ! grep -qs KIND_GPU "${MODELS:-/models}"/*/config.pbtxt; then
     pool="--backend-config=onnxruntime,enable-global-threadpool=1 \
@@ -47,7 +47,7 @@ if [ "$threads" -ge 4 ] && ! grep -qs KIND_GPU "${MODELS:-/models}"/*/config.pbt
 fi
 
 key_file=${IMG2POEM_KEY_FILE:-/run/secrets/img2poem-key}
-# A key that was meant to be there but cannot be used must not end in one that nobody knows.
+# An unusable key file is an error; only a missing default file leads to a random key.
 if [ "${IMG2POEM_KEY_FILE:+set}" ] || [ -e "$key_file" ]; then
     key=$(cat -- "$key_file") || fail "the key file $key_file cannot be read"
     # Triton splits the option at commas, colons and equals signs.
@@ -58,11 +58,11 @@ if [ "${IMG2POEM_KEY_FILE:+set}" ] || [ -e "$key_file" ]; then
 else
     key=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 fi
-# Of processes that were killed before the container was started again: a pod's /dev/shm outlives them.
+# Remove the shared memory of processes that were killed before a restart: a pod's /dev/shm outlives them.
 shared="img2poem_$(uname -n)_"
 rm -f -- /dev/shm/"$shared"*
 restricted="shared-memory,model-repository,trace,logging:img2poem-key=$key"
-# Unquoted: empty, or two words.
+# $pool is unquoted: it is empty or several words.
 # shellcheck disable=SC2086
 exec tritonserver \
     --model-repository="${MODELS:-/models}" \

@@ -1,8 +1,8 @@
-"""The whole chain once: export, start Triton, send photographs, print their poems.
+"""The whole pipeline: export, start Triton, send photographs, print their poems.
 
     python -m examples.demo [PHOTO ...]
 
-Without a photograph it takes the two that scikit-learn's package carries.
+Without a photograph it uses the two samples of scikit-learn's package.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ REPOSITORY = Path("triton_repo")
 
 
 def main(photos: list[Path]) -> int:
-    """Return the exit status: 0, 1 when the chain failed, 2 when a photograph could not be used."""
-    # A bad photograph is cheaper to refuse before the export and the start of the server than after.
+    """Return the exit status: 0 for success, 1 if a step failed, 2 if a photograph is unusable."""
+    # Bad photographs are refused early: before the export and the server's start.
     usable = [photo for photo in photos if _usable(photo)]
     if not usable:
         return 2
@@ -33,7 +33,7 @@ def main(photos: list[Path]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("starting Triton ...", flush=True)
     try:
-        # Ports that are free: the demo runs beside a server on the usual ones.
+        # Free ports, so that the demo can run beside a server on the default ports.
         with TritonServer(REPOSITORY, Ports.free()) as server, Img2Poem(server.grpc_url) as poet:
             written = [_write(poet, photo) for photo in usable]
     except Img2PoemError as error:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A poem by curl alone, from a running `img2poem serve`: sh examples/rest.sh PHOTO [http://HOST:PORT]
-# KServe v2 with Triton's binary extension: a JSON head, then the photograph behind its length.
+# Request a poem with curl from a running `img2poem serve`: sh examples/rest.sh PHOTO [http://HOST:PORT]
+# KServe v2 with Triton's binary extension: a JSON header, then the photograph's length and the photograph.
 set -eu
 photo=$1
 server=${2:-http://127.0.0.1:8000}
@@ -11,7 +11,7 @@ head=$(printf '{"inputs": [{"name": "image", "shape": [1, 1], "datatype": "BYTES
     "$(option min_lines INT64 3)" "$(option max_lines INT64 6)" "$(option max_tokens INT64 96)" \
     "$(option max_line_tokens INT64 16)" "$(option no_repeat_ngram INT64 3)" \
     "$(option repetition_penalty FP32 1.1)" "$(option beam_width INT64 5)" "$(option length_penalty FP32 1.0)")
-# The length in four bytes, the least significant first, written as octal escapes.
+# The length as four little-endian bytes, written as octal escapes.
 length=$(printf '\\%03o' $((size % 256)) $((size / 256 % 256)) $((size / 65536 % 256)) $((size / 16777216)))
 { printf '%s' "$head"; printf "$length"; cat "$photo"; } |
     curl --silent --show-error --fail-with-body --data-binary @- \

@@ -1,4 +1,4 @@
-"""A service of about 30 lines that answers photographs with poems: FastAPI in front, Triton behind.
+"""A web service of about 30 lines that writes poems about photographs, with FastAPI as the front end of Triton.
 
 pip install '.[client]' fastapi uvicorn
 POEMS=grpc://127.0.0.1:8001 uvicorn examples.service:app --port 8090
@@ -19,7 +19,7 @@ STATUS = {"BadImage": 415, "InvalidOption": 422, "Overloaded": 503, "NotReady": 
 
 @asynccontextmanager
 async def connected(app: FastAPI) -> AsyncIterator[None]:
-    """Keep one client for all requests."""
+    """Share one client between all requests."""
     async with AsyncImg2Poem(os.environ.get("POEMS", "grpc://127.0.0.1:8001"), timeout=20) as app.state.poet:
         yield
 
@@ -37,6 +37,6 @@ async def poem(request: Request, lines: int | None = None, rhyme: str = "") -> d
 
 @app.exception_handler(Img2PoemError)
 async def failed(request: Request, error: Img2PoemError) -> JSONResponse:
-    """Say what went wrong, in a status that fits."""
+    """Return the error's message with a suitable status."""
     name = type(error).__name__
     return JSONResponse({"error": name, "message": str(error), "id": error.request_id}, STATUS.get(name, 502))

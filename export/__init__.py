@@ -1,1 +1,1 @@
-"""From a model package to a Triton model repository: ``python -m export.all``."""
+"""Export of a model package to a Triton model repository: ``python -m export.all``."""

@@ -2,9 +2,9 @@
 
     python -m export.all --weights weights/lite --out triton_repo --device cpu
 
-Every exported file is compared with torch before it enters the repository. When one differs, or the
-export is interrupted, nothing is replaced. With nothing changed since the last export, nothing is done;
-after a change, what does not depend on it is kept.
+Each exported file is compared with torch before it enters the repository. If one differs, or the export is
+interrupted, nothing is replaced. If nothing has changed since the last export, nothing is written. Otherwise only
+the files that depend on a change are exported again.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from .settings import FORMATS, OLDEST_TARGET, OPSETS, Device, Settings
 if TYPE_CHECKING:
     from .writing import Row
 
-#: Each has a copy of the package and of torch's: over a gigabyte.
+#: Each process loads the package and torch, which takes over a gigabyte.
 _MOST_PROCESSES = 4
 
 
 class DeviceOption(str, Enum):
-    """Where Triton is to run the models."""
+    """Device that Triton runs the models on."""
 
     cpu = "cpu"
     gpu = "gpu"
 
 
 def _by_device(values: Mapping[Device, object]) -> str:
-    """Say of an option what it may be for each device."""
+    """Return an option's values by device, as text."""
     texts = {device: " or ".join(map(str, v)) if isinstance(v, tuple) else v for device, v in values.items()}
     return ", ".join(f"{text} for --device {device}" for device, text in texts.items())
 
 
 class ProfileOption(str, Enum):
-    """Which models."""
+    """Which models are exported."""
 
     all = "all"
     serving = "serving"
 
 
 class PrecisionOption(str, Enum):
-    """What the models compute in."""
+    """Numeric precision of the models."""
 
     fp32 = "fp32"
     fp16 = "fp16"
@@ -68,29 +68,29 @@ class PrecisionOption(str, Enum):
 def export(
     weights: Path, out: Path, settings: Settings = Settings(), force: bool = False, processes: int | None = None
 ) -> bool:
-    """Write the repository of the package ``weights`` to ``out``; False when it was up to date.
+    """Export the package ``weights`` to the repository ``out``; return False if it was already up to date.
 
     Args:
         weights: the model package.
         out: the repository; replaced as a whole.
-        settings: what to write.
-        force: export everything, even what has not changed.
-        processes: how many models are written at a time; one a processor, four at the most, when None.
+        settings: options of the export.
+        force: export everything, even files that have not changed.
+        processes: models exported in parallel; None: one for each processor, at most four.
 
     Raises:
         BadPackage: ``weights`` is not a model package.
         ParityError: an exported file differs from torch; ``out`` is untouched.
-        PlacementError: a file for GPUs would not run there as a whole; ``out`` is untouched.
-        BadRepository: ``out`` holds something else, cannot be replaced, or another export is writing it.
-        OSError: it cannot be written; it is untouched.
-        BrokenProcessPool: a process was killed, as for want of memory; it is untouched.
-        InvalidOption: ``settings`` ask for what there is not.
+        PlacementError: a GPU file has operators without a CUDA kernel; ``out`` is untouched.
+        BadRepository: ``out`` holds other files, cannot be replaced, or is being written by another export.
+        OSError: ``out`` cannot be written; it is untouched.
+        BrokenProcessPool: a process was killed, for example for lack of memory; ``out`` is untouched.
+        InvalidOption: ``settings`` name a model that does not exist.
     """
     load_config(weights)
     mark = fingerprint(weights, settings)
     if not force and is_current(out, mark):
         return False
-    # Imported late: an export with nothing to do needs no torch and ends at once.
+    # Imported late: when nothing has changed, the export ends without loading torch.
     from . import build, quality, reuse
 
     console = table.console()
@@ -118,67 +118,75 @@ def export(
 def main(
     weights: Annotated[Path, typer.Option(help="Model package to export.")] = Path("weights/lite"),
     out: Annotated[Path, typer.Option(help="Model repository to write; replaced as a whole.")] = Path("triton_repo"),
-    device: Annotated[DeviceOption, typer.Option(help="Where Triton is to run the models.")] = DeviceOption.cpu,
+    device: Annotated[DeviceOption, typer.Option(help="Device that Triton runs the models on.")] = DeviceOption.cpu,
     precision: Annotated[
-        PrecisionOption, typer.Option(help="What they compute in: fp16 for GPUs, int8 for CPUs.")
+        PrecisionOption, typer.Option(help="Precision of the models: fp16 for GPUs, int8 for CPUs.")
     ] = PrecisionOption.fp32,
     formats: Annotated[
-        str, typer.Option(help=f"{' or '.join(FORMATS)}, or both with a comma; Triton's wheel serves onnx only.")
+        str,
+        typer.Option(help=f"{' or '.join(FORMATS)}, or both with a comma between; Triton's wheel serves onnx only."),
     ] = "onnx",
     models: Annotated[
-        str, typer.Option(help="Only these models, with commas; an ensemble brings its parts.", show_default="all")
+        str,
+        typer.Option(
+            help="Export only these models, separated by commas; an ensemble includes its parts.", show_default="all"
+        ),
     ] = "",
     profile: Annotated[
         ProfileOption,
-        typer.Option(help="serving: only the models of whole poems, img2poem..., and what they are made of."),
+        typer.Option(help="serving: only the models that write whole poems (img2poem...) and their parts."),
     ] = ProfileOption.all,
     opset: Annotated[
         int | None,
         typer.Option(help=f"Opset of the ONNX files: {_by_device(OPSETS)}.", show_default="the first of these"),
     ] = None,
     max_batch: Annotated[
-        int, typer.Option(help="Largest batch of most models, 1 to 256; a quarter where a row is several poems.")
+        int, typer.Option(help="Largest batch of most models, 1 to 256; a quarter of it if a row is several poems.")
     ] = Settings.max_batch,
     target: Annotated[
         str | None,
         typer.Option(
-            help=f"Triton release that is to serve it; refused if older than {_by_device(OLDEST_TARGET)}.",
+            help=f"Triton release that serves the repository; refused if older than {_by_device(OLDEST_TARGET)}.",
             show_default="the oldest",
         ),
     ] = None,
     instances: Annotated[
-        int, typer.Option(help="How many times each model that most poems need is loaded, 1 to 16.")
+        int, typer.Option(help="Instances of each model that most poems need, 1 to 16.")
     ] = Settings.instances,
     photo_processes: Annotated[
         int, typer.Option(help="Processes that decode photographs, 1 to 64.")
     ] = Settings.photo_processes,
     streams: Annotated[
-        int, typer.Option(help="Poems that img2poem_stream writes at a time, 1 to 1024.")
+        int, typer.Option(help="Poems that img2poem_stream writes concurrently, 1 to 1024.")
     ] = Settings.streams,
     gpu_memory: Annotated[
         int,
         typer.Option(
-            help="MiB of the GPU's memory that one instance of a model may take for its tensors.",
+            help="Limit in MiB of the GPU memory that one instance of a model may use for its tensors.",
             show_default="no limit",
         ),
     ] = Settings.gpu_memory,
     data: Annotated[
         Path | None,
-        typer.Option(help="Training data: photographs that fp16 and int8 are calibrated and measured on."),
+        typer.Option(help="Training data: photographs for the calibration and measurement of fp16 and int8."),
     ] = None,
     forbidden_words: Annotated[
         Path | None,
-        typer.Option(help="File of words that no poem holds, one a line.", show_default="the package's list"),
+        typer.Option(help="File of forbidden words, one per line.", show_default="the package's list"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Export everything, even what has not changed.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Export everything, even files that have not changed.")
+    ] = False,
     processes: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Models written at a time, over 1 GB of memory each.", show_default="one a processor, at most 4"
+            min=1,
+            help="Models exported in parallel; each takes over 1 GB of memory.",
+            show_default="one per processor, at most 4",
         ),
     ] = None,
 ) -> None:
-    """Write the Triton model repository of a model package, each file proven equal to torch."""
+    """Export a model package to a Triton model repository and check each file against torch."""
     try:
         settings = Settings(
             device=device.value,

@@ -1,8 +1,8 @@
-"""What callers send, brought within what a graph can compute with.
+"""Clamp the inputs of a graph to values that it can compute with.
 
-ONNX Runtime runs the requests of a batch in one call, and where that fails they all fail. So no value of an input may
-make a graph fail, or change another row: token ids that do not exist are read as the unknown token, numbers out of
-their range as the nearest within it, NaN as the value that does least. Where all is in range, nothing changes.
+ONNX Runtime runs the requests of a batch in one call. If that call fails, all of them fail. So no input value may
+make a graph fail or change another row. An unknown token id becomes the unknown token, a number out of range becomes
+the nearest bound, and NaN becomes the value with the least effect. Values in range do not change.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ from img2poem.decoding import OPTIONS
 from img2poem.noise import BITS
 from img2poem.text import UNK
 
-#: Largest magnitude of a coordinate of an embedding, which is a unit vector; its products stay finite in float16 too.
+#: Largest absolute coordinate of an embedding, a unit vector. Products of coordinates stay finite even in float16.
 _COORDINATE = 100.0
-#: And of a recurrent state, whose numbers lie within 1 but for rounding.
+#: Largest absolute value of a recurrent state, whose values lie within 1 except for rounding.
 _STATE = 2.0
-#: And of a log-probability a token.
+#: Largest absolute log-probability per token.
 _SCORE = 1e4
-#: Noise is between this and 1 less this; at 0 and 1 its logarithms are infinite.
+#: Noise lies between this and 1 minus this: at 0 and 1 its logarithms are infinite.
 _NOISE = 2.0 ** -(BITS + 1)
 
 
 def token_ids(ids: Tensor, size: int) -> Tensor:
-    """Return int64 ``ids`` of a vocabulary of ``size``, the unknown token for those that it does not have."""
+    """Return int64 ``ids`` with ids outside a vocabulary of ``size`` replaced by the unknown token."""
     return torch.where((ids >= 0) & (ids < size), ids, UNK)
 
 
 def embedding(x: Tensor) -> Tensor:
-    """Return the float32 ``x`` as finite coordinates."""
+    """Return float32 ``x`` clamped to finite coordinates."""
     return _within(x, -_COORDINATE, _COORDINATE, 0.0)
 
 
 def state(x: Tensor) -> Tensor:
-    """Return the float32 ``x`` as a decoder's state."""
+    """Return float32 ``x`` clamped to the range of a decoder's state."""
     return _within(x, -_STATE, _STATE, 0.0)
 
 
 def scores(x: Tensor) -> Tensor:
-    """Return the float32 ``x`` as finite scores, the lowest for NaN."""
+    """Return float32 ``x`` as finite scores; NaN becomes the lowest."""
     return _within(x, -_SCORE, _SCORE, -_SCORE)
 
 
 def noise(x: Tensor) -> Tensor:
-    """Return the float32 ``x`` as noise in (0, 1), as :func:`img2poem.noise.noise` makes it."""
+    """Return float32 ``x`` clamped to (0, 1), the range of :func:`img2poem.noise.noise`."""
     return _within(x, _NOISE, 1.0 - _NOISE, _NOISE)
 
 
 def options(tensors: Sequence[Tensor], names: Sequence[str], may_be_greedy: bool = False) -> list[Tensor]:
-    """Return option tensors, of ``names`` in their order, within the ranges of ``OPTIONS``.
+    """Return the option tensors clamped to the ranges of ``OPTIONS``.
 
     Args:
-        tensors: each ``[B, 1]``, ``forbidden_tokens`` ``[B, MAX_FORBIDDEN]``.
-        names: of the options.
-        may_be_greedy: whether a temperature of 0 stands for greedy search.
+        tensors: each ``[B, 1]``, except ``forbidden_tokens``: ``[B, MAX_FORBIDDEN]``.
+        names: the options' names, in the same order.
+        may_be_greedy: whether a temperature of 0 is allowed and selects greedy search.
     """
     return [_option(x, name, may_be_greedy) for x, name in zip(tensors, names, strict=True)]
 
@@ -65,7 +65,7 @@ def options(tensors: Sequence[Tensor], names: Sequence[str], may_be_greedy: bool
 def _option(x: Tensor, name: str, may_be_greedy: bool) -> Tensor:
     option = OPTIONS[name]
     if name == "forbidden_tokens":
-        # Vocabularies differ in size; the rules know theirs.
+        # The rules drop ids beyond their vocabulary.
         return x.clamp(min=0)
     if x.is_floating_point():
         within = _within(x, option.lowest, option.highest, option.lowest)

@@ -1,4 +1,4 @@
-"""Fill an empty folder with the models of a repository, checking each as it is written."""
+"""Write the models of a repository into an empty folder and check each of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .served import MAX_BATCH, ServedModel, TensorSpec
 from .settings import Settings
 from .writing import Row, Writer, written
 
-#: What a lower precision was measured to cost.
+#: File with the measured loss of quality of a lower precision.
 QUALITY = "quality.json"
 _PYTHON_MODELS = Path(__file__).parent / "python_models"
 
@@ -39,20 +39,20 @@ def build(
     progress: Callable[[str, int], None],
     processes: int = 1,
 ) -> Iterator[Row]:
-    """Write every model that ``settings`` ask for, or keep the earlier one; yields a row for each.
+    """Write every model that ``settings`` select, or keep the earlier file; yield a row for each.
 
     Args:
         weights: the model package.
-        folder: an empty one.
-        settings: what to write.
+        folder: an empty folder.
+        settings: options of the export.
         earlier: the repository that this one replaces.
-        progress: is told what is going on, and how many rows there will be.
-        processes: how many models are written at a time.
+        progress: called with the name of the current model and the number of rows to come.
+        processes: models written in parallel.
 
     Raises:
         ParityError: an exported file differs from torch.
-        PlacementError: one for GPUs would not run there as a whole.
-        InvalidOption: a model is asked for that there is none of.
+        PlacementError: a GPU file has operators without a CUDA kernel.
+        InvalidOption: ``settings`` name a model that does not exist.
     """
     writer = Writer(weights, folder, settings)
     model, tokenizer = writer.model, writer.tokenizer
@@ -76,7 +76,7 @@ def build(
             shutil.copyfile(_PYTHON_MODELS / f"{name}.py", folder / name / "1" / triton.PYTHON_FILE)
             yield Row(name, "python")
         elif config.platform == "ensemble":
-            # Triton wants a version folder even where there is nothing to put into it.
+            # Triton requires a version folder even if it is empty.
             (folder / name / "1").mkdir(parents=True)
             yield Row(name, "ensemble")
         (folder / name / "config.pbtxt").write_text(triton.to_text(config), encoding="utf-8")
@@ -86,10 +86,10 @@ def build(
 def model_configs(
     served: list[ServedModel], graphs: list[GraphModel], package: PackageConfig, settings: Settings, stamps: Stamps
 ) -> dict[str, pb.ModelConfig]:
-    """Return the config of every model that ``settings`` ask for, by name.
+    """Return the config of every model that ``settings`` select, by name.
 
     Raises:
-        InvalidOption: a model is asked for that there is none of.
+        InvalidOption: ``settings`` name a model that does not exist.
     """
     device = settings.device
     configs: dict[str, pb.ModelConfig] = {}
@@ -108,7 +108,7 @@ def model_configs(
             configs[graph.name] = triton.onnx_config(graph.name, *tensors, "cpu", stamps(graph.name), load)
         largest, size = settings.largest_batch(MAX_BATCH), package.preprocessing.size
         pixels = TensorSpec("pixels", np.uint8, (size, size, 3))
-        # It looks at the options too: one that is out of range fails its own request, and not a batch of the decoder.
+        # It validates the options too: an option out of range fails its own request, not a batch of the decoder.
         options = [TensorSpec(name, option.dtype, (option.width,)) for name, option in OPTIONS.items()]
         configs["decode_image"] = triton.python_config(
             "decode_image",

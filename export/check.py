@@ -1,9 +1,9 @@
-"""Compare the files of a repository with torch once more, where they are to run: ``python -m export.check``.
+"""Compare the files of a repository with torch again, on the device that serves them: ``python -m export.check``.
 
     python -m export.check triton_repo --device cuda
 
-An export compares on the CPU. This does the same on another machine or device, and changes nothing. The models that
-read and write text, and the noise, always run on the CPU and are not compared again.
+An export compares on the CPU. This command repeats the comparison on another machine or device and changes nothing.
+It skips the text models and the noise, which always run on the CPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class On(str, Enum):
-    """What the files are run on."""
+    """Device that the files run on."""
 
     cpu = "cpu"
     cuda = "cuda"
@@ -37,16 +37,16 @@ class On(str, Enum):
 def check(
     repository: Path, weights: Path, device: On, data: Path | None = None
 ) -> tuple[list[Row], dict[str, float], list[str]]:
-    """Compare all files; returns what was found, the measures of a lower precision, and what is wrong.
+    """Compare all files; return the rows, the quality measures of a lower precision, and the faults found.
 
     Args:
-        repository: the exported one.
+        repository: an exported repository.
         weights: the package that it was exported from.
-        device: where the files are run.
-        data: the training data, where it is elsewhere than it was for the export, or was not there.
+        device: device that the files run on.
+        data: the training data, if the export did not have it or it has moved since.
 
     Raises:
-        BadRepository: ``repository`` was not exported, or a file of it was changed since.
+        BadRepository: ``repository`` is not an export, or one of its files has changed since.
         BadPackage: ``weights`` is not a model package.
         ContractMismatch: ``repository`` was exported from another package than ``weights``.
         MissingDependency: this onnxruntime has no CUDA.
@@ -93,16 +93,16 @@ def _settings(repository: Path, weights: Path) -> Settings:
 
 def main(
     repository: Annotated[Path, typer.Argument(help="Exported model repository.")] = Path("triton_repo"),
-    weights: Annotated[Path, typer.Option(help="Model package that it was exported from.")] = Path("weights/lite"),
-    device: Annotated[On, typer.Option(help="Where the files are run; torch computes on the CPU.")] = On.cpu,
+    weights: Annotated[Path, typer.Option(help="Model package of the repository.")] = Path("weights/lite"),
+    device: Annotated[On, typer.Option(help="Device that the files run on; torch always runs on the CPU.")] = On.cpu,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Training data, on whose photographs fp16 and int8 are measured.", show_default="that of the export"
+            help="Training data with the photographs that measure fp16 and int8.", show_default="that of the export"
         ),
     ] = None,
 ) -> None:
-    """Compare the files of a repository with torch once more, where they are to run."""
+    """Compare the files of a repository with torch again, on the device that serves them."""
     console = table.console()
     try:
         rows, measures, wrong = check(repository, weights, device, data)

@@ -1,6 +1,6 @@
-"""The GPU configs as text for people to read: ``python -m export.configs`` writes ``export/configs/gpu``.
+"""The GPU configs as readable text: ``python -m export.configs`` writes ``export/configs/gpu``.
 
-They are what ``python -m export.all --device gpu --formats onnx,torchscript`` writes for the shipped package,
+They are the output of ``python -m export.all --device gpu --formats onnx,torchscript`` for the shipped package,
 without the stamps, which change with every training.
 """
 
@@ -31,7 +31,7 @@ def texts(weights: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the folder anew."""
+    """Rewrite the folder."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     for name, text in texts(ROOT.parent / "weights" / "lite").items():

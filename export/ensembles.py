@@ -1,4 +1,4 @@
-"""Ensembles: from photograph or pixels to a poem in one call, as ``config.pbtxt`` texts."""
+"""Configs of the ensembles: photograph or pixels to poem in one call."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _CANDIDATES = {name: f"drawn_{name}" for name in ("candidates", "candidate_score
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Photograph (or ``pixels``) -> embedding -> tokens -> text, by a decoder and, for best of n, ``rerank``."""
+    """Photograph (or ``pixels``) -> embedding -> tokens -> text, with a decoder and, for best of n, ``rerank``."""
 
     name: str
     decoder: str
     reranked: bool = False
     from_pixels: bool = False
     noise: str = ""
-    """The model that makes a decoder's noise from a seed, if it takes any."""
+    """Model that makes the decoder's noise from a seed, if the decoder takes noise."""
 
     @property
     def seeds(self) -> tuple[str, ...]:
-        """The inputs of that model."""
+        """Inputs of the noise model."""
         return ("seed", "n") if self.reranked else ("seed",) if self.noise else ()
 
     @property
     def models(self) -> list[str]:
-        """The models it is made of."""
+        """Models of the ensemble, in order."""
         return [model for model, _, _ in self.steps([])]
 
     def steps(self, options: list[str]) -> list[Maps]:
-        """Return each step's model with the names of its inputs and outputs in the ensemble."""
+        """Return each step's model, with the ensemble's names for its inputs and outputs."""
         looked_at = {name: name for name in ("image", *options, *self.seeds)}
         source = [] if self.from_pixels else [("decode_image", looked_at, {"pixels": "pixels"})]
         given = {"embedding": "encoded", **{option: option for option in options}}
@@ -70,24 +70,23 @@ ENSEMBLES = (
 )
 
 
-#: What an ensemble spends most of its time in, so that requests wait for it.
+#: The slowest step of each ensemble, where requests queue.
 DECODERS = frozenset(ensemble.decoder for ensemble in ENSEMBLES)
 
 
 def ensemble_config(
     ensemble: Ensemble, configs: Mapping[str, pb.ModelConfig], stamps: dict[str, str]
 ) -> pb.ModelConfig:
-    """Return the config of an ensemble of the models that ``configs`` describe.
+    """Return the config of an ensemble whose models ``configs`` describe.
 
-    The decoder's options are inputs of the ensemble, all required: an ensemble cannot have optional ones.
+    The decoder's options are required inputs of the ensemble: an ensemble cannot have optional inputs.
 
-    Triton prunes steps by the outputs that a caller did not ask for, and does it wrongly in two cases: it
-    drops a step whose mapped outputs are all such, even when another step reads them, and it may drop any
-    step once it has dropped one that reads an input of the ensemble. So what one step hands to the next
-    is never an output of the ensemble, and every output comes from the step that chooses the tokens or
-    from behind it.
+    Triton prunes steps whose outputs were not requested, and has two bugs there. It drops a step if all of its mapped
+    outputs are ensemble outputs that were not requested, even if another step reads them. And once it has dropped a
+    step that reads an input of the ensemble, it may drop any other step. So no tensor between two steps is an output
+    of the ensemble, and every output comes from the step that chooses the tokens or from a later one.
 
-    No two steps go on at a time: when one fails beside another, Triton 2.51 may never answer.
+    Steps never run concurrently: if one of two concurrent steps fails, Triton 2.51 may never respond.
     """
     options = [tensor for tensor in configs[ensemble.decoder].input if tensor.name not in ("embedding", "noise")]
     seeds = (
@@ -96,7 +95,7 @@ def ensemble_config(
     config = pb.ModelConfig(name=ensemble.name, platform="ensemble")
     config.max_batch_size = min(configs[model].max_batch_size for model in ensemble.models)
     config.version_policy.latest.num_versions = 1
-    # The same photograph, options and seed always give the same poem.
+    # The output is deterministic: same photograph, options and seed, same poem.
     config.response_cache.enable = True
     source = configs["image_encoder" if ensemble.from_pixels else "decode_image"].input
     first = [tensor for tensor in source if not tensor.optional]

@@ -1,4 +1,4 @@
-"""The few lines that make ``onnx.helper`` readable, for graphs that have no torch module behind them."""
+"""A thin layer over ``onnx.helper`` for graphs that are built by hand, not exported from torch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Graph:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def node(self, operator: str, inputs: Sequence[str], name: str = "", **attributes: Any) -> str:
-        """Add a node; ONNX Runtime's errors say its ``name``."""
+        """Add a node; ONNX Runtime's error messages contain its ``name``."""
         output = name or f"{operator.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Add a constant, once."""
+        """Add a constant unless it exists."""
         self._constants.setdefault(name, numpy_helper.from_array(value, name))
         return name
 
@@ -41,7 +41,7 @@ class Graph:
         sources: Mapping[str, str],
         opset: int,
     ) -> onnx.ModelProto:
-        """Return the model whose ``outputs`` are the values named by ``sources``, with a free batch axis."""
+        """Return the model with a free batch axis; ``sources`` maps output names to the graph's values."""
         for output, source in sources.items():
             self._nodes.append(helper.make_node("Identity", [source], [output], name=output))
         taken, given = ([_value_info(spec) for spec in specs] for specs in (inputs, outputs))

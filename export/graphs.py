@@ -1,4 +1,4 @@
-"""The served models that are written as ONNX operators, with no torch module behind them."""
+"""The served models that are built from ONNX operators, without a torch module."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from .served import INSTANCES, MAX_BATCH, MAX_BATCH_OF_CANDIDATES, TensorSpec
 
 @dataclass(frozen=True)
 class GraphModel:
-    """A model of the repository that is built by hand; it always runs on the CPU."""
+    """A hand-built model of the repository; it always runs on the CPU."""
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     build: Callable[[int], onnx.ModelProto]
-    """The graph, in an opset."""
+    """Builds the graph for an opset."""
     check: Callable[[Path], parity.Parity]
-    """Compares the written file; raises ``ParityError``."""
+    """Checks the written file; raises ``ParityError``."""
     max_batch: int = MAX_BATCH
     batched: bool = True
-    """Whether requests may be put together."""
+    """Whether requests may be batched."""
     instances: int = 1
 
 
 def graph_models(config: PackageConfig, tokenizer: PoemTokenizer) -> list[GraphModel]:
-    """Return them for a package's vocabulary."""
+    """Return the hand-built models for a package's vocabulary."""
     steps, dim = config.decoder.max_tokens, config.embedding_dim
     return [
         GraphModel(
@@ -50,13 +50,13 @@ def graph_models(config: PackageConfig, tokenizer: PoemTokenizer) -> list[GraphM
             partial(noise.build, True, dim),
             partial(parity.check_noise, True, dim),
             MAX_BATCH_OF_CANDIDATES,
-            # The requests of a batch may want different n, which their tensors' shapes do not show.
+            # The requests of a batch may have different n, which Triton cannot see in the tensors' shapes.
             batched=False,
         ),
         GraphModel(
             "poem_text",
             *poem_text.signature(steps),
-            # Of all that the aligner reads: a caller makes the tokenizer from it.
+            # All pieces, including those that only the aligner reads: clients build the tokenizer from them.
             partial(poem_text.build, tokenizer.pieces, steps),
             lambda path: parity.check_poem_text(path, tokenizer, len(tokenizer.pieces), steps),
             instances=INSTANCES,

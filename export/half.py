@@ -1,6 +1,6 @@
-"""fp16 for GPUs: convolutions by ONNX Runtime's converter, elsewhere the matrix products alone.
+"""fp16 for GPUs: ONNX Runtime's converter for convolutions; in all other models only the matrix products.
 
-Sums of log-probabilities stay in float32: at -100, where those of a poem are, float16 knows steps of 0.06.
+Sums of log-probabilities stay in float32: near -100, a poem's usual value, float16 has a resolution of 0.06.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from . import rewrite
 
 
 def convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Convert an encoder; its tensors keep their types."""
+    """Convert an encoder; its inputs and outputs keep their types."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, op_block_list=[])
@@ -24,7 +24,7 @@ def convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
 def product(
     node: onnx.NodeProto, weight: str, values: NDArray[np.float32], made: rewrite.Constants
 ) -> list[onnx.NodeProto]:
-    """Return the nodes that compute a matrix product in float16, between casts."""
+    """Return the nodes that compute a matrix product in float16, with casts around it."""
     name, bias = f"{node.output[0]}_fp16", rewrite.bias_of(node)
     rewrite.store(made, **{f"{weight}_fp16": values.astype(np.float16)})
     last = f"{name}_product" if bias else node.output[0]

@@ -1,6 +1,6 @@
-"""Load every ONNX file of a repository with the onnxruntime at hand: ``python export/loads.py REPOSITORY``.
+"""Load every ONNX file of a repository with the installed onnxruntime: ``python export/loads.py REPOSITORY``.
 
-For environments with another onnxruntime: ``nox -s oldest`` runs it with the oldest one.
+It runs in environments with other releases of onnxruntime: ``nox -s oldest`` uses the oldest supported one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import onnxruntime
 
 
 def main(repository: Path) -> int:
-    """Return how many files do not load."""
+    """Return how many files fail to load."""
     failed = 0
     files = sorted(repository.glob("*/*/model.onnx"))
     for path in files:

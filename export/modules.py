@@ -1,7 +1,7 @@
 """Wrappers that give the torch modules the tensors of the served contract.
 
-Every tensor has the batch in front; a scalar a row is ``[B, 1]``, as Triton's configs can say it. What callers send
-passes :mod:`export.bounds`, so that no row fails a batch.
+The first axis of every tensor is the batch. A scalar per row has the shape ``[B, 1]``, which Triton's configs can
+express. Inputs pass through :mod:`export.bounds`, so that no row fails a batch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from . import bounds
 
 
 class ServedImageEncoder(nn.Module):
-    """The three encoders and the projection in one graph."""
+    """The three encoders and the projection as one graph."""
 
     def __init__(self, encoder: ImageEncoder) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ServedImageEncoder(nn.Module):
 
 
 class ServedEncoder(nn.Module):
-    """One encoder alone: its features, and the scores that :class:`ServedImageEncoder` gives too."""
+    """One encoder alone: its features, and its scores, which :class:`ServedImageEncoder` returns too."""
 
     def __init__(self, encoder: ImageEncoder, name: str) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class ServedEncoder(nn.Module):
 
 
 class ServedPoemEncoder(nn.Module):
-    """The aligner's text side."""
+    """The aligner's text encoder."""
 
     def __init__(self, encoder: PoemEncoder) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class ServedPoemEncoder(nn.Module):
 
 
 class ServedDecoderInit(nn.Module):
-    """Embedding to the first recurrent state."""
+    """From the embedding to the initial recurrent state."""
 
     def __init__(self, decoder: PoemDecoder) -> None:
         super().__init__()
@@ -76,9 +76,9 @@ class ServedDecoderInit(nn.Module):
 
 
 class ServedDecoderStep(nn.Module):
-    """:class:`DecoderStep` with all of the state as ``hidden``, for searches elsewhere.
+    """:class:`DecoderStep` with the whole state as ``hidden``, for searches that run in the client.
 
-    Candidates that may not come at all, where there are not enough, are padding.
+    Padding replaces candidates of probability 0, which occur if fewer tokens are allowed than requested.
     """
 
     always: Tensor
@@ -100,11 +100,11 @@ class ServedDecoderStep(nn.Module):
 class ServedSearch(nn.Module):
     """A search with its options as ``[B, 1]`` tensors.
 
-    ``condition`` is the embedding again, for the ensemble to return; see :func:`export.ensembles.ensemble_config`.
+    ``condition`` repeats the embedding for the ensemble's outputs; see :func:`export.ensembles.ensemble_config`.
 
     Args:
-        search: gives the hypotheses.
-        names: of its options, in their order; what follows them is noise.
+        search: returns the hypotheses.
+        names: names of its options, in order; later inputs are noise.
     """
 
     def __init__(self, search: GreedySearch | BeamSearch | Sampling, names: Sequence[str]) -> None:
@@ -118,7 +118,7 @@ class ServedSearch(nn.Module):
 
 
 class ServedLine(nn.Module):
-    """:class:`LineDecoder` with its sums and options as ``[B, 1]`` tensors."""
+    """:class:`LineDecoder` with its scores and options as ``[B, 1]`` tensors."""
 
     def __init__(self, decoder: LineDecoder) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class ServedLine(nn.Module):
 
 
 class ServedCandidates(nn.Module):
-    """Several samples a row, as many as its noise ``[B, n, T, C]`` is for."""
+    """Several samples per row; the noise ``[B, n, T, C]`` sets their number."""
 
     def __init__(self, search: Sampling) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class ServedCandidates(nn.Module):
     def forward(self, embedding: Tensor, *options: Tensor) -> tuple[Tensor, ...]:
         *own, noise = options
         count = noise.shape[1]
-        # Not `repeat`, whose export holds on to the example's batch.
+        # Not `repeat`, which the exporter freezes at the example's batch size.
         embeddings = bounds.embedding(embedding).unsqueeze(1).expand(-1, count, -1).flatten(0, 1)
         rows = [option.unsqueeze(1).expand(-1, count, -1).flatten(0, 1) for option in own]
         rules, rest = _rows([*rows, noise.flatten(0, 1)], SAMPLE_OPTIONS)
@@ -153,7 +153,7 @@ class ServedCandidates(nn.Module):
 
 
 class ServedRerank(nn.Module):
-    """:class:`Rerank` with ``[B, 1]`` outputs and the embedding again, as :class:`ServedSearch` gives it."""
+    """:class:`Rerank` with ``[B, 1]`` outputs; it repeats the embedding like :class:`ServedSearch`."""
 
     def __init__(self, rerank: Rerank) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class ServedRerank(nn.Module):
 def _rows(
     options: Sequence[Tensor], names: Sequence[str], may_be_greedy: bool = False
 ) -> tuple[RowOptions, list[Tensor]]:
-    """Return the options of the rules, a value a row, and those of the search; what follows ``names`` is noise."""
+    """Return the rules' options, one value per row, and the search's; inputs after ``names`` are noise."""
     named = bounds.options(options[: len(names)], names, may_be_greedy)
     rows = [option.squeeze(1) if option.shape[1] == 1 else option for option in named]
     rules, noises = len(RowOptions._fields), options[len(names) :]

@@ -1,9 +1,9 @@
-"""``noise`` and ``candidate_noise``: a seed to what sampling draws with, as :mod:`img2poem.noise` makes it.
+"""``noise`` and ``candidate_noise``: from a seed to the noise of :mod:`img2poem.noise`, which sampling uses.
 
-With them a seed is an input of the ensembles, a few bytes, and any caller in any language gets the poem of a seed.
+They make the seed, a few bytes, an input of the ensembles: a client in any language gets the same poem for a seed.
 
-They also take the embedding, and do nothing with it: so an ensemble makes noise behind the image encoder and not
-beside it. When a step fails while another is under way, Triton 2.51 may never answer.
+They also take the embedding but do not use it. This input makes the ensemble run them after the image encoder, not
+concurrently: if one of two concurrent steps fails, Triton 2.51 may never respond.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_N = int(OPTIONS["n"].highest)
 
 
 def signature(several: bool, embedding_dim: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Return the inputs and outputs of ``candidate_noise`` if ``several``, else of ``noise``."""
+    """Return the inputs and outputs of ``candidate_noise`` if ``several``, else those of ``noise``."""
     embedding = TensorSpec("embedding", np.float32, (embedding_dim,))
     if several:
         return (_SEED, _COUNT, embedding), (TensorSpec("noise", np.float32, (FREE, *_SHAPE)),)
@@ -32,7 +32,7 @@ def signature(several: bool, embedding_dim: int) -> tuple[tuple[TensorSpec, ...]
 
 
 def build(several: bool, embedding_dim: int, opset: int) -> onnx.ModelProto:
-    """Return the graph ``seed``, ``n`` if ``several``, both int64 ``[B, 1]``, and ``embedding`` to ``noise``."""
+    """Return the graph from ``seed``, ``n`` if ``several``, both int64 ``[B, 1]``, and ``embedding`` to ``noise``."""
     graph = _Arithmetic()
     last = graph.node("Mul", [_count(graph), graph.int64("draws", DRAWS)]) if several else graph.int64("draws", DRAWS)
     end = graph.node("Add", [last, graph.int64("one", 1)])
@@ -50,7 +50,7 @@ def build(several: bool, embedding_dim: int, opset: int) -> onnx.ModelProto:
 
 
 def _count(graph: _Arithmetic) -> str:
-    """The one ``n`` of a batch. ONNX cannot raise errors; these nodes fail, and their names are in the message."""
+    """The batch's common ``n``. ONNX cannot raise errors: these nodes fail, and the error names the failed node."""
     least = graph.node("Greater", ["n", graph.int64("zero", 0)])
     most = graph.node("LessOrEqual", ["n", graph.int64("largest", _MAX_N)])
     place = graph.node("Sub", ["n", graph.int64("one", 1)])
@@ -63,22 +63,22 @@ def _count(graph: _Arithmetic) -> str:
 
 
 class _Arithmetic(Graph):
-    """Arithmetic modulo 2**64: ONNX Runtime multiplies and adds int64 and shifts uint64, with the same bits."""
+    """Arithmetic modulo 2**64: ONNX Runtime multiplies and adds int64 and shifts uint64; the bits are the same."""
 
     def int64(self, name: str, value: int) -> str:
-        """A constant below 2**64, as the int64 of the same bits."""
+        """A constant below 2**64, as the int64 with the same bits."""
         return self.constant(name, np.array(value, np.uint64).astype(np.int64))
 
     def signed(self, value: str) -> str:
-        """The same bits as int64."""
+        """The value as int64 with the same bits."""
         return self.node("Cast", [value], to=TensorProto.INT64)
 
     def unsigned(self, value: str) -> str:
-        """The same bits as uint64."""
+        """The value as uint64 with the same bits."""
         return self.node("Cast", [value], to=TensorProto.UINT64)
 
     def shifted(self, value: str, bits: int) -> str:
-        """A uint64 shifted to the right."""
+        """A uint64, shifted right."""
         amount = self.constant(f"shift_{bits}", np.array(bits, np.uint64))
         return self.node("BitShift", [value, amount], direction="RIGHT")
 

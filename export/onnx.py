@@ -1,4 +1,4 @@
-"""Torch modules to ONNX files that Triton's ONNX Runtime can read, stamped with their origin."""
+"""Export torch modules to ONNX files that Triton's ONNX Runtime can read, and stamp their origin."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def export_module(served: ServedModel, opset: int) -> onnx.ModelProto:
             opset_version=opset,
         )
     assert program is not None
-    # Parts of weights, cut out in a loop's body, as weights of their own: the exporter folds only small ones.
+    # Fold slices of weights in a loop's body into weights of their own: the exporter folds only small ones.
     optimize_ir(program.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
     model = simplified(program.model)
     _keep_names(model.graph, {spec.name for spec in served.outputs})
@@ -76,7 +76,7 @@ def write(proto: onnx.ModelProto, path: Path, stamps: dict[str, str]) -> None:
 def stamps_of(
     config: PackageConfig, pieces: Sequence[str], contract: str, model: str, precision: str
 ) -> dict[str, str]:
-    """Return what is stamped into every file of the repository: what a caller must know to use it."""
+    """Return the stamps of every file of the repository: the facts that a client needs."""
     versions = {name: importlib.metadata.version(name) for name in _TOOLS}
     vocabulary = pieces[: config.decoder.vocabulary_size]
     return {
@@ -96,24 +96,24 @@ def stamps_of(
 
 
 def _class_names(config: PackageConfig) -> dict[str, str]:
-    """Return the names of what the encoders tell apart: ImageNet's as torchvision has them, scenes of the package."""
+    """Return the encoders' class names: ImageNet's from torchvision, scenes from the package."""
     names = {"object": ResNet50_Weights.DEFAULT.meta["categories"], "scene": config.scene_classes}
     return {f"img2poem.{kind}_classes": _json(of) for kind, of in names.items()}
 
 
 def _words(config: PackageConfig) -> dict[str, str]:
-    """Return what a client that decodes must know of words beside the vocabulary."""
+    """Return the word lists that a decoding client needs beside the vocabulary."""
     names = ("contractions", "stems", "forbidden_words")
     return {f"img2poem.{name}": _json(getattr(config.decoder, name)) for name in names}
 
 
 def _json(words: Sequence[str]) -> str:
-    # An apostrophe would be escaped in config.pbtxt in a way that JSON does not know.
+    # In config.pbtxt an apostrophe would become an escape that is not valid JSON.
     return json.dumps(words).replace("'", "\\u0027")
 
 
 def _free_axes(served: ServedModel) -> dict[str, Any]:
-    """Say of each argument of ``forward`` which axes are free; ``*options`` take all that remain."""
+    """Return the free axes of each argument of ``forward``; ``*options`` takes all remaining inputs."""
     batch, free = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("free", min=1, max=4096)
     axes = [{0: batch, **{i: free for i, d in enumerate(spec.dims, 1) if d == FREE}} for spec in served.inputs]
     arguments = list(inspect.signature(served.module.forward).parameters.values())
@@ -125,7 +125,7 @@ def _free_axes(served: ServedModel) -> dict[str, Any]:
 
 
 def _forget_sources(graph: onnx.GraphProto) -> None:
-    """Take out the stack traces that the exporter leaves: they name folders of this machine."""
+    """Remove the exporter's stack traces: they name folders of this machine."""
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
         del part.metadata_props[:]
         part.doc_string = ""
@@ -135,7 +135,7 @@ def _forget_sources(graph: onnx.GraphProto) -> None:
 
 
 def _keep_names(graph: Any, outputs: set[str]) -> None:
-    """Rename values inside the graph that happen to have the name of an output, as "embedding" is one of torch's."""
+    """Rename inner values that share their name with an output; torch names one "embedding", for example."""
     for node in graph:
         for value in node.outputs:
             if value.name in outputs and value not in graph.outputs:
@@ -144,7 +144,7 @@ def _keep_names(graph: Any, outputs: set[str]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's chatter, of attempts that fail before one succeeds too; errors still raise."""
+    """Silence the exporter's output, including attempts that fail before one succeeds; errors still raise."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),

@@ -1,4 +1,4 @@
-"""The gate: an exported file enters the repository only when it computes what torch computes."""
+"""Parity gate: a file enters the repository only if its outputs match torch's."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from . import noise, poem_text, torchscript
 from .served import FREE, Inputs, ServedModel, TensorSpec
 from .settings import IR_VERSION, OPSETS
 
-#: Batch sizes of the comparison; none is the example's (2), so that a frozen axis shows.
+#: Batch sizes of the comparison. They exclude the example's (2), so that a frozen batch axis shows.
 BATCHES = (1, 3, 8)
 #: Largest accepted difference of a float32 output, absolute or relative, whichever is looser.
 TOLERANCE = 2e-4
-#: Rows, of all batches, whose tokens may differ where torch's own hang on a tie, and how often that is tried.
+#: Rows, over all batches, whose tokens may differ because of ties, and nudged inputs per row that detect a tie.
 MAX_TIES, _NUDGES = 3, 16
-#: Outputs of models that choose token after token, so that all else that they say of a row hangs on the choices.
+#: Outputs of the models that choose token by token; a row's other outputs depend on these choices.
 _SEARCHED = {"tokens", "next_tokens", "candidates"}
-#: Largest accepted root mean square of the difference, over that of the output itself, in a lower precision.
+#: Largest accepted root mean square of the difference, relative to that of the output, in a lower precision.
 RMS_TOLERANCE = {"fp16": 0.02, "int8": 0.4}
-#: And of an int8 file's float outputs without the optimisations of ONNX Runtime, over those with them: the same numbers
-#: rounded otherwise, as another release rounds them.
+#: Largest accepted difference, relative too, of an int8 file's float outputs with and without ONNX Runtime's
+#: optimisations. These round differently, as other releases of ONNX Runtime do.
 ROUNDING_TOLERANCE = 0.1
 
 
 class ParityError(Img2PoemError):
-    """An exported file differs from torch, or from what the contract says of its tensors."""
+    """An exported file differs from torch or from the contract."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest difference found, over all outputs and batch sizes, and the median time of a call at batch 1."""
+    """The largest difference over all outputs and batch sizes, and the median time of a call at batch 1."""
 
     difference: float
     milliseconds: float
@@ -70,10 +70,9 @@ def check_model(
     """Compare the ONNX file at ``path`` with its torch module on random inputs of several batch sizes.
 
     Integer outputs (tokens, lengths) must be equal, floats within ``TOLERANCE``. Processors round differently, so
-    a search may choose otherwise where two tokens are as good as equal: up to ``MAX_TIES`` rows may differ for
-    which torch chooses otherwise too when its input moves by ``TOLERANCE``. In a lower precision floats
-    may differ by ``RMS_TOLERANCE``; models that answer in tokens are measured by their poems instead, in
-    :mod:`export.quality`.
+    a search may choose another token at a tie. Up to ``MAX_TIES`` rows may differ if torch's choice changes too when
+    its input moves by ``TOLERANCE``. In a lower precision floats may differ by ``RMS_TOLERANCE``; models with token
+    outputs are compared by the quality of their poems, in :mod:`export.quality`.
 
     Raises:
         ParityError: with the model, the output and the difference.
@@ -88,9 +87,9 @@ def check_model(
 
 
 def check_torchscript(served: ServedModel, path: Path, seed: int = 1, device: Device = "cpu") -> Parity:
-    """Compare the TorchScript file at ``path``, run on ``device``, as :func:`check_model` does an ONNX file.
+    """Compare the TorchScript file at ``path``, run on ``device``, with torch; see :func:`check_model`.
 
-    A GPU computes as with ``NVIDIA_TF32_OVERRIDE=0``, which Triton is to be run with: in TF32 no file would pass.
+    A GPU computes as with ``NVIDIA_TF32_OVERRIDE=0``, which Triton must run with too: in TF32 no file would pass.
 
     Raises:
         ParityError: with the model, the output and the difference.
@@ -133,10 +132,10 @@ def _check(served: ServedModel, run: Run, seed: int, precision: str = "fp32") ->
 
 
 def _check_rounding(served: ServedModel, session: onnxruntime.InferenceSession, path: Path, seed: int) -> None:
-    """Refuse an int8 file in which a difference in the last bit of a float grows too large.
+    """Refuse an int8 file that amplifies differences in the last bit of a float.
 
-    Releases of ONNX Runtime round the operators in float32 between the products otherwise. Where a number lies between
-    two integers it then becomes the other one, and what follows reads that.
+    Releases of ONNX Runtime round the float32 operators between the products differently. A value near the middle
+    between two integers then rounds to the other one, and the error propagates.
     """
     if any(spec.dtype is np.int64 for spec in served.outputs):
         return
@@ -155,7 +154,7 @@ def _check_rounding(served: ServedModel, session: onnxruntime.InferenceSession, 
 
 
 def _relative(want: NDArray[np.float64], got: NDArray[np.float64]) -> float:
-    """Return the root mean square of the difference, over that of ``want``."""
+    """Return the root mean square of the difference, relative to that of ``want``."""
     return float(np.sqrt(((want - got) ** 2).mean() / max((want**2).mean(), 1e-12)))
 
 
@@ -168,7 +167,7 @@ def _by_torch(served: ServedModel, inputs: Inputs) -> list[NDArray[Any]]:
 def _ties(
     served: ServedModel, inputs: Inputs, expected: list[NDArray[Any]], found: list[NDArray[Any]]
 ) -> NDArray[np.bool_]:
-    """Return which rows differ in tokens and hang on a tie: torch's change too when what they decode is nudged."""
+    """Return which rows differ in tokens because of a tie: torch's tokens change too when its input is nudged."""
     tied = _differ(expected, found)
     moved = [name for name in ("embedding", "hidden") if name in inputs]
     if not tied.any() or not moved:
@@ -184,7 +183,7 @@ def _ties(
 
 
 def _differ(some: list[NDArray[Any]], others: list[NDArray[Any]]) -> NDArray[np.bool_]:
-    """Return which rows have other integers in two answers; none where the shapes are unlike, which fails elsewhere."""
+    """Return which rows of two outputs have different integers; unequal shapes are skipped and checked elsewhere."""
     differ = np.zeros(len(some[0]), bool)
     for one, other in zip(some, others, strict=False):
         if one.dtype.kind == "i" and one.shape == other.shape:
@@ -202,7 +201,7 @@ def _milliseconds(run: Run, inputs: Inputs) -> float:
 
 
 def _check_versions(name: str, path: Path, opset: int | None) -> None:
-    """Refuse a file that the ONNX Runtime of the oldest Triton that we export for could not read."""
+    """Refuse a file that the ONNX Runtime of the oldest supported Triton could not read."""
     try:
         proto = onnx.load(path, load_external_data=False)
     except DecodeError as error:
@@ -216,7 +215,7 @@ def _check_versions(name: str, path: Path, opset: int | None) -> None:
 
 
 def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, steps: int, seed: int = 1) -> Parity:
-    """Compare ``poem_text`` with the tokenizer on random token rows, many of them marks and line ends."""
+    """Compare ``poem_text`` with the tokenizer on random token rows with many punctuation marks and line ends."""
     session = open_session(path)
     _check_signature("poem_text", session, *poem_text.signature(steps))
     random = np.random.default_rng(seed)
@@ -242,7 +241,7 @@ def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, 
 
 
 def check_noise(several: bool, embedding_dim: int, path: Path, seed: int = 1) -> Parity:
-    """Compare ``candidate_noise`` if ``several``, else ``noise``, with numpy's, bit by bit."""
+    """Compare ``candidate_noise`` if ``several``, else ``noise``, with numpy's bit by bit."""
     name, session = "candidate_noise" if several else "noise", open_session(path)
     _check_signature(name, session, *noise.signature(several, embedding_dim))
     random, option = np.random.default_rng(seed), OPTIONS["seed"]
@@ -286,7 +285,7 @@ def _compare_loosely(where: str, want: NDArray[Any], got: NDArray[Any], limit: f
     _check_shape(where, want, got)
     if want.dtype.kind == "i":
         return 0.0
-    possible = want != -np.inf  # candidates that may not come
+    possible = want != -np.inf  # impossible candidates are -inf
     want, got = want[possible].astype(np.float64), got[possible].astype(np.float64)
     relative = _relative(want, got)
     if not np.isfinite(got).all() or relative > limit:
@@ -300,14 +299,14 @@ def _check_shape(where: str, want: NDArray[Any], got: NDArray[Any]) -> None:
 
 
 def _compare(where: str, want: NDArray[Any], got: NDArray[Any], rows: NDArray[np.bool_]) -> float:
-    """Return the largest difference in ``rows``; raises where it is too large."""
+    """Return the largest difference in ``rows``; raise if it is too large."""
     _check_shape(where, want, got)
     want, got = want[rows], got[rows]
     if want.dtype.kind == "i":
         if (want != got).any():
             raise ParityError(f"{where}: {int((want != got).sum())} of {want.size} values differ from torch")
         return 0.0
-    # What may not come is minus infinity in both.
+    # Impossible candidates are -inf in both.
     difference = np.abs(np.subtract(want, got, out=np.zeros(want.shape), where=want != got, dtype=np.float64))
     relative = difference / np.maximum(np.abs(want.astype(np.float64)), 1.0)
     if not np.isfinite(difference).all() or relative.max(initial=0.0) > TOLERANCE:

@@ -1,4 +1,4 @@
-"""Photographs that calibrate int8 and measure what a precision costs: real ones, never noise."""
+"""Real photographs, never noise: for the calibration of int8 and for measuring quality in a lower precision."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _CROP = 200
 
 
 def calibration(data: Path | None, size: int) -> NDArray[np.uint8]:
-    """Return the photographs that int8 is calibrated on: Flickr8k's training split, else crops of two samples."""
+    """Return the photographs that calibrate int8: Flickr8k's training split, else crops of two samples."""
     if data is not None:
         return _pixels(_of_flickr8k(data, training=True), CALIBRATION, size)
     return _pixels(_crops(range(0, 440, 55), range(0, 220, 55)), CALIBRATION, size)
 
 
 def held_out(data: Path | None, size: int) -> NDArray[np.uint8]:
-    """Return the photographs that a precision is measured on, none of which calibrates."""
+    """Return the photographs that quality is measured on; none of them calibrates."""
     if data is not None:
         return _pixels(_of_flickr8k(data, training=False), TEST, size)
     return _pixels(itertools.chain(_samples(), _crops(range(27, 420, 98), range(27, 220, 98))), TEST, size)
@@ -50,7 +50,7 @@ def _crops(lefts: range, tops: range) -> Iterator[bytes]:
 
 
 def _samples() -> list[bytes]:
-    """The two photographs that scikit-learn's package carries."""
+    """The two sample photographs of scikit-learn's package."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
         raise InvalidOption("fp16 and int8 need photographs: name --data, or pip install scikit-learn for its two")

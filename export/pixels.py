@@ -1,4 +1,4 @@
-"""The first step of an encoder by one operator: what normalises pixels says how integers stand for numbers."""
+"""Replace the normalisation of pixels by one operator, ``DequantizeLinear``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from onnxscript.optimizer import remove_unused_nodes
 
 
 def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let ``DequantizeLinear`` make ``(pixels - mean) / std`` of uint8; where channels differ in these, change nothing.
+    """Compute ``(pixels - mean) / std`` of uint8 by ``DequantizeLinear``; no change if the channels' values differ.
 
-    int8 convolutions that follow read the pixels as they are then, instead of numbers that are quantised again.
+    int8 convolutions then read the uint8 pixels themselves, which need no second quantisation.
     """
     graph = model.graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
@@ -47,7 +47,7 @@ def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
 def _before(
     node: onnx.NodeProto, made: Mapping[str, onnx.NodeProto], operators: tuple[str, ...]
 ) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes before ``node``, one behind the other, as long as they are these ``operators``."""
+    """Yield the chain of nodes that feeds ``node``, as long as they are these ``operators``."""
     for operator in operators:
         before = made.get(node.input[0])
         if before is None or before.op_type != operator:
@@ -57,12 +57,12 @@ def _before(
 
 
 def _one_number(values: NDArray[np.float32] | None) -> float | None:
-    """Return the number that all ``values`` are."""
+    """Return the common value of ``values``, or None if they differ."""
     return float(values.flat[0]) if values is not None and np.ptp(values) == 0 else None
 
 
 def _quantised_again(graph: onnx.GraphProto, name: str) -> Iterator[str]:
-    """Yield what is ``name`` quantised, and dequantised again."""
+    """Yield the tensors that are ``name`` quantised and dequantised again."""
     for node in graph.node:
         if node.op_type == "QuantizeLinear" and node.input[0] == name:
             [quantised] = node.output

@@ -1,16 +1,16 @@
-"""Which nodes of a graph ONNX Runtime's CUDA provider has a kernel for, without a GPU.
+"""Find the nodes of a graph without a kernel in ONNX Runtime's CUDA provider. No GPU is needed.
 
     python -m export.placement triton_repo.gpu
 
-prints for each model how many nodes of it have none, in loops and outside, by release of ONNX Runtime.
+prints for each model and each release of ONNX Runtime how many nodes have no kernel, inside loops and outside.
 
-By the provider's published list of kernels (``cuda_kernels.json`` says of which release) and by the rule of ONNX
+Sources: the provider's published list of kernels (``cuda_kernels.json`` names the release) and the rule of ONNX
 Runtime's ``core/framework/kernel_registry.cc`` (``VerifyVersion``): a kernel with an open-ended range of versions
-serves the version that it begins with alone, for nobody knew later ones when it was written. What finds no kernel runs
-on the CPU, and its tensors are copied there and back: inside a loop, at every token.
+matches only the first version of the range, since later versions were unknown when it was written. A node without a
+kernel runs on the CPU, and its tensors are copied to the CPU and back; inside a loop, for every token.
 
-Not simulated: that the provider leaves small computations of shapes to the CPU on purpose
-(``core/framework/fallback_cpu_capability.cc``), and that optimizers put nodes together before.
+Not simulated: the provider leaves small shape computations to the CPU on purpose
+(``core/framework/fallback_cpu_capability.cc``), and optimizers fuse nodes first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TABLE = Path(__file__).parent / "cuda_kernels.json"
 
 
 class PlacementError(Img2PoemError):
-    """A graph for GPUs has nodes that the CUDA provider of the targeted Triton release has no kernel for."""
+    """A GPU graph has nodes without a CUDA kernel in the ONNX Runtime of the target Triton release."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Operator:
 
     name: str
     version: int
-    """Of its schema: the opset that changed it last."""
+    """Version of its schema: the opset that last changed it."""
     in_loop: bool
 
 
@@ -63,18 +63,18 @@ class _Kernel:
 
 
 def runtimes() -> list[str]:
-    """Return the releases of ONNX Runtime that the table knows, as ``1.21``, oldest first."""
+    """Return the releases of ONNX Runtime in the table, as ``1.21``, oldest first."""
     return [*_table()["commits"]]
 
 
 def runtime_of(target: str) -> str:
-    """Return the release of ONNX Runtime that is in a Triton release, or the newest known that is older."""
+    """Return the ONNX Runtime release of a Triton release; if unknown, that of the newest known older one."""
     by_triton: dict[str, str] = _table()["triton"]
     return by_triton[max(release for release in by_triton if release <= target)]
 
 
 def on_cpu(model: onnx.ModelProto, runtime: str) -> Counter[Operator]:
-    """Count the operators of ``model`` that have no CUDA kernel in a release of ONNX Runtime, loops included."""
+    """Count the operators of ``model`` without a CUDA kernel in a release of ONNX Runtime, loops included."""
     kernels = _kernels(runtime)
     [opset] = [entry.version for entry in model.opset_import if entry.domain == ""]
     found: Counter[Operator] = Counter()
@@ -82,17 +82,17 @@ def on_cpu(model: onnx.ModelProto, runtime: str) -> Counter[Operator]:
         schema = defs.get_schema(node.op_type, opset, node.domain)
         bound = _bound(node, schema, types)
         served = (k.serves(schema.since_version) and k.takes(bound) for k in kernels[node.op_type])
-        # The exporter folds constants into initializers; those that are left are copied once.
+        # The exporter folds most constants into initializers; the remaining ones are copied once.
         if node.op_type != "Constant" and not any(served):
             found[Operator(node.op_type, schema.since_version, in_loop)] += 1
     return found
 
 
 def check(name: str, model: onnx.ModelProto, target: str) -> None:
-    """Refuse a graph that would not run on the GPU as a whole.
+    """Refuse a graph that would run partly on the CPU.
 
     Raises:
-        PlacementError: a node has no kernel in the ONNX Runtime of the Triton release ``target``.
+        PlacementError: a node has no CUDA kernel in the ONNX Runtime of the Triton release ``target``.
     """
     runtime = runtime_of(target)
     if found := on_cpu(model, runtime):
@@ -106,7 +106,7 @@ def check(name: str, model: onnx.ModelProto, target: str) -> None:
 def _nodes(
     graph: onnx.GraphProto, outer: Mapping[str, str], in_loop: bool
 ) -> Iterator[tuple[onnx.NodeProto, Mapping[str, str], bool]]:
-    """Yield each node with the element types of all values that it can read, and whether it is in a loop's body."""
+    """Yield each node, the element types of all values in its scope, and whether it is in a loop's body."""
     types = dict(outer)
     for value in (*graph.input, *graph.output, *graph.value_info):
         types[value.name] = _type_name(value.type.tensor_type.elem_type)
@@ -118,7 +118,7 @@ def _nodes(
 
 
 def _bound(node: onnx.NodeProto, schema: Any, types: Mapping[str, str]) -> dict[str, set[str]]:
-    """Return the element types that a node has for each type parameter of its operator, and for each tensor."""
+    """Return the element types of a node for each type parameter of its operator and for each tensor."""
     found: dict[str, set[str]] = defaultdict(set)
     for names, formals in ((node.input, schema.inputs), (node.output, schema.outputs)):
         for place, name in enumerate(names):
@@ -151,9 +151,9 @@ def _kernels(runtime: str) -> Mapping[str, list[_Kernel]]:
 
 
 def main(
-    repository: Annotated[Path, typer.Argument(help="Model repository that export wrote.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Argument(help="Exported model repository.")] = Path("triton_repo"),
 ) -> None:
-    """Print what of the models would run on the CPU of a server with a GPU, by release of ONNX Runtime."""
+    """Print how many nodes of each model would run on the CPU of a GPU server, by release of ONNX Runtime."""
     for path in sorted(repository.glob("*/1/model.onnx")):
         model = onnx.load(path)
         found = {runtime: on_cpu(model, runtime) for runtime in runtimes()}

@@ -1,6 +1,6 @@
 """``poem_text``: token ids to the poem's text as an ONNX graph of string operators.
 
-With it the ensemble answers in text and no caller needs a tokenizer, in any language. It follows
+The ensemble returns text, so that a client in any language needs no tokenizer. The graph follows
 :func:`img2poem.presentation.text_of`; a parity check compares the two.
 """
 
@@ -21,14 +21,14 @@ from .served import TensorSpec
 
 
 def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
-    """Return the graph ``tokens int64 [B, steps]`` to ``text string [B, 1]``, ``poem_tokens`` and ``pieces``.
+    """Return the graph from ``tokens int64 [B, steps]`` to ``text string [B, 1]``, ``poem_tokens`` and ``pieces``.
 
-    ``poem_tokens`` are the tokens again, for the ensemble to return; see :func:`export.ensembles.ensemble_config`.
-    ``pieces`` are the WordPiece strings of the tokens, by which a caller learns the vocabulary. Ids that it does not
-    have are read as the unknown token.
+    ``poem_tokens`` repeats the tokens for the ensemble's outputs; see :func:`export.ensembles.ensemble_config`.
+    ``pieces`` are the WordPiece strings of the tokens; clients read the vocabulary from them. Unknown ids become the
+    unknown token.
 
-    Every token becomes a string of its own, with a capital or not and a space before it or not, looked up in tables
-    by the token and the two before it; the strings of a row are then joined pair by pair, in log2(steps) rounds.
+    Tables give each token's string, with or without a capital and a leading space, by the token and the two before
+    it. The strings of a row are then joined in pairs, in log2(steps) rounds.
     """
     tokens = list(enumerate(pieces))
     graph = _Rows()
@@ -61,7 +61,7 @@ def build(pieces: Sequence[str], steps: int, opset: int) -> onnx.ModelProto:
     )
     nothing, space = graph.constant("nothing", np.array("", object)), graph.constant("space", np.array(" ", object))
     words = graph.node("StringConcat", [graph.node("Where", [no_space, nothing, space]), words])
-    # A newline at the very end, before the end token or padding, leaves no empty line.
+    # A newline just before the end token or padding adds no empty line.
     ending = graph.node("Or", [graph.equal(after, EOS), graph.equal(after, PAD)])
     last_newline = graph.node("And", [graph.equal(ids, NEWLINE), ending])
     words = graph.node("Where", [last_newline, nothing, words])
@@ -86,24 +86,24 @@ class _Rows(Graph):
     """Operators on ``[B, steps]``."""
 
     def known(self, size: int) -> str:
-        """The tokens, the unknown one for those that a vocabulary of ``size`` does not have.
+        """The tokens; ids outside a vocabulary of ``size`` become the unknown token.
 
-        An error of one row would fail its whole batch.
+        An error in one row would fail the whole batch.
         """
         none, end = self.constant("first", np.array(0)), self.constant("end", np.array(size))
         exists = self.node("And", [self.node("GreaterOrEqual", ["tokens", none]), self.node("Less", ["tokens", end])])
         return self.node("Where", [exists, "tokens", self.constant("unknown", np.array(UNK))])
 
     def slice(self, source: str, start: int, end: int, step: int = 1) -> str:
-        """Places from ``start`` to before ``end`` of each row."""
+        """Places ``start`` to ``end`` (exclusive) of each row."""
         values = {"start": start, "end": end, "axis": 1, "step": step}
         names = [self.constant(f"{key}_{value}", np.array([value])) for key, value in values.items()]
         return self.node("Slice", [source, *names])
 
     def look_up(self, name: str, table: NDArray[Any], source: str) -> str:
-        """What a constant ``table`` has for each token."""
+        """The entry of a constant ``table`` for each token."""
         return self.node("Gather", [self.constant(name, table), source])
 
     def equal(self, source: str, value: int) -> str:
-        """Where a row has the token ``value``."""
+        """Mask of the places with the token ``value``."""
         return self.node("Equal", [source, self.constant(f"token_{value}", np.array(value))])

@@ -1,4 +1,4 @@
-"""Exported graphs in the precision that was asked for."""
+"""Conversion of exported graphs to a lower precision."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from . import half, photographs, pixels, quantise, ranges, rewrite
 from .served import Inputs, Sample, ServedModel
 from .settings import Settings
 
-#: Rows by which is seen how large the numbers in a decoder become.
+#: Rows that the value ranges in a decoder are observed on.
 _OBSERVED = 32
 
 
 class Converter:
-    """Converts graphs, and gives the photographs by which that is done and measured."""
+    """Converts graphs and provides the photographs for calibration and measurement."""
 
     def __init__(self, settings: Settings, size: int) -> None:
         self._settings, self._size = settings, size
 
     @cached_property
     def held_out(self) -> NDArray[np.uint8]:
-        """Photographs that no calibration saw, uint8 ``[N, size, size, 3]``."""
+        """Photographs outside the calibration, uint8 ``[N, size, size, 3]``."""
         return photographs.held_out(self._settings.data, self._size)
 
     def convert(self, served: ServedModel, model: onnx.ModelProto) -> onnx.ModelProto:
-        """Return the graph ``model`` of a served model in the precision of the settings."""
+        """Return the served model's graph ``model`` in the precision of the settings."""
         images = served.name in ("image_encoder", "object_encoder", "scene_encoder", "sentiment_encoder")
         if self._settings.precision == "fp16":
             return half.convolutions(model) if images else rewrite.products(model, half.product)
@@ -43,7 +43,7 @@ class Converter:
         return model
 
     def sample(self, sample: Sample) -> Sample:
-        """Return ``sample``, with photographs in the place of made-up pixels where precision is lower."""
+        """Return ``sample``; in a lower precision, with photographs instead of random pixels."""
         if self._settings.precision == "fp32":
             return sample
 

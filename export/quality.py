@@ -1,6 +1,6 @@
-"""What a lower precision may cost, measured on photographs that calibrated nothing: part of the gate.
+"""Quality gate for lower precisions, measured on photographs outside the calibration.
 
-Without ``--data`` the float32 model itself is what the others are measured by; with it, labels are too.
+Without ``--data`` the reference is the float32 model; with it, labels are used too.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Opened = Callable[[str], Any]
 
-#: The models that are measured.
+#: Models that are measured.
 MODELS = {"image_encoder", "poem_encoder", "decoder_init", "decoder_step", "poem_decoder_greedy"}
 _LABELLED = 256
 
 
 class Limit(NamedTuple):
-    """The least that a measure may be; for measures with a float32 value, the most that may be lost."""
+    """Minimum of a measure; for measures named ``..._lost``, the maximum loss against float32."""
 
     fp16: float
     int8: float
@@ -63,7 +63,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an image encoder says of photographs."""
+    """Outputs of an image encoder for a batch of photographs."""
 
     embedding: Floats
     scene: Floats
@@ -79,7 +79,7 @@ def check(
     data: Path | None,
     device: Device = "cpu",
 ) -> dict[str, float]:
-    """Measure the models in ``folder``, run on ``device``, beside float32 torch.
+    """Compare the models in ``folder``, run on ``device``, with float32 torch.
 
     Raises:
         ParityError: a measure is outside its limit.
@@ -115,7 +115,7 @@ def _unlabelled(opened: Opened, model: PhotoToPoem, tokenizer: PoemTokenizer, pi
 
 @torch.inference_mode()
 def _poems(opened: Opened, model: PhotoToPoem, tokenizer: PoemTokenizer, embedding: Floats) -> dict[str, float]:
-    """Compare poems: how near they are to the photographs, and the step's first choice after the same words."""
+    """Compare the relevance of poems, and the first choice of ``decoder_step`` after the same words."""
     points, strategy = torch.from_numpy(embedding), Greedy()
     poems = GreedySearch(model.poem_decoder, tokenizer.pieces)(points, RowOptions.of(strategy, len(points))).tokens
     options = {name: np.repeat(value, len(points), axis=0) for name, value in strategy.tensors().items()}

@@ -1,10 +1,9 @@
-"""int8 for CPUs: convolutions calibrated on photographs, matrix products with a range known before or each row's own.
+"""int8 for CPUs: convolutions calibrated on photographs; matrix products with a fixed range or one per row.
 
-Convolutions become QDQ per channel by ONNX Runtime's quantizer. For matrix products it has no dynamic
-scheme that fits: its own takes one scale over the whole batch, so that a poem would depend on what it is
-batched with. Here every row has its own scale, or, in a decoder, all have one that was seen to do
-(:mod:`export.ranges`): to measure rows takes as many operators again. Weights have a scale a column, tables of words
-a scale a row.
+ONNX Runtime's quantizer converts convolutions to QDQ per channel. Its dynamic scheme does not suit matrix products:
+it uses one scale for the whole batch, so that a poem would depend on the other requests of its batch. Here every row
+has its own scale; or, in a decoder, all rows share one that was observed to suffice (:mod:`export.ranges`), since
+measuring rows doubles the number of operators. Weights have a scale per column, embedding tables a scale per row.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from onnxscript.optimizer import remove_unused_nodes
 from . import rewrite
 
 _ZERO = 128
-#: Largest number of what a product reads.
+#: Largest quantised input of a product.
 _LARGEST = 127
-#: Largest weight. Unsigned by signed is the fastest pair, but a CPU without VNNI adds two products in 16 bits:
+#: Largest quantised weight. uint8 by int8 is the fastest pair, but a CPU without VNNI adds two products in 16 bits:
 #: 2 * 255 * 63 just fits.
 _WEIGHTS = 63
-#: ONNX Runtime's own operators: after the standard's MatMulInteger, cast and scale would be passes of their own.
+#: ONNX Runtime's own domain: after the standard MatMulInteger, cast and scale would be separate passes.
 FUSED = "com.microsoft"
 
 
@@ -54,7 +53,7 @@ def convolutions(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.Mode
             str(target),
             Reader(),
             quant_format=QuantFormat.QDQ,
-            # With what follows a convolution: before its ReLU6 the range is far wider than after it.
+            # Includes the operators after a convolution: before its ReLU6 the range is far wider than after it.
             op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -68,11 +67,11 @@ def convolutions(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> onnx.Mode
 
 
 def products(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelProto:
-    """Quantise the matrix products of a model with constant weights.
+    """Quantise the matrix products with constant weights.
 
     Args:
-        model: is changed.
-        ranges: of tensors that products read, by name; what has none is measured row by row as it comes.
+        model: is modified.
+        ranges: ranges of the products' inputs, by tensor name; inputs without one are measured per row at run time.
     """
     model.opset_import.append(helper.make_opsetid(FUSED, 1))
     rows = {
@@ -102,12 +101,12 @@ def products(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
 
 
 def tables(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store the large tables that nothing but ``Gather`` reads in integers, with a scale a row.
+    """Store large tables that only ``Gather`` reads as integers, with a scale per row.
 
-    It makes a model smaller, not faster: the rows that are looked up become floats again.
+    It makes a model smaller, not faster: gathered rows become floats again.
 
     Args:
-        model: is changed.
+        model: is modified.
     """
     made: rewrite.Constants = {}
     large = rewrite.large_weights(model.graph)
@@ -131,7 +130,7 @@ def _axis(node: onnx.NodeProto) -> int:
 
 
 def _of_small_table(node: onnx.NodeProto, table: NDArray[np.float32], made: rewrite.Constants) -> list[onnx.NodeProto]:
-    """Look rows up in a table of integers, and their scales in another."""
+    """Gather rows from a table of integers, and their scales from another table."""
     table_name, row, name = node.input[0], node.input[1], f"{node.output[0]}_int8"
     scale = np.maximum(np.abs(table).max(1, keepdims=True), 1e-8) / _LARGEST
     rewrite.store(
@@ -147,7 +146,7 @@ def _of_small_table(node: onnx.NodeProto, table: NDArray[np.float32], made: rewr
 
 
 def _of_rows(node: onnx.NodeProto, weight: str, made: rewrite.Constants) -> list[onnx.NodeProto]:
-    """Compute a product in integers with a scale a row, as large as the row is."""
+    """Compute a product in integers; each row's scale comes from its largest value."""
     x, name, bias = node.input[0], f"{node.output[0]}_int8", rewrite.bias_of(node)
     rewrite.store(
         made,
@@ -173,7 +172,7 @@ def _of_rows(node: onnx.NodeProto, weight: str, made: rewrite.Constants) -> list
 
 
 def _of_range(node: onnx.NodeProto, weight: str, most: float, made: rewrite.Constants) -> list[onnx.NodeProto]:
-    """Compute a product in integers with one scale, for rows up to ``most``; what is larger is cut off."""
+    """Compute a product in integers with one scale for values up to ``most``; larger values are clipped."""
     quantised, scale = f"{node.output[0]}_int8_quantised", f"int8_scale_{most:g}"
     rewrite.store(made, **{scale: np.array(most / _LARGEST, np.float32)})
     return [
@@ -185,7 +184,7 @@ def _of_range(node: onnx.NodeProto, weight: str, most: float, made: rewrite.Cons
 def _of_table(
     node: onnx.NodeProto, weight: str, row: onnx.NodeProto, table: NDArray[np.float32], made: rewrite.Constants
 ) -> list[onnx.NodeProto]:
-    """Compute a product of a table's rows: of a table in integers."""
+    """Compute a product whose input rows come from a table, with the table stored as integers."""
     quantised, name = f"{node.output[0]}_int8_quantised", f"{row.input[0]}_int8_rows"
     scale = np.abs(table).max() / _LARGEST
     rewrite.store(

@@ -1,4 +1,4 @@
-"""How large the numbers are that matrix products read, so that int8 need not look for it at every step."""
+"""Observed ranges of the inputs of matrix products, so that int8 need not measure them at every step."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from . import rewrite
 from .settings import IR_VERSION
 
 Ranges = dict[str, float]
-#: Operators that leave an input what it is: those of :mod:`export.bounds`, and those that repeat rows.
+#: Operators that keep the range of an input: those of :mod:`export.bounds`, and those that repeat rows.
 _KEEPING = ("Where", "Clip", "Min", "Max", "Unsqueeze", "Expand", "Reshape", "Flatten")
 
 
 def observed(model: onnx.ModelProto, inputs: Mapping[str, NDArray[np.generic]]) -> Ranges:
-    """Return the range of each tensor that a product with a large constant weight reads, by name.
+    """Return the range of each input of a product with a large constant weight, by tensor name.
 
-    That is the power of two, at least 1, above all that ``inputs`` bring forth, so that models which share a decoder
-    agree on it. Of a graph's own inputs there is none, since callers may give anything.
+    The range is the smallest power of two, at least 1, that covers all values for ``inputs``; rounding up makes models
+    that share a decoder agree. The graph's own inputs have no range, since callers may send any value.
     """
     told = onnx.ModelProto()
     told.CopyFrom(model)
@@ -37,7 +37,7 @@ def observed(model: onnx.ModelProto, inputs: Mapping[str, NDArray[np.generic]]) 
 
 
 def _given(graph: onnx.GraphProto) -> set[str]:
-    """Return the names of a graph's inputs, also brought within bounds or given to several rows."""
+    """Return the names of a graph's inputs, including clamped or repeated copies."""
     given = {value.name for value in graph.input}
     for node in graph.node:
         if node.op_type in _KEEPING and given & {*node.input}:
@@ -46,7 +46,7 @@ def _given(graph: onnx.GraphProto) -> set[str]:
 
 
 def _tell(graph: onnx.GraphProto, weights: rewrite.Constants) -> list[str]:
-    """Make a graph, loops included, return how large the tensors are that products read; returns their names."""
+    """Add outputs with the largest absolute value of each product's input, loops included; return their names."""
     own = list(dict.fromkeys(node.input[0] for node in graph.node if rewrite.is_product(node, weights)))
     inside = []
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""What a repository was made from, as its manifest says it."""
+"""The manifest's record of what a repository was made from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "tritonclient")
 
 
 def sources() -> dict[str, str]:
-    """Return what every exported file depends on beside weights and options: our code and the libraries."""
+    """Return what every exported file depends on beside weights and options: our code's hash, libraries' versions."""
     code = hashlib.sha256()
     files = [
         *(path for folder in _SOURCES for path in (_ROOT / folder).rglob("*.py")),
@@ -31,12 +31,12 @@ def sources() -> dict[str, str]:
 
 
 def fingerprint(weights: Path, settings: Settings) -> dict[str, Any]:
-    """Return all that an export depends on: the package, the options, our code, the libraries."""
+    """Return everything that an export depends on: the package, the options, our code, the libraries."""
     return {"contract": contract_hash(weights), "settings": settings.to_json(), **sources()}
 
 
 def is_current(repository: Path, mark: dict[str, Any]) -> bool:
-    """Whether ``repository`` was made from ``mark`` and all its files are still as they were written."""
+    """Whether ``repository`` was made from ``mark`` and none of its files has changed since."""
     try:
         found = manifest.read(repository)
     except (OSError, ValueError):
@@ -45,5 +45,5 @@ def is_current(repository: Path, mark: dict[str, Any]) -> bool:
 
 
 def write_manifest(repository: Path, mark: dict[str, Any], models: dict[str, Any]) -> None:
-    """Write ``manifest.json``: what the repository was made from, by model too, and the SHA-256 of every file."""
+    """Write ``manifest.json``: the repository's and each model's origin, and the SHA-256 of every file."""
     manifest.write(repository, {"contract": mark["contract"], "made_from": mark, "models": models})

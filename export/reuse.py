@@ -1,4 +1,4 @@
-"""What an earlier export made and need not be made again: a file is kept when all that it depends on is the same."""
+"""Reuse of an earlier export: a file is kept if nothing that it depends on has changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .served import ServedModel
 
 @dataclass(frozen=True)
 class Made:
-    """An exported and checked file: what it was made from (``key``), and what the gate found."""
+    """Record of an exported and checked file: its origin (``key``) and the results of the parity gate."""
 
     key: str
     format: str
@@ -28,7 +28,7 @@ class Made:
 
 
 class Earlier:
-    """The files of an earlier repository, if there is one; a file that was changed since is not there."""
+    """The files of an earlier repository, if there is one; files that have changed since are ignored."""
 
     def __init__(self, repository: Path | None) -> None:
         self._repository = repository or Path()
@@ -46,7 +46,7 @@ class Earlier:
             self._files, self._made = {}, {}
 
     def find(self, model: str, key: str, file: str) -> tuple[Path, Made] | None:
-        """Return ``<model>/1/<file>`` and its record when it was made from ``key``."""
+        """Return ``<model>/1/<file>`` and its record if it was made from ``key``, else None."""
         path, made = self._repository / model / "1" / file, self._made.get(model)
         wanted = self._files.get(f"{model}/1/{file}")
         if made is None or made.key != key or not path.is_file() or manifest.hash_of(path) != wanted:
@@ -55,7 +55,7 @@ class Earlier:
 
 
 def key_of(served: ServedModel, made_from: Mapping[str, Any]) -> str:
-    """Return a hash of a model's own weights and tables, its tensors, and ``made_from``: libraries, code, options."""
+    """Return a hash of a model's weights, tables and tensors, and of ``made_from``: libraries, code, options."""
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode())
     tensors = [(asdict(spec) | {"dtype": spec.dtype.__name__}) for spec in (*served.inputs, *served.outputs)]
     digest.update(json.dumps(tensors).encode())

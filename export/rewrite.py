@@ -1,4 +1,4 @@
-"""Matrix products with constant weights in another precision, everywhere in a graph, loops included."""
+"""Rewrite matrix products with constant weights to another precision, throughout a graph, loops included."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxscript.optimizer import remove_unused_nodes
 
 Constants = dict[str, TensorProto]
-#: What takes the place of a product, given the node, its weight as ``[in, out]`` under a name, and where
-#: constants go.
+#: Returns the nodes that replace a product, from the node, its weight's name, the weight ``[in, out]``, and the
+#: collection that new constants are added to.
 Replacement = Callable[[onnx.NodeProto, str, NDArray[np.float32], Constants], list[onnx.NodeProto]]
 
 _SMALLEST = 64 * 1024
 
 
 def products(model: onnx.ModelProto, replacement: Replacement) -> onnx.ModelProto:
-    """Replace each product with a large constant weight, the bias that is added to it included."""
+    """Replace each product with a large constant weight, including the bias that is added to it."""
     made: Constants = {}
     rows = {t.name for t in model.graph.initializer if len(t.dims) == 1}
     _rewrite(model.graph, large_weights(model.graph), rows, made, replacement)
@@ -30,7 +30,7 @@ def products(model: onnx.ModelProto, replacement: Replacement) -> onnx.ModelProt
 
 
 def large_weights(graph: onnx.GraphProto) -> Constants:
-    """Return the weights by name of the products that are worth another precision."""
+    """Return the weights, by name, that are large enough for another precision."""
     matrices = (t for t in graph.initializer if len(t.dims) == 2)
     return {t.name: t for t in matrices if int(np.prod(t.dims)) >= _SMALLEST}
 
@@ -41,12 +41,12 @@ def is_product(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> bool
 
 
 def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """Return the graphs inside a node, as a loop has one."""
+    """Return the graphs inside a node, such as a loop's body."""
     return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield ``graph`` and all graphs inside its nodes, however deep."""
+    """Yield ``graph`` and all nested graphs."""
     yield graph
     for node in graph.node:
         for body in bodies(node):
@@ -83,7 +83,7 @@ def _rewrite(
 
 
 def _with_bias(graph: onnx.GraphProto, weights: Constants, rows: Set[str]) -> list[onnx.NodeProto]:
-    """Return the nodes, products that are read by nothing but the addition of a constant row having that as bias."""
+    """Return the nodes, with the addition of a constant row fused into its product where nothing else reads it."""
     readers = collections.Counter(name for node in graph.node for name in node.input)
     readers.update(output.name for output in graph.output)
     plain = {n.output[0]: n for n in graph.node if n.op_type == "MatMul" and is_product(n, weights)}

@@ -1,4 +1,4 @@
-"""What is served: every model that has a torch module behind it, its tensors, and inputs to try it with."""
+"""The served models with a torch module: their tensors and sample inputs."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ from .modules import (
 Inputs = dict[str, NDArray[Any]]
 Sample = Callable[[int, np.random.Generator], Inputs]
 
-#: An axis other than the batch whose size a request decides.
+#: An axis, other than the batch, whose size each request chooses.
 FREE = -1
-#: Largest batch of most models, and of those that read or write several candidates a row.
+#: Largest batch of most models; the second is for models that read or write several candidates per row.
 MAX_BATCH = 32
 MAX_BATCH_OF_CANDIDATES = 8
 
-#: Instances of the models that most poems need. With one, Triton's dynamic batcher now and then does not see that it
-#: has become free, and looks again 500 ms later.
+#: Instances of the models that most poems need. With one instance, Triton's dynamic batcher sometimes misses that it
+#: has become free, and checks again only 500 ms later.
 INSTANCES = 2
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A served tensor: name, numpy dtype and shape without the batch; axes of size ``FREE`` share one size."""
+    """A served tensor: name, numpy dtype and shape without the batch; all axes of size ``FREE`` have the same size."""
 
     name: str
     dtype: type[np.generic]
@@ -66,23 +66,23 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model of the repository that has a torch module behind it."""
+    """A model of the repository that is exported from a torch module."""
 
     name: str
     module: nn.Module
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     sample: Sample = field(repr=False)
-    """Random inputs of a batch size, as the model meets them in use."""
+    """Returns realistic random inputs for a batch size."""
     max_batch: int = MAX_BATCH
     typical: int = 1
-    """Size of the ``FREE`` axes in use."""
+    """Usual size of the ``FREE`` axes."""
     instances: int = INSTANCES
-    """How many times Triton loads it."""
+    """Instances that Triton loads."""
 
 
 def served_models(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]:
-    """Return the served models of a package that have a torch module behind them."""
+    """Return the served models of a package that are exported from torch modules."""
     return [*_encoders(model), *_decoders(model, tokenizer), _rerank(model)]
 
 
@@ -209,7 +209,7 @@ def _candidates(steps: int) -> tuple[TensorSpec, ...]:
 
 
 def _prefix(before: str, steps: int, state_dim: int) -> tuple[TensorSpec, ...]:
-    """A poem so far; an ONNX graph cannot give an output the name of an input."""
+    """The tensors of an unfinished poem. The prefix is needed: an ONNX output cannot have the name of an input."""
     return (
         TensorSpec(f"{before}tokens", np.int64, (steps,)),
         TensorSpec(f"{before}hidden", np.float32, (state_dim,)),
@@ -228,7 +228,7 @@ class _Samples:
         self._config = config
 
     def pixels(self, batch: int, random: np.random.Generator) -> Inputs:
-        # Smooth colour fields over noise: closer to photographs than noise alone, which saturates ReLU6.
+        # Smooth colour fields plus noise: closer to photographs than pure noise, which saturates ReLU6.
         size = self._config.preprocessing.size
         coarse = torch.from_numpy(random.uniform(0, 255, (batch, 3, 7, 7)))
         smooth = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").permute(0, 2, 3, 1).numpy()
@@ -249,7 +249,7 @@ class _Samples:
 
     def decoding(self, batch: int, random: np.random.Generator, names: tuple[str, ...]) -> Inputs:
         options: Inputs = {name: OPTIONS[name].random(batch, random) for name in names}
-        # Half of the rows forbid nothing; the others frequent words.
+        # Half of the rows forbid nothing; the others forbid frequent words.
         options["forbidden_tokens"] *= random.integers(0, 2, (batch, 1))
         options["max_lines"] = np.maximum(options["max_lines"], options["min_lines"])
         return {**self.points(batch, random), **options}
@@ -259,7 +259,7 @@ class _Samples:
 
     def lines(self, batch: int, random: np.random.Generator, state_dim: int) -> Inputs:
         inputs = self.sampling(batch, random)
-        # Half of the rows search greedily; most poems have not ended, some not begun.
+        # Half of the rows search greedily. Most poems are unfinished, and some have not begun.
         inputs["temperature"] *= random.integers(0, 2, (batch, 1)).astype(np.float32)
         tokens, lengths = self._poems(batch, random)
         place, ended = np.arange(tokens.shape[1]), random.random((batch, 1)) < 0.2

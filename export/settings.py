@@ -1,4 +1,4 @@
-"""What an export is asked for."""
+"""Options of an export."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Precision = Literal["fp32", "fp16", "int8"]
 Profile = Literal["all", "serving"]
 
 FORMATS = ("onnx", "torchscript")
-#: Oldest Triton release that serves what we write. For CPUs, the first whose ONNX Runtime (1.19) reads it; for GPUs,
-#: the first whose ONNX Runtime (1.21) has a CUDA kernel for every operator of it, ArgMax being the last that came.
+#: Oldest supported Triton releases. For CPUs, the first whose ONNX Runtime (1.19) reads the files; for GPUs, the first
+#: whose ONNX Runtime (1.21) has a CUDA kernel for every operator in them. ArgMax was the last to get one.
 OLDEST_TARGET: dict[Device, str] = {"cpu": "24.10", "gpu": "25.03"}
-#: Opsets that we write, the usual one first. ONNX Runtime 1.19 reads up to 21. From 19 on, Equal, Pad, ReduceMax and
+#: Supported opsets, the default first. ONNX Runtime 1.19 reads up to 21. From 19 on, Equal, Pad, ReduceMax and
 #: others have no CUDA kernel before ONNX Runtime 1.27 (Triton 26.07): onnxruntime#26393, #27728, #27729, and
-#: ``placement``, which checks every export for GPUs.
+#: ``placement``, which checks every GPU export.
 OPSETS: dict[Device, tuple[int, ...]] = {"cpu": (20, 21), "gpu": (18,)}
-#: What ONNX Runtime 1.19 reads at the most.
+#: Largest IR version that ONNX Runtime 1.19 reads.
 IR_VERSION = 10
 
 
@@ -30,26 +30,26 @@ class Settings:
     """Options of an export.
 
     Args:
-        device: where Triton is to run the models.
+        device: device that Triton runs the models on.
         precision: ``fp32``; ``fp16`` for GPUs; ``int8`` for CPUs.
         formats: ``onnx``, ``torchscript`` or both; the TorchScript models are named ``<model>_torchscript``.
-        models: names of models to export, all when empty; an ensemble brings what it is made of.
-        profile: ``serving`` writes the models that make whole poems and what they are made of, and neither the single
-            encoders nor the steps of a decoder, which callers who decode or compare themselves ask for.
-        opset: of the ONNX files; 0 for the usual one of ``device``.
-        max_batch: largest batch that a served model takes, 1 to 256; of one whose rows are several candidates each, a
-            quarter of it, but 8 where it is from 8 to 32.
-        target: Triton release that is to read the repository, as ``24.10``; refused if it is too old, else written the
-            same. The oldest for ``device`` when empty.
+        models: names of the models to export, all if empty; an ensemble includes its parts.
+        profile: ``serving`` exports the models that write whole poems, and their parts. It leaves out the single
+            encoders and the decoder's steps, which only clients that decode or compare themselves need.
+        opset: of the ONNX files; 0 for the default of ``device``.
+        max_batch: largest batch of a served model, 1 to 256. For models with several candidates per row it is a
+            quarter of this, but 8 if this is from 8 to 32.
+        target: Triton release that serves the repository, as ``24.10``; refused if it is too old, otherwise without
+            effect. The oldest for ``device`` if empty.
         data: folder of the training data, for photographs that calibrate and measure.
-        instances: how many times each of the models is loaded that most poems need, 1 to 16; the others once.
+        instances: instances of each model that most poems need, 1 to 16; the other models have one.
         photo_processes: processes that decode photographs, 1 to 64; each decodes one photograph at a time.
-        streams: how many poems ``img2poem_stream`` writes at a time, 1 to 1024.
-        gpu_memory: MiB of the GPU's memory that one instance of a model may take for its tensors; 0 for no limit.
-        forbidden_words: that no poem holds, in the letters a to z; None for those of the package.
+        streams: poems that ``img2poem_stream`` writes concurrently, 1 to 1024.
+        gpu_memory: MiB of GPU memory that one instance of a model may use for its tensors; 0 for no limit.
+        forbidden_words: words, in the letters a to z, that no poem may contain; None for the package's list.
 
     Raises:
-        InvalidOption: a value is unknown or does not go with another.
+        InvalidOption: a value is unknown or conflicts with another.
     """
 
     device: Device = "cpu"
@@ -105,20 +105,20 @@ class Settings:
 
     @property
     def cpu_opset(self) -> int:
-        """Opset of the files that run on the CPU wherever the others do; the text graphs need 20 for StringConcat."""
+        """Opset of the files that always run on the CPU; the text graphs need 20 for StringConcat."""
         return self.opset if self.device == "cpu" else OPSETS["cpu"][0]
 
     def largest_batch(self, usual: int) -> int:
-        """Return the largest batch of a model that usually takes ``usual``."""
+        """Return the largest batch of a model whose default is ``usual``."""
         grown = usual * self.max_batch // Settings.max_batch
         return min(usual, self.max_batch) if self.max_batch <= Settings.max_batch else grown
 
     def instances_of(self, usual: int) -> int:
-        """Return how many times a model is loaded that usually is loaded ``usual`` times."""
+        """Return the number of instances of a model whose default is ``usual``."""
         return self.instances if usual > 1 else 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options that decide what is written, as JSON values."""
+        """Return the options that affect the exported files, as JSON values."""
         words = None if self.forbidden_words is None else [*self.forbidden_words]
         lists = {"formats": [*self.formats], "models": [*self.models], "forbidden_words": words}
         found = {**asdict(self), **lists, "data": str(self.data)}

@@ -1,4 +1,4 @@
-"""Rewrites of exported graphs that give the same values by fewer operators."""
+"""Rewrite exported graphs to equivalent ones with fewer operators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnxscript.rewriter import MatchResult, RewriteRuleClassBase, rewrite
 
 
 class _LookUp(RewriteRuleClassBase):
-    """A table looked up at ``indices``, as the exporter writes ``table[indices]``: ``Gather`` says the same."""
+    """Replace the exporter's form of ``table[indices]`` by the equivalent ``Gather``."""
 
     def pattern(self, op: Any, table: Any, indices: Any, axes: Any) -> Any:
         return op.GatherND(table, op.Unsqueeze(indices, axes), batch_dims=0)
@@ -25,5 +25,5 @@ class _LookUp(RewriteRuleClassBase):
 
 
 def simplified(model: ir.Model) -> ir.Model:
-    """Return ``model`` rewritten, loops included."""
+    """Return the rewritten ``model``, loops included."""
     return rewrite(model, [_LookUp.rule()])

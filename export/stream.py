@@ -1,4 +1,4 @@
-"""``img2poem_stream``: the config of the model that sends each line as soon as it is written."""
+"""``img2poem_stream``: config of the model that sends each line as soon as it is written."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .served import FREE, INSTANCES, TensorSpec
 from .triton import IMAGE, python_config
 
 NAME = "img2poem_stream"
-#: The model that writes a line.
+#: Model that writes a line.
 DECODER = "poem_decoder_line"
-#: The models that it calls.
+#: Models that it calls.
 CALLS = ("decode_image", "image_encoder", DECODER, "poem_text")
 _OUTPUTS = (
     TensorSpec("line", np.object_, (1,)),
@@ -28,16 +28,16 @@ _OUTPUTS = (
 
 
 def stream_config(stamps: Mapping[str, str], decoder: pb.ModelConfig, streams: int) -> pb.ModelConfig:
-    """Return the config: one photograph a request, every option optional, responses as many as lines and one more.
+    """Return the config: one photograph per request, all options optional, one response per line and a final one.
 
     Args:
-        stamps: for the parameters.
+        stamps: written to the parameters.
         decoder: the config of ``DECODER``.
-        streams: how many go on at a time, in all processes together; the inner models take them as batches.
+        streams: concurrent streams over all processes; the inner models batch them.
     """
     names = (*SAMPLE_OPTIONS, "seed")
     options = [TensorSpec(name, OPTIONS[name].dtype, (OPTIONS[name].width,)) for name in names]
-    # JSON has no room for bytes.
+    # JSON cannot carry bytes.
     photographs = [IMAGE, TensorSpec("image_base64", np.object_, (1,))]
     config = python_config(NAME, [], _OUTPUTS, dict(stamps), 1, [*photographs, *options])
     config.model_transaction_policy.decoupled = True

@@ -1,4 +1,4 @@
-"""What an export made or a check found, as a table for the terminal."""
+"""The results of an export or a check as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _COLUMNS = (*_TO_THE_LEFT, "opset", "MB", "difference", "ms a call", "")
 
 
 def console() -> Console:
-    """Return one that does not cut lines where there is no terminal."""
-    # The exporter's own output is silenced by replacing sys.stdout; ours is not.
+    """Return a console that does not cut lines if the output is no terminal."""
+    # The exporter's output is silenced by replacing sys.stdout; this console keeps the original.
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return a line a model, by name, with the largest difference from torch; as wide as a terminal of 80 columns."""
+    """Return a table with one line per model and its largest difference from torch; it fits 80 columns."""
     found = Table(box=None, header_style="bold", pad_edge=False)
     for column in _COLUMNS:
         found.add_column(column, justify="left" if column in _TO_THE_LEFT else "right", no_wrap=True)

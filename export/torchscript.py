@@ -1,7 +1,7 @@
-"""Torch modules to TorchScript files for Triton's PyTorch backend.
+"""Export torch modules to TorchScript files for Triton's PyTorch backend.
 
-The decoding loops have no TorchScript of their own: tracing would freeze how often they run. What a caller
-decodes with is ``decoder_init`` and ``decoder_step``, by :mod:`img2poem.searches`.
+The decoding loops have no TorchScript file: tracing would freeze their number of steps. Clients decode with
+``decoder_init`` and ``decoder_step`` through :mod:`img2poem.searches`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MODELS = (
 
 
 def write(served: ServedModel, path: Path, stamps: dict[str, str]) -> None:
-    """Trace a served model and write it, frozen, with its stamps as extra files."""
+    """Trace a served model, freeze it, and write it with its stamps as extra files."""
     sample = served.sample(2, np.random.default_rng(0))
     inputs = tuple(torch.from_numpy(sample[spec.name]) for spec in served.inputs)
     with _quiet(), torch.no_grad():
@@ -39,7 +39,7 @@ def write(served: ServedModel, path: Path, stamps: dict[str, str]) -> None:
 
 
 def restamp(source: Path, path: Path, stamps: dict[str, str]) -> None:
-    """Write the file ``source`` anew with other stamps."""
+    """Copy the file ``source`` with other stamps."""
     with _quiet():
         _save(torch.jit.load(str(source)), path, stamps)
 
@@ -53,7 +53,7 @@ def stamps_of(path: Path, names: list[str]) -> dict[str, str]:
 
 
 def load(path: Path, device: str = "cpu") -> torch.jit.ScriptModule:
-    """Load a file for the gate, onto a device."""
+    """Load a file onto a device for the parity gate."""
     with _quiet():
         return torch.jit.load(str(path), map_location=device)
 
@@ -65,10 +65,10 @@ def _save(module: torch.jit.ScriptModule, path: Path, stamps: dict[str, str]) ->
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what we know: TorchScript is deprecated, and traces hold on to constants that are none to us."""
+    """Silence known warnings: TorchScript is deprecated, and tracing bakes in values that are constant for us."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)  # of transformers, whose properties a trace reads
+        logging.disable(logging.CRITICAL)  # transformers logs when a trace reads its properties
         try:
             yield
         finally:

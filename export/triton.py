@@ -1,4 +1,4 @@
-"""``config.pbtxt`` of every model, from Triton's own protobuf."""
+"""``config.pbtxt`` of every model, built from Triton's own protobuf."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from . import warmup
 from .served import FREE, INSTANCES, TensorSpec
 from .settings import Device
 
-#: A request that waited this long is refused: its caller has most likely given up.
+#: A request that waits this long is refused: its caller has most likely given up.
 QUEUE_TIMEOUT_US = 10_000_000
 MAX_QUEUE = 256
-#: Requests of level 1, the usual one, go before those of level 2, which a client says are in the background.
+#: Requests of level 1, the default, are served before those of level 2, which clients use for background work.
 PRIORITY_LEVELS = 2
 
-#: The only GPU that a model is loaded on: the first that the server sees. Without it Triton loads every model on every
+#: The only GPU that models are loaded on: the first that the server sees. Without it Triton loads every model on every
 #: GPU.
 _GPU = 0
 
@@ -41,17 +41,17 @@ class Load:
 
     max_batch: int
     instances: int = 1
-    """How many times."""
+    """Number of instances."""
     typical: int = 1
-    """Size of free axes at warmup."""
+    """Size of free axes during warmup."""
     batched: bool = True
-    """Whether requests may be put together; without, each runs alone and there is no warmup."""
+    """Whether requests may be batched; if not, each runs alone and there is no warmup."""
     awaited: bool = False
-    """Whether requests wait for this model above all, as for a decoder: its queue then has limits and priorities."""
+    """Whether this model is a bottleneck where requests queue, like a decoder: its queue has limits and priorities."""
     rare: bool = False
-    """Whether it is seldom asked: it gives the GPU's memory back after each call, which costs time."""
+    """Whether it is seldom called: it then releases its GPU memory after each call, which costs time."""
     gpu_memory: int = 0
-    """MiB of the GPU's memory that one instance may take; 0: as many as it asks for."""
+    """MiB of GPU memory that one instance may use; 0: no limit."""
 
 
 def onnx_config(
@@ -65,20 +65,20 @@ def onnx_config(
     """Return the config of a model on ONNX Runtime.
 
     Args:
-        name: of the model.
-        inputs: its tensors.
-        outputs: its tensors.
-        device: where it runs; strings and integer arithmetic are on the CPU only.
-        stamps: for the parameters.
-        load: how it is loaded.
+        name: name of the model.
+        inputs: its input tensors.
+        outputs: its output tensors.
+        device: device that it runs on; strings and integer arithmetic run on the CPU only.
+        stamps: written to the parameters.
+        load: how Triton loads it.
     """
     config = _config(name, inputs, outputs, stamps, load.max_batch)
     config.platform, config.backend, config.default_model_filename = "onnxruntime_onnx", "onnxruntime", ONNX_FILE
     _place(config, device, load.instances)
-    # Each instance is a session. By default each has threads for all the cores of the host (onnxruntime_backend,
-    # README.md), which spin against those of the others: on two cores that took the native backend 1.2 to 3.4 times as
-    # long. On a GPU they have nothing to do. `deploy/start.sh` gives a machine with more cores one pool for all
-    # sessions, to which this does not apply; the Python-based backend of `img2poem serve` has a rule of its own.
+    # Each instance is a session. By default each session has threads for all cores of the host (onnxruntime_backend,
+    # README.md), which spin against those of the others: on two cores, the native backend then took 1.2 to 3.4 times
+    # as long. On a GPU these threads have no work. On a machine with more cores, `deploy/start.sh` sets one thread
+    # pool for all sessions, which overrides this; the Python-based backend of `img2poem serve` has its own rule.
     config.parameters["intra_op_thread_count"].string_value = "1"
     if device == "gpu":
         _on_cuda(config, load)
@@ -96,16 +96,16 @@ def torchscript_config(
     stamps: dict[str, str],
     load: Load,
 ) -> pb.ModelConfig:
-    """Return the config of a model on Triton's PyTorch backend, which knows tensors by their place only."""
+    """Return the config of a model on Triton's PyTorch backend, which identifies tensors by position only."""
     inputs = [replace(spec, name=f"INPUT__{i}") for i, spec in enumerate(inputs)]
     outputs = [replace(spec, name=f"OUTPUT__{i}") for i, spec in enumerate(outputs)]
     config = _config(name, inputs, outputs, stamps, load.max_batch)
     config.platform, config.backend, config.default_model_filename = "pytorch_libtorch", "pytorch", TORCHSCRIPT_FILE
     _place(config, device, load.instances)
-    # Profiling recompiles at every new shape for the first calls.
+    # With profiling, the first calls recompile at every new shape.
     config.parameters["ENABLE_JIT_PROFILING"].string_value = "false"
     config.parameters["INFERENCE_MODE"].string_value = "true"
-    # The instances on a device read one copy of the weights, which nothing here changes.
+    # The instances on a device share one copy of the weights, which are never modified.
     config.parameters["ENABLE_WEIGHT_SHARING"].string_value = "true"
     _batching(config, load.awaited)
     _warmups(config, inputs, device, load.typical)
@@ -121,9 +121,9 @@ def python_config(
     optional: Sequence[TensorSpec] = (),
     instances: int = INSTANCES,
 ) -> pb.ModelConfig:
-    """Return the config of a model on the Python backend; these always run on the CPU.
+    """Return the config of a model on the Python backend, which always runs on the CPU.
 
-    ``optional`` are further inputs, which a request may leave out. Every instance is a process.
+    ``optional`` are inputs that a request may omit. Every instance is a process.
     """
     config = _config(name, [*inputs, *optional], outputs, stamps, max_batch)
     for tensor in config.input[len(inputs) :]:
@@ -161,17 +161,17 @@ def _config(
 
 
 def _batching(config: pb.ModelConfig, awaited: bool) -> None:
-    """Let requests be put together as they come: what waits is a batch, up to the largest.
+    """Batch waiting requests, up to the largest batch.
 
-    No preferred sizes: of 31 that wait they would make 16 + 8 + 4 + 3 (core, ``GetDynamicBatch``). No queue delay: no
-    request is held back to fill a batch.
+    No preferred sizes: Triton would split 31 waiting requests into 16 + 8 + 4 + 3 (core, ``GetDynamicBatch``). No
+    queue delay: no request is held back to fill a batch.
 
-    The queue of a model that is ``awaited`` has limits and priorities, if there are two instances or more. Any of them
-    switches off that batches are made ahead (core ``scheduler_utils.cc``, ``support_prefetching_``), and then the
-    batcher may miss that an instance has become free: it waits on a mutex of its own (``dynamic_batch_scheduler.cc``,
-    ``WaitForPayloadSlotAvailable``), is told when a call ends, and may look before the instance has said that it waits
-    (``rate_limiter.cc``, ``DequeuePayload``). It then looks again 500 ms later, or when another instance ends a call:
-    with one instance there is no other.
+    The queue of an ``awaited`` model has limits and priorities if there are two instances or more. Either of them
+    disables batches made ahead of time (core ``scheduler_utils.cc``, ``support_prefetching_``). The batcher may then
+    miss that an instance has become free: it waits on a mutex of its own (``dynamic_batch_scheduler.cc``,
+    ``WaitForPayloadSlotAvailable``), is notified when a call ends, and may check before the instance has registered
+    as waiting (``rate_limiter.cc``, ``DequeuePayload``). It checks again 500 ms later, or when another instance ends a
+    call; with a single instance there is no other.
     """
     config.dynamic_batching.SetInParent()
     if not awaited or sum(group.count for group in config.instance_group) < 2:
@@ -195,28 +195,28 @@ def _place(config: pb.ModelConfig, device: Device, instances: int) -> None:
 def _on_cuda(config: pb.ModelConfig, load: Load) -> None:
     """Set the CUDA provider's options.
 
-    The backend overwrites four of the accelerator's by those of ``parameters``, or by its own defaults where
-    ``parameters`` have none: ``cudnn_conv_algo_search``, ``gpu_mem_limit``, ``arena_extend_strategy`` and
-    ``do_copy_in_default_stream`` (onnxruntime_backend ``onnxruntime.cc``, ``LoadModel``), so that these stand there.
+    The backend overwrites four of the accelerator's options by those of ``parameters``, or by its own defaults:
+    ``cudnn_conv_algo_search``, ``gpu_mem_limit``, ``arena_extend_strategy`` and ``do_copy_in_default_stream``
+    (onnxruntime_backend ``onnxruntime.cc``, ``LoadModel``). So they are set in ``parameters``.
     The last one stays at its default of 1: a CUDA ``Loop`` refuses 0 (onnxruntime ``cuda/controlflow/loop.cc``).
     """
     parameters = {
         # HEURISTIC; EXHAUSTIVE, the backend's default, costs seconds at each new shape.
         "cudnn_conv_algo_search": "1",
-        # As much as is asked for; the default doubles the memory each time that it is too small.
+        # Allocate exactly what is requested; the default doubles the memory each time it is too small.
         "arena_extend_strategy": "1",
         **({"gpu_mem_limit": str(load.gpu_memory * 2**20)} if load.gpu_memory else {}),
         **({"memory.enable_memory_arena_shrinkage": f"gpu:{_GPU}"} if load.rare else {}),
     }
     for key, value in parameters.items():
         config.parameters[key].string_value = value
-    # In TF32, a GPU's way with float32 unless told otherwise, poems are not those of other machines.
+    # TF32, a GPU's default for float32, gives other poems than other machines.
     accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
     accelerator.parameters["use_tf32"] = "0"
 
 
 def _warmups(config: pb.ModelConfig, inputs: Sequence[TensorSpec], device: Device, typical: int) -> None:
-    """Warm up one row and, on a GPU, more; see :mod:`export.warmup`."""
+    """Warm up with one row and, on a GPU, with more; see :mod:`export.warmup`."""
     for batch in warmup.batches(inputs, config.max_batch_size) if device == "gpu" else (1,):
         warm = config.model_warmup.add(name=f"batch_{batch}", batch_size=batch)
         for spec in inputs:

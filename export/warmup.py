@@ -1,7 +1,7 @@
-"""What the models are asked at a server's start, so that the first callers wait for no library, kernel or memory.
+"""Warmup requests: they run at the server's start, so that no caller waits for a library, kernel or memory.
 
-Triton's own ``zero_data`` will do for tensors, but not for options: with a beam width or a number of tokens of 0 no
-step is decoded. Those are files, one an option, in the folder ``warmup`` of a model.
+Triton's own ``zero_data`` suits tensors, but not options: with a beam width or token limit of 0 no step is decoded.
+Option values are files, one per option, in the folder ``warmup`` of a model.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from img2poem.decoding import BeamSearch, Greedy, Sampling
 
 from .served import TensorSpec
 
-#: Where Triton looks for the files.
+#: Folder where Triton looks for the files.
 FOLDER = "warmup"
-#: The usual options by the name of their tensors.
+#: Default options by the name of their tensors.
 VALUES = {
     name: value for strategy in (Sampling(), BeamSearch(), Greedy()) for name, value in strategy.tensors().items()
 }
 
 
 def batches(inputs: Sequence[TensorSpec], largest: int) -> list[int]:
-    """Return the batch sizes that a GPU is warmed for, the largest first: what it takes, the smaller ones use again.
+    """Return the batch sizes for the warmup of a GPU, largest first: smaller batches reuse its memory.
 
-    A convolution chooses its algorithm for each size, so that models of pictures are warmed for every one (up to 32,
-    and then as the others); matrix products need powers of two alone.
+    A convolution chooses its algorithm for each size, so image models are warmed up at every size up to 32 and at
+    powers of two above; matrix products need only powers of two.
     """
     powers = {2**power for power in range(largest.bit_length())}
     pictures = any(spec.dtype is np.uint8 for spec in inputs)
@@ -36,7 +36,7 @@ def batches(inputs: Sequence[TensorSpec], largest: int) -> list[int]:
 
 
 def write(folder: Path, config: pb.ModelConfig) -> None:
-    """Write the files that a config names into the ``folder`` of its model."""
+    """Write the files that a config names into the model's ``folder``."""
     for name in {t.input_data_file for warm in config.model_warmup for t in warm.inputs.values() if t.input_data_file}:
         (folder / FOLDER).mkdir(exist_ok=True)
         (folder / FOLDER / name).write_bytes(VALUES[name].tobytes())

@@ -1,4 +1,4 @@
-"""Models written and checked, several at a time, each by a process of its own: tracing is Python on one core."""
+"""Write and check models in parallel processes: tracing is Python code, which uses one core."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .settings import Settings
 
 
 class Row(NamedTuple):
-    """A line of the closing table, and what the manifest keeps of a file that was checked."""
+    """A line of the final table, and the manifest's record of a checked file."""
 
     model: str
     format: str
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """A file to write: of which model, in which format, under which name, and what it depends on."""
+    """A file to write: its model, format and name, and the hash of its dependencies."""
 
     model: str
     format: str
@@ -49,12 +49,12 @@ class Job:
 
 
 class Writer:
-    """Writes the models of a package into a folder and checks them, or keeps earlier files under new stamps.
+    """Writes a package's models into a folder and checks them, or keeps earlier files with new stamps.
 
     Args:
         weights: the model package.
-        folder: of the repository.
-        settings: what to write.
+        folder: folder of the repository.
+        settings: options of the export.
     """
 
     def __init__(self, weights: Path, folder: Path, settings: Settings) -> None:
@@ -74,12 +74,12 @@ class Writer:
         }
 
     def stamps(self, name: str) -> dict[str, str]:
-        """Return what is stamped into the file ``name``."""
+        """Return the stamps of the file ``name``."""
         config, pieces = self.model.config, self.tokenizer.pieces
         return onnx.stamps_of(config, pieces, self._contract, name, self._settings.precision)
 
     def jobs(self, names: Sequence[str]) -> list[Job]:
-        """Return the files that have a torch module behind them among ``names``."""
+        """Return the files, among ``names``, that are exported from torch modules."""
         found = []
         for one in self.served.values():
             if one.name in names:
@@ -91,7 +91,7 @@ class Writer:
         return found
 
     def keep(self, job: Job, earlier: Earlier) -> Row | None:
-        """Take over the earlier file of a job under new stamps; None where there is none that would do."""
+        """Copy the job's earlier file with new stamps; None if there is no file to reuse."""
         path = self._path(job)
         found = earlier.find(job.name, job.key, path.name)
         if found is None:
@@ -108,7 +108,7 @@ class Writer:
 
         Raises:
             ParityError: it differs from torch.
-            PlacementError: it is for GPUs, and would not run there as a whole.
+            PlacementError: it is for GPUs and has operators without a CUDA kernel.
         """
         served, path, opset = self.served[job.model], self._path(job), self._settings.opset
         if job.format == "onnx":
@@ -121,7 +121,7 @@ class Writer:
         return self.check(job)
 
     def check(self, job: Job, device: Device = "cpu") -> Row:
-        """Compare a file that is there, run on ``device``, with torch on the CPU.
+        """Compare an existing file, run on ``device``, with torch on the CPU.
 
         Raises:
             ParityError: it differs.
@@ -140,11 +140,11 @@ class Writer:
 
 
 def written(writer: Writer, jobs: Sequence[Job], processes: int) -> Iterator[Row]:
-    """Do ``jobs`` with up to so many processes; yields each row when it is done.
+    """Run ``jobs`` in at most ``processes`` processes; yield each row when it is done.
 
     Raises:
         ParityError: a file differs from torch.
-        BrokenProcessPool: a process was killed, as for want of memory.
+        BrokenProcessPool: a process was killed, for example for lack of memory.
     """
     processes = min(processes, len(jobs) // 2)
     if processes < 2:
@@ -152,7 +152,7 @@ def written(writer: Writer, jobs: Sequence[Job], processes: int) -> Iterator[Row
         return
     before = {*multiprocessing.active_children()}
     threads = max(1, allowed() // processes)
-    # Not forked: torch has threads, whose locks a forked process would never see opened.
+    # Not forked: torch has threads, and a forked process would inherit their locks, never released.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _begin, (threads, *writer.made_of)) as pool:
         futures = [pool.submit(_write, job) for job in jobs]
@@ -176,7 +176,7 @@ def _begin(threads: int, weights: Path, folder: Path, settings: Settings) -> Non
 
 
 def _end_with_parent() -> None:
-    """End at once when the export was killed: nobody would read the files."""
+    """End at once if the export was killed: nobody would read the files."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -189,7 +189,10 @@ def _write(job: Job) -> Row:
 
 
 def _computed_by(config: PackageConfig) -> dict[str, Any]:
-    """Return what of a package's config a graph may hold as constants; forbidden words are in the decoder's tables."""
+    """Return the parts of a package's config that a graph may hold as constants.
+
+    Forbidden words are not among them: they are in the decoder's tables.
+    """
     encoder, decoder = asdict(config.image_encoder), asdict(replace(config.decoder, forbidden_words=[]))
     return {"image_encoder": encoder, "bert": config.poem_encoder.bert, "decoder": decoder}
 

@@ -1,4 +1,4 @@
-"""What the tests share: one exported repository, one real Triton server, photographs of many kinds."""
+"""Shared fixtures: one exported repository, one real Triton server, photographs of many kinds."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from img2poem.serving.server import Ports, TritonServer
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights" / "lite"
 
-# A test fails by what it finds, never by the time it takes: machines differ and are shared.
+# Tests fail by results, never by their duration: machines differ and are shared.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository of the shipped package; exported only when it is not up to date.
+    """The repository of the shipped package, exported only if it is not up to date.
 
-    Each of several workers has a copy of its own: tests find processes by the repository that they serve.
+    Each test worker has its own copy: tests identify processes by the repository that they serve.
     """
     out, temporary = ROOT / "triton_repo", tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -50,13 +50,13 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(params=["folder", "grpc", "http"])
 def target(request: pytest.FixtureRequest, repository: Path, server: TritonServer) -> str:
-    """Each place where a blocking client finds the models."""
+    """Each address form that a blocking client accepts for the models."""
     return {"folder": str(repository), "grpc": server.grpc_url, "http": server.http_url}[request.param]
 
 
 @pytest.fixture(scope="session")
 def photos() -> list[bytes]:
-    """The two real photographs that scikit-learn carries, and six crops of each."""
+    """scikit-learn's two real photographs and six crops of each."""
     spec = importlib.util.find_spec("sklearn")
     assert spec is not None and spec.origin is not None
     found = []
@@ -88,6 +88,6 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 def gradient(width: int = 60, height: int = 40) -> Image.Image:
-    """Red grows to the right, green to the bottom."""
+    """Red increases to the right, green to the bottom."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     return Image.fromarray(np.dstack([x, y, np.full_like(x, 60)]).astype(np.uint8))

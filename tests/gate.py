@@ -1,4 +1,4 @@
-"""A gate before a server, as operators put one: TLS, a path of its own, and a key."""
+"""A reverse proxy in front of a server, as operators use it: TLS, a path prefix, and a key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = "Bearer a secret"
 
 
 class Gate:
-    """Lets requests under ``/triton`` with ``KEY`` through to the server at ``port``; ``ca`` signed its certificate."""
+    """Forwards requests under ``/triton`` with ``KEY`` to the server at ``port``; ``ca`` signed its certificate."""
 
     def __init__(self, port: int, folder: Path) -> None:
         authority, self.ca = trustme.CA(), folder / "ca.pem"

@@ -1,4 +1,4 @@
-"""The homes of one model: torch, in process, gRPC and HTTP, blocking and in asyncio."""
+"""The runtimes of one model: torch, in process, gRPC and HTTP, blocking and in asyncio."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Home = Callable[[bytes, AnyStrategy], Wrote]
 
 
 class Torch:
-    """The modules of training, with nothing exported or served."""
+    """The modules as trained, without export or server."""
 
     def __init__(self) -> None:
         self.model, self.tokenizer = load_package(WEIGHTS)
@@ -79,7 +79,7 @@ def blocking(poet: Img2Poem, **options: Any) -> Home:
 
 
 class Loop:
-    """An event loop in a thread, for tests that block."""
+    """An event loop in a thread, for blocking tests."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()

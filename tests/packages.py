@@ -1,4 +1,4 @@
-"""A package of ``lite``'s sizes that has learnt nothing, for tests of mechanics while no trained one is at hand.
+"""An untrained package with the sizes of ``lite``, for tests of mechanics that need no trained one.
 
 python -m tests.packages FOLDER
 """
@@ -30,13 +30,13 @@ from .conftest import ROOT
 
 @cache
 def corpus() -> tuple[str, ...]:
-    """Return the poems that the project has."""
+    """Return the project's poems."""
     return tuple(record.text for record in PhotoPoems(ROOT / "data"))
 
 
 @cache
 def corpus_tokenizer() -> tuple[PoemTokenizer, int, Contractions]:
-    """Return the tokenizer of the corpus, the size of the decoder's vocabulary, and the contractions."""
+    """Return the corpus's tokenizer, the size of the decoder's vocabulary, and the contractions."""
     letters = [mark + letter for letter in "abcdefghijklmnopqrstuvwxyz" for mark in ("", "##")]
     tokenizer, size = PoemTokenizer.from_bert(letters, corpus(), (), 20_000)
     return tokenizer, size, contractions(corpus())
@@ -85,7 +85,7 @@ def random_package(folder: Path) -> None:
         scene_classes=scenes,
     )
     model = PhotoToPoem(config)
-    # Fresh layers give nearly equal probabilities; larger ones tell tokens apart.
+    # Fresh layers give nearly equal probabilities; larger weights separate the tokens.
     for parameter in model.poem_decoder.parameters():
         parameter.data.mul_(3)
     save_package(folder, model, tokenizer, config, "# random\n")

@@ -1,4 +1,4 @@
-"""ICC profiles, written here byte by byte, and what their colours are in sRGB by plain arithmetic."""
+"""ICC profiles, written byte by byte, and the sRGB values of their colours by plain arithmetic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-#: Red, green and blue of a space as chromaticities, its white, and its gamma; None for sRGB's own curve.
+#: Chromaticities of a space's red, green and blue, its white, and its gamma; None for sRGB's curve.
 Space = tuple[tuple[tuple[float, float], ...], tuple[float, float], float | None]
 D50, D65 = (0.3457, 0.3585), (0.3127, 0.3290)
 DISPLAY_P3: Space = (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), D65, None)
@@ -21,7 +21,7 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 
 
 def in_srgb(pixels: NDArray[np.uint8], space: Space) -> Floats:
-    """Return colours of ``space`` in sRGB, 0 to 255: what is outside is cut off."""
+    """Convert colours of ``space`` to sRGB, clipped to 0 to 255."""
     encoded = pixels / 255
     linear = _linear(encoded) if space[2] is None else encoded ** space[2]
     linear = (linear @ _to_d50(space).T @ np.linalg.inv(_to_d50(SRGB)).T).clip(0, 1)
@@ -29,7 +29,7 @@ def in_srgb(pixels: NDArray[np.uint8], space: Space) -> Floats:
 
 
 def rgb_profile(space: Space) -> bytes:
-    """Return the profile of a monitor or a working space: a matrix, and one curve."""
+    """Return the profile of a monitor or working space: a matrix and one curve."""
     columns = _to_d50(space).T
     curve = _curve(space[2])
     tags = {f"{name}XYZ": _xyz(column) for name, column in zip("rgb", columns, strict=True)}
@@ -41,7 +41,7 @@ def grey_profile(gamma: float) -> bytes:
 
 
 def ink_profile(lab: Floats) -> bytes:
-    """Return a printer's profile: ``lab`` ``[2, 2, 2, 2, 3]`` has the colour of all and nothing of each ink."""
+    """Return a printer's profile: ``lab`` ``[2, 2, 2, 2, 3]`` has the colours for all or nothing of each ink."""
     table = (lab * (255 / 100, 1, 1) + (0, 128, 128)).round().clip(0, 255).astype(np.uint8).tobytes()
     ramp = bytes(range(256))
     unity = struct.pack(">9i", *(65536 if i % 4 == 0 else 0 for i in range(9)))

@@ -1,4 +1,4 @@
-"""A TCP proxy that spoils what a server answers, at the very moment it is told to."""
+"""A TCP proxy that injects faults into a server's responses at chosen moments."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from enum import Enum
 
 class Fault(Enum):
     none = "none"
-    #: The connection is closed in the place of an answer.
+    #: The connection is closed instead of a response.
     drop = "drop"
-    #: The connection is reset in the middle of an answer.
+    #: The connection is reset in the middle of a response.
     reset = "reset"
-    #: The answer does not come.
+    #: There is no response.
     stall = "stall"
-    #: Nothing ever comes over this connection again.
+    #: The connection never transmits anything again.
     lost = "lost"
-    #: The answer comes a byte at a time.
+    #: The response arrives one byte at a time.
     drip = "drip"
-    #: Random bytes come in the place of the answer.
+    #: Random bytes replace the response.
     garbage = "garbage"
 
 
 class Proxy:
-    """Listens on a port of its own before ``port``; use it as a context manager.
+    """Listens on its own port in front of ``port``; use it as a context manager.
 
-    Every piece of an answer meets ``fault``, of which there are ``times`` (None: any number).
+    Each chunk of a response is subject to ``fault``, at most ``times`` times (None: always).
     """
 
     def __init__(self, port: int) -> None:
@@ -43,7 +43,7 @@ class Proxy:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def spoil(self, fault: Fault, times: int | None = None) -> None:
-        """Begin with ``fault``, or end with faults."""
+        """Begin to inject ``fault``, or stop injecting faults."""
         with self._lock:
             self._fault, self._times = fault, times
 
@@ -92,7 +92,7 @@ class Proxy:
             raise ConnectionError
         elif fault is Fault.reset:
             client.sendall(data[: len(data) // 2])
-            # Closing then sends RST, once the thread that reads there has let go.
+            # Closing then sends RST, after the reading thread has released the socket.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.shutdown(socket.SHUT_RD)
             client.close()

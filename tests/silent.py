@@ -1,4 +1,4 @@
-"""A server that accepts connections and requests and never answers."""
+"""A server that accepts connections and requests and never responds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 class Silent:
-    """Listens on a port of its own; use it as a context manager. ``asked`` is set once something was sent to it."""
+    """Listens on its own port; use it as a context manager. ``asked`` is set when it has received something."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -18,7 +18,7 @@ class Silent:
 
     @property
     def connections(self) -> int:
-        """How many were made."""
+        """Number of connections so far."""
         return len(self._open)
 
     def __enter__(self) -> Silent:

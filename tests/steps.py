@@ -1,4 +1,4 @@
-"""Searches in numpy over steps that torch computes: nothing is exported."""
+"""Run the numpy searches on decoder steps that torch computes, without an export."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def run_on_torch(flow: Flow[T], decoder: PoemDecoder, pieces: Sequence[str]) -> T:
-    """Run a search to its end; its lines are passed over."""
+    """Run a search to its end, ignoring its lines."""
     modules = {"decoder_init": ServedDecoderInit(decoder), "decoder_step": ServedDecoderStep(decoder, pieces)}
     given: Answer | None = None
     while True:

@@ -1,4 +1,4 @@
-"""Arguments of another type: refused with what is wanted, or taken for what is obviously meant."""
+"""Arguments of the wrong type: refused with the expected type, or converted if the meaning is obvious."""
 
 from __future__ import annotations
 

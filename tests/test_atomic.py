@@ -20,7 +20,7 @@ def test_what_was_there_stays_when_nothing_can_be_written(tmp_path: Path, monkey
     path.write_text("old")
 
     def full(self: Path, data: bytes) -> int:
-        self.open("wb").close()  # as much as the disk had room for
+        self.open("wb").close()  # the part that fits on the disk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)

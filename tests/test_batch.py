@@ -1,4 +1,4 @@
-"""What ``batch`` takes of a folder, and what it writes: JSON, columns, standard output."""
+"""``batch``: the files that it finds in a folder, and its outputs: JSON, columns, standard output."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_columns_for_spreadsheets(repository: Path, folder: Path, tmp_path: Path
         assert [row["text"] for row in rows] == [text for text in expected for _ in range(3)]
         assert [row["seed"] for row in rows] == ["5"] * 3 + ["6"] * 3
         assert json.loads(rows[0]["strategy"])["name"] == "sample" and rows[0]["form"] == ""
-        # Killed anywhere, it goes on from the last whole row.
+        # Wherever it is killed, it resumes after the last complete row.
         for place in (3, len(whole) // 3, len(whole) // 2, len(whole) - 1, len(whole)):
             out.write_bytes(whole[:place])
             with Batch(folder, out, strategy, None, count=2, format=Format.csv) as batch:

@@ -1,4 +1,4 @@
-"""Cards: the photograph whole and upright, the poem beside, below or on it."""
+"""Cards: the photograph complete and upright, the poem beside, below or on it."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def test_the_photograph_is_whole_and_the_poem_is_not_on_it(layout: Layout) -> No
     assert np.abs(inside - np.asarray(photo, int)).max() <= 1
     paper = pixels[0, 0]
     text = pixels[960:, :] if layout is Layout.below else pixels[:, 1340:]
-    assert (np.abs(text - paper).max(-1) > 100).mean() > 0.002  # there is ink
+    assert (np.abs(text - paper).max(-1) > 100).mean() > 0.002  # text is visible
     assert np.array_equal(pixels[-40:].reshape(-1, 3), np.broadcast_to(paper, (40 * pixels.shape[1], 3)))
 
 
 def test_white_type_reads_on_white() -> None:
-    """By WCAG's formula, at least 4.5 to 1 wherever the poem stands."""
+    """At least 4.5 to 1 by WCAG's formula wherever the poem is."""
     pixels = np.asarray(opened(card(Image.new("RGB", (1600, 1000), "white"), POEM, Layout.over)), float) / 255
     ground = np.median(pixels[-300:-100, 80:400], axis=(0, 1))
     linear = np.where(ground <= 0.04045, ground / 12.92, ((ground + 0.055) / 1.055) ** 2.4)
     assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) > 4.5
-    assert pixels[50, -50].mean() > 0.98  # the rest of the photograph stays as it was
+    assert pixels[50, -50].mean() > 0.98  # the rest of the photograph is unchanged
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
@@ -61,7 +61,7 @@ def test_it_stands_upright(format: str) -> None:
     photo = gradient(600, 300)
     photo.getexif()[0x0112] = 6
     found = opened(card(encoded(photo, format, exif=photo.getexif()), POEM))
-    assert found.height > 1200  # a portrait now, with the poem beside it
+    assert found.height > 1200  # now in portrait format, with the poem beside it
     assert found.getpixel((120, 120))[0] < 40 and found.getpixel((120, 1250))[0] > 200  # type: ignore[index]
 
 

@@ -169,7 +169,7 @@ def test_describe_embed_and_score(repository: Path, photo_file: Path, tmp_path: 
 
 @pytest.fixture
 def folder(tmp_path: Path, photos: list[bytes]) -> Path:
-    """Eight photographs, one of them in a folder of its own, one damaged, and a text."""
+    """Eight photographs, one of them in a subfolder and one damaged, and a text file."""
     made = tmp_path / "photos"
     (made / "more").mkdir(parents=True)
     for i, photo in enumerate(photos[:7]):
@@ -195,7 +195,7 @@ def test_batch_writes_a_folder_and_goes_on_where_it_was(
     [error] = [json.loads(line) for line in (tmp_path / "poems.jsonl.errors.jsonl").read_text().splitlines()]
     assert error["photo"] == "broken.png" and error["error"] == "BadImage" and error["request_id"]
 
-    # As a kill in the middle of a line leaves it.
+    # The state after a kill in the middle of a line.
     whole = out.read_bytes().splitlines(keepends=True)
     out.write_bytes(b"".join(whole[:3]) + whole[3][:40])
     (folder / "broken.png").unlink()
@@ -319,7 +319,7 @@ def test_the_shell_completes_commands_and_options() -> None:
 
 
 def test_import_is_light() -> None:
-    """A service that imports the client pays for no framework."""
+    """A service that imports the client loads no framework."""
     heavy = (
         "torch onnxruntime tritonclient transformers typer rich tokenizers onnx httpx tenacity pronouncing grpc fastapi"
     )

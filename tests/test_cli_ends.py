@@ -1,4 +1,4 @@
-"""How commands end: by Ctrl-C whatever they wait for, and by inputs that have no end or cannot be used."""
+"""How commands end: on Ctrl-C whatever they wait for, and for inputs that never end or are unusable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .silent import Silent
 from .test_cli import run
 from .waiting import eventually
 
-#: Seconds after which a command hangs, on any machine; the calls below have a deadline of ten times as much.
+#: Seconds after which a command counts as hanging, on any machine; the calls below have ten times this deadline.
 HANGS = 60
 
 COMMANDS = {
@@ -90,7 +90,7 @@ def _endless_pipe(path: Path) -> None:
 def test_what_has_no_end_is_read_no_further_than_allowed(
     repository: Path, tmp_path: Path, made: Callable[[Path], None]
 ) -> None:
-    """Within a limit of memory that reading on would soon meet."""
+    """With a memory limit that unbounded reading would soon exceed."""
     for name, command in (
         ("a.jpg", ["write", "{}"]),
         ("b.jpg", ["describe", "{}"]),

@@ -1,4 +1,4 @@
-"""What the client takes, returns and refuses, in process and against the real server."""
+"""Arguments, results and refusals of the client, in process and with the real server."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_poems_have_lines_and_differ_from_photograph_to_photograph(repository: P
 
 
 def test_a_client_without_the_package_has_its_tokenizer(server: TritonServer) -> None:
-    """The aligner reads what the package's own tokenizer makes of a text, rare words and umlauts included."""
+    """The aligner reads the same tokens as with the package's tokenizer, including rare words and umlauts."""
     package = Torch()
     text = "Naïve café-goers’ quixotic oystercatchers\nstand, knee-deep; in 1999 tides"
     pieces = package.tokenizer.pieces

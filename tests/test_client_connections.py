@@ -1,4 +1,4 @@
-"""What the client does about its connections: deadlines, other endpoints, closing, forks, damaged repositories."""
+"""Connections of the client: deadlines, failover, closing, forks; and damaged repositories."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_closing_ends_calls_under_way(server: TritonServer, photos: list[bytes])
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_closing_ends_the_calls_of_asyncio_too(server: TritonServer, photos: list[bytes], scheme: str) -> None:
-    """GRPC's own cancellation came through, which is no ``Exception``; over HTTP it was a broken connection."""
+    """Regression: gRPC raised its own cancellation, which is no ``Exception``; HTTP a broken connection."""
 
     async def errors() -> list[Any]:
         poet = AsyncImg2Poem(server.grpc_url if scheme == "grpc" else server.http_url, retries=0)
@@ -171,7 +171,7 @@ with Img2Poem(sys.argv[1]) as poet:
 
 
 def test_a_forked_child_goes_on_with_its_own_connection(target: str, photos: list[bytes], tmp_path: Path) -> None:
-    """From a process of its own: what other tests have running is not to be forked with it."""
+    """Run in a separate process, so that threads of other tests are not forked."""
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(photos[0])
     command = [sys.executable, "-c", _FORKING, target, str(photo)]

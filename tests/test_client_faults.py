@@ -1,4 +1,4 @@
-"""A client and the real server with a network between them that breaks: the right poem or the right error, in time."""
+"""A client and the real server over a faulty network: the right poem or the right error, in time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from img2poem.serving.server import Ports, TritonServer
 from .homes import Loop
 from .proxy import Fault, Proxy
 
-#: Seconds after which a call hangs, on any machine.
+#: Seconds after which a call counts as hanging, on any machine.
 HANGS = 120
 DEADLINE = 4.0
 
@@ -58,7 +58,7 @@ def expected(repository: Path, photos: list[bytes]) -> list[str]:
 @pytest.mark.parametrize(
     ("fault", "errors"),
     [
-        # gRPC may go on trying to connect until the deadline.
+        # gRPC may keep retrying the connection until the deadline.
         (Fault.drop, (ConnectionFailed, Timeout)),
         (Fault.reset, (ConnectionFailed, Timeout)),
         (Fault.garbage, (ConnectionFailed, ServerError, Timeout)),
@@ -150,7 +150,7 @@ def test_a_server_that_is_killed_and_comes_back(
 
 
 def _eventually(write: Write, photo: bytes) -> str:
-    """Write once the connections that were spoilt are out of the way."""
+    """Write again once the broken connections have been replaced."""
     for _ in range(20):
         try:
             return write(photo).text

@@ -1,4 +1,4 @@
-"""Photographs with a colour profile: encoders and cards see them in sRGB, whatever the file's format."""
+"""Photographs with a colour profile: encoders and cards convert them to sRGB, whatever the file's format."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .profiles import (
 )
 from .profiles import profile as written
 
-#: A photograph that is decoded at its own size: nothing but colours changes.
+#: Size of photographs that are not resized, so that only colours change.
 SIDE = 64
 BUILT_IN = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -107,7 +107,7 @@ def test_greyscale_has_profiles_of_its_own(mode: str) -> None:
 
 
 def inks() -> bytes:
-    """A press of pale cyan, magenta and yellow, and of a black that is not quite black."""
+    """A press with pale cyan, magenta and yellow, and a black that is not quite black."""
     c, m, y, k = np.meshgrid(*[[0, 1]] * 4, indexing="ij")
     lightness = np.clip(100 - 25 * (c + m + y) - 80 * k, 10, 100)
     return ink_profile(np.stack([lightness, 70 * m - 40 * c, 90 * y - 45 * c], -1).astype(float))
@@ -120,7 +120,7 @@ def test_inks_are_those_of_the_press(format: str) -> None:
         patches.paste(ink, (100 * i, 0, 100 * i + 100, 100))
     tagged = encoded(patches, format, icc_profile=inks())
     opened = Image.open(io.BytesIO(tagged))
-    # White, L*a*b* (75, -40, -45) and (75, 70, 0), and black by compensation of the black point.
+    # White, L*a*b* (75, -40, -45) and (75, 70, 0), and black after black point compensation.
     expected = np.array([(255, 255, 255), (0, 207, 255), (255, 121, 188), (48, 48, 48)])
     for data in (tagged, read_photo(opened)):
         assert np.abs(decode(data)[112, [28, 84, 140, 196]].astype(int) - expected).max() <= 3
@@ -191,13 +191,13 @@ def test_damaged_profiles_give_pixels(damage: list[tuple[float, int]], which: in
 
 
 def test_the_card_command_takes_no_profile_for_srgb(tmp_path: Path, pixels: np.ndarray) -> None:
-    """What is written holds no profile: its numbers are sRGB's already."""
+    """The output has no profile: its values are sRGB already."""
     made = card(encoded(Image.fromarray(pixels), "PNG", icc_profile=rgb_profile(ADOBE_RGB)), ["the sea"])
     assert "icc_profile" not in Image.open(io.BytesIO(made)).info
 
 
 def test_spaces_are_what_their_names_say() -> None:
-    """The arithmetic of these tests, by values that are published: Display P3's green and ProPhoto's grey in sRGB."""
+    """Check the arithmetic of these tests with published values: Display P3's green and ProPhoto's grey in sRGB."""
 
     def shown(colour: tuple[int, int, int], space: Space) -> list[int]:
         return [round(value) for value in in_srgb(np.array([colour], np.uint8), space)[0]]

@@ -1,4 +1,4 @@
-"""Cores by the control group, of either version, as the kernel's files have them."""
+"""The number of cores from the kernel's control group files, versions 1 and 2."""
 
 from __future__ import annotations
 

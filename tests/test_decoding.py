@@ -62,7 +62,7 @@ def test_a_seed_decides_the_noise(seed: int) -> None:
 
 
 def test_the_noise_of_a_seed_never_changes() -> None:
-    """SplitMix64's own output for the state that the seed is hashed to: a poem can be had again from its seed."""
+    """SplitMix64's published output for the state that the seed is hashed to: a seed always gives the same poem."""
 
     def hashed(value: int) -> int:
         value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
@@ -76,7 +76,7 @@ def test_the_noise_of_a_seed_never_changes() -> None:
 
 
 def test_noise_is_uniform() -> None:
-    """Each value of many neighbouring seeds, and the correlation of values that lie side by side."""
+    """Tests each value over many neighbouring seeds, and the correlation of adjacent values."""
     values = noise(np.arange(64)[:, None], 2).reshape(64, -1).astype(np.float64)
     counts = np.histogram(values, 64, (0, 1))[0]
     expected = values.size / 64

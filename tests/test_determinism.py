@@ -1,4 +1,4 @@
-"""The same photograph, options and seed give the same tokens, whatever else is computed with them and by how many."""
+"""The same photograph, options and seed give the same tokens, in any batch and with any number of threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from img2poem.decoding import AnyStrategy
 from img2poem.images import decode
 from img2poem.noise import drawn
 
-#: Sums in another order: what an embedding may differ by (docs/reliability.md).
+#: Allowed difference of an embedding: sums are computed in different orders (docs/reliability.md).
 BOUND = 1e-5
 STRATEGIES: dict[str, AnyStrategy] = {
     "poem_decoder_greedy": Greedy(),
@@ -32,7 +32,7 @@ def session(repository: Path, model: str, threads: int) -> onnxruntime.Inference
 
 @pytest.fixture(scope="module")
 def alone(repository: Path, photos: list[bytes]) -> dict[str, Any]:
-    """Each photograph by itself, on one thread: embeddings, and tokens by decoder."""
+    """Each photograph alone, on one thread: embeddings, and tokens by decoder."""
     encoder = session(repository, "image_encoder", 1)
     embeddings = [encoder.run(["embedding"], {"pixels": decode(photo)[None]})[0] for photo in photos[:7]]
     found: dict[str, Any] = {"embeddings": np.concatenate(embeddings)}

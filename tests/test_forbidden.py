@@ -1,4 +1,4 @@
-"""Forbidden words, special tokens and empty poems: none of them reaches a reader."""
+"""Forbidden words, special tokens and empty poems never reach a reader."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .nn.models import PIECES, embeddings, options, small_decoder
 
 
 def forbidden_in(text: str, words: Collection[str]) -> set[str]:
-    """Return which of ``words`` stand in ``text``, by themselves or in a compound."""
+    """Return which of ``words`` occur in ``text``, alone or in a compound."""
     return {*words} & {*re.findall("[a-z]+", text.lower())}
 
 
@@ -55,7 +55,7 @@ def poet(repository: Path) -> Img2Poem:
 def test_every_poem_is_words_and_lines(
     poet: Img2Poem, photos: list[bytes], seed: int, temperature: float, tokens: int
 ) -> None:
-    """As hot as it gets, the words are as unlikely as they can be."""
+    """The highest temperature makes unlikely words as likely as possible."""
     strategy = Sampling(seed=seed, temperature=temperature, top_p=1.0, max_tokens=tokens, repetition_penalty=1.0)
     poem = poet.write(photos[seed % len(photos)], strategy)
     assert re.fullmatch(r"[A-Z]([A-Za-z',.;:?! \n-]*[a-zA-Z'])?[.?!]", poem.text), poem.text
@@ -64,7 +64,7 @@ def test_every_poem_is_words_and_lines(
 
 
 def test_a_form_brings_no_forbidden_word(poet: Img2Poem, photos: list[bytes]) -> None:
-    """Acrostic and rhyme propose words that the decoder did not: of these too the forbidden ones are left out."""
+    """Acrostic and rhyme add words that the decoder did not propose; forbidden words are excluded there too."""
     forbidden = ("the", "to", "this", "that", "there", "they", "then", "thy", "thou", "through", "till", "though")
     for strategy in (Greedy(forbidden=forbidden), BestOf(2, Sampling(seed=1, forbidden=forbidden))):
         poem = poet.write(photos[0], strategy, form=Form(acrostic="TTTT"))

@@ -1,4 +1,4 @@
-"""Poems of a form: what is demanded is there, whoever decodes, and what cannot be is refused before any work."""
+"""Poems of a form: every decoder meets the constraints, and impossible ones are refused before any work."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_forms_that_the_server_does_not_know(poet: Img2Poem, photos: list[bytes]
 
 
 def driven(form: Form, strategy: AnyStrategy, seed: int) -> str:
-    """Return a poem of a small decoder of random weights that knows the corpus's words."""
+    """Return a poem of a small random decoder with the corpus's vocabulary."""
     tokenizer, size, found = corpus_tokenizer()
     decoder = small_decoder(seed, vocabulary_size=size)
     decoder.config = replace(decoder.config, contractions=found.words, stems=found.stems)
@@ -188,6 +188,6 @@ def driven(form: Form, strategy: AnyStrategy, seed: int) -> str:
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.name)
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_any_decoder_can_be_brought_into_a_form(form: Form, strategy: AnyStrategy) -> None:
-    """One that proposes neither the words nor a mark at the end."""
+    """Even one that proposes neither the required words nor a final mark."""
     text = driven(form, strategy, FORMS.index(form))
     assert_has(text, form)

@@ -1,4 +1,4 @@
-"""One model, many homes: torch, in process, and the real server over gRPC and HTTP, blocking and in asyncio."""
+"""One model, many runtimes: torch, in process, and the real server over gRPC and HTTP, blocking and in asyncio."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_every_home_sees_reads_and_describes_the_same(
 def test_concurrent_callers_get_their_own_poems(
     server: TritonServer, homes: dict[str, Home], photos: list[bytes]
 ) -> None:
-    """Requests of different callers are batched; each answer is the photograph's own."""
+    """Requests of different callers are batched; each gets its own photograph's poem."""
     jobs = [(photo, strategy) for photo in photos for strategy in STRATEGIES[:3]] * 2
     for url in (server.grpc_url, server.http_url):
         with Img2Poem(url) as poet, ThreadPoolExecutor(16) as pool:

@@ -1,4 +1,4 @@
-"""Hostile files: pixels or BadImage, and nothing else; `python -m benchmarks.fuzz_images` tries many more."""
+"""Hostile files give pixels or BadImage, nothing else; `python -m benchmarks.fuzz_images` tries many more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from img2poem.metadata import orientation, without_metadata
 
 from .conftest import encoded, gradient
 
-#: The others take a second and more to make.
+#: Bombs that are fast to make; the others take a second or more.
 QUICK = [name for name in bombs() if "declares" in name or name.endswith(("in 900 segments", "at itself 5,000 times"))]
 QUICK += [
     "JPEG of fill bytes",
@@ -48,7 +48,7 @@ def test_whole_files_of_every_kind_decode() -> None:
 
 
 def test_bombs_go_off_nowhere() -> None:
-    """In a process of its own, as the worst of them would take all memory, or never end."""
+    """In a separate process: the worst of them would use all memory, or never end."""
     found = list(outcomes(QUICK, 0, 1))
     assert len(found) == len(QUICK) > 30
     assert not [outcome for outcome in found if outcome.verdict not in ("pixels", "BadImage") or outcome.mib > MIB]
@@ -63,7 +63,7 @@ def test_a_jpeg_of_many_scans_is_refused(photos: list[bytes]) -> None:
 
 
 def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As phones write them; Pillow has a reader of its own for them, which is not among the named ones."""
+    """Phones write such files; Pillow reads them with a separate plugin, which is not among the allowed ones."""
     several = encoded(gradient(), "MPO", save_all=True, append_images=[gradient()])
     with Image.open(io.BytesIO(several)) as image:
         assert image.format == "MPO"

@@ -26,7 +26,7 @@ RED, GREEN = (0, -1), (-1, 0)  # corners of the gradient, as indices into pixels
 
 
 def corners_are_right(pixels: np.ndarray) -> bool:
-    """Whether the picture is the gradient, upright: red top right, green bottom left, both bottom right."""
+    """Whether the picture is the upright gradient: red top right, green bottom left, both bottom right."""
     top_left, red, green, both = pixels[4, 4], pixels[4, -5], pixels[-5, 4], pixels[-5, -5]
     return bool(top_left[0] < 60 < 190 < red[0] and red[1] < 60 < 190 < green[1] and min(both[:2]) > 190)
 
@@ -35,7 +35,7 @@ def corners_are_right(pixels: np.ndarray) -> bool:
 def test_every_named_format_decodes_to_the_same_picture(format: str) -> None:
     pixels = decode(encoded(gradient(300, 200), format))
     assert pixels.shape == (224, 224, 3) and pixels.dtype == np.uint8
-    if format != "GIF":  # its palette of 256 colours is coarse
+    if format != "GIF":  # a palette of 256 colours is too coarse
         assert np.abs(pixels.astype(int) - decode(encoded(gradient(300, 200), "PNG"))).mean() < 3
     assert corners_are_right(pixels)
 
@@ -86,7 +86,7 @@ def test_transparency_lies_on_white() -> None:
 def test_the_colour_that_a_png_calls_clear_lies_on_white(
     depth: int, colours: int, sample: tuple[int, ...], other: tuple[int, ...], seen: int
 ) -> None:
-    """Pillow scales samples of other than 8 bits, and not what they are compared with."""
+    """Pillow scales samples of other than 8 bits, but not the transparent colour that they are compared with."""
     bits = "".join(f"{value:0{depth}b}" for value in sample * 16)
     row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
     header = struct.pack(">IIBBBBB", 16, 16, depth, colours, 0, 0, 0)
@@ -127,7 +127,7 @@ def test_sixteen_bit_greyscale_keeps_its_brightness() -> None:
     ],
 )
 def test_greyscale_of_numbers_and_fractions_is_not_black(mode: str, half: float, white: float) -> None:
-    """What is white in it, no file says: 200 of 255 became black."""
+    """No file says which value is white; regression: 200 of 255 became black."""
     image = Image.new(mode, (20, 20), half)  # type: ignore[arg-type]
     image.paste(white, (0, 0, 20, 10))  # type: ignore[arg-type]
     for data in (encoded(image, "TIFF"), read_photo(image)):
@@ -164,7 +164,7 @@ BESIDE = {
 @pytest.mark.parametrize("beside", BESIDE)
 def test_what_stands_beside_the_pixels_of_a_png_spoils_none(beside: str) -> None:
     whole, chunk = encoded(gradient(300, 200), "PNG"), BESIDE[beside]
-    first, last = 8 + 25, len(whole) - 12  # behind IHDR, before IEND
+    first, last = 8 + 25, len(whole) - 12  # after IHDR, before IEND
     for place in (first, last):
         found = decode(whole[:place] + chunk + whole[place:])
         assert np.array_equal(found, decode(whole))
@@ -242,11 +242,11 @@ def test_heic_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(BadImage, match=r"pip install 'img2poem\[heic\]'"):
         decode(whole)
-    check(whole)  # a server may have it
+    check(whole)  # servers may have the plugin
 
 
 def test_avif_with_exif_that_points_at_itself_is_read_without_it() -> None:
-    """Pillow would write it anew, once for each of its entries, where the picture is turned."""
+    """When turning the picture, Pillow would write the EXIF again for each of its entries."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a caption"
     whole = encoded(gradient(300, 200), "AVIF", exif=exif.tobytes())
@@ -306,7 +306,7 @@ def test_paths_that_are_no_photographs(tmp_path: Path) -> None:
 
 
 def test_threads_that_decode_leave_the_warnings_of_the_process_alone() -> None:
-    """Each put Python's filters aside and back; overlapping, they left all warnings ignored for good."""
+    """Regression: overlapping threads saved and restored Python's filters, and left all warnings ignored."""
     before, data, interval = list(warnings.filters), encoded(gradient(), "PNG"), sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

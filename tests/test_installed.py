@@ -1,4 +1,4 @@
-"""Where the models come from when nobody says: an export in this folder, else the package, else an error."""
+"""The default location of the models: an export in this folder, else the package, else an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOTH_WAYS = r"no models are here: pip install 'img2poem\[local\]'.*python -m exp
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, and no package installed for real."""
+    """An empty current folder, without a really installed package."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -52,7 +52,7 @@ def test_an_export_in_the_folder_comes_before_the_package(folder: Path, package:
     assert "img2poem_lite_of_tests" not in sys.modules
     (folder / "triton_repo").mkdir()
     assert default_repository() == Path("triton_repo")
-    # One that is broken is not passed over in silence.
+    # A broken export is an error; it does not fall back to the package.
     with pytest.raises(BadRepository, match="triton_repo holds no exported model repository"):
         Img2Poem()
 

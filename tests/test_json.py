@@ -1,4 +1,4 @@
-"""Strategies and poems through JSON and back."""
+"""Strategies and poems to JSON and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of `make lint` that keep dangerous calls out are switched on."""
+"""The rules of `make lint` against dangerous calls are active."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_ruff_refuses(rule: str) -> None:
 
 
 def test_bandit_refuses_to_unpickle_weights(tmp_path: Path) -> None:
-    """As `make lint` calls it; ruff has no such rule."""
+    """Called as in `make lint`; ruff has no such rule."""
     [line] = [line for line in (ROOT / "Makefile").read_text().splitlines() if "bandit" in line]
     options = line.split("bandit ", 1)[1].split(" img2poem ")[0].split()
     planted = tmp_path / "planted.py"

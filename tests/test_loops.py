@@ -1,4 +1,4 @@
-"""One client for asyncio in several event loops, one after the other and at once."""
+"""One asyncio client in several event loops, sequentially and concurrently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def poet(request: pytest.FixtureRequest, repository: Path, server: TritonServer)
 
 
 def test_each_run_has_connections_of_its_own(poet: AsyncImg2Poem, photos: list[bytes]) -> None:
-    """The second loop met connections of the first: a RuntimeError over gRPC, "closed" over HTTP."""
+    """Regression: the second loop reused the first's connections: RuntimeError over gRPC, "closed" over HTTP."""
 
     async def lines() -> list[str]:
         return [line.text async for line in poet.stream(photos[0], Greedy())]

@@ -18,7 +18,7 @@ from .conftest import WEIGHTS, encoded, gradient
 
 
 def flip(path: Path, place: float) -> None:
-    """Change one bit."""
+    """Flip one bit."""
     data = bytearray(path.read_bytes())
     data[int(place * (len(data) - 1))] ^= 1
     path.write_bytes(data)
@@ -117,7 +117,7 @@ def test_a_changed_byte_of_a_repository_is_refused_and_named(repository: Path, t
 
 
 def test_a_changed_weight_is_refused_in_process(repository: Path, tmp_path: Path) -> None:
-    """A byte in the middle of a tensor: onnxruntime would load it and write other poems."""
+    """A changed byte within a tensor: onnxruntime would load it and write other poems."""
     copy = Path(shutil.copytree(repository, tmp_path / "repository"))
     flip(copy / "poem_decoder_beam" / "1" / "model.onnx", 0.5)
     photo = encoded(gradient(), "PNG")

@@ -1,4 +1,4 @@
-"""The notebooks run as they are committed, and what they show is small and tells of no machine."""
+"""The notebooks run as committed; their outputs are small and reveal nothing about the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tools.notebooks import NOTEBOOKS, NotebookFailed, executed
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
-#: An absolute path of two parts or more, on Windows of one.
+#: An absolute path of two or more parts, or on Windows of one.
 MACHINE = re.compile(r"(?<![\w./:<])/\w[\w.-]*/\w|\b[A-Z]:\\")
 
 
@@ -21,7 +21,7 @@ def by_name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", PATHS, ids=by_name)
 def test_it_runs_from_a_clone(path: Path, repository: Path) -> None:
-    found = executed(path)  # `repository`: the export that it begins with is done, and by nobody else meanwhile
+    found = executed(path)  # `repository` has already made the notebook's export
     kept = nbformat.read(path, as_version=4)
     assert [len(cell.get("outputs", ())) for cell in found.cells] == [len(c.get("outputs", ())) for c in kept.cells]
 

@@ -1,4 +1,4 @@
-"""What decoders write are words and sentences, whatever their weights are."""
+"""Decoders write words and sentences, whatever their weights."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_poems_of_the_corpus_can_be_written() -> None:
 
 
 def test_two_thousand_poems_have_no_unknown_word() -> None:
-    """Of a decoder that knows nothing, at a high temperature: what comes is what may."""
+    """With an untrained decoder at a high temperature, everything that is allowed occurs."""
     tokenizer, size, found = corpus_tokenizer()
     decoder = small_decoder(vocabulary_size=size)
     decoder.config = replace(decoder.config, contractions=found.words, stems=found.stems, max_tokens=40)

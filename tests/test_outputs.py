@@ -1,4 +1,4 @@
-"""What a command is told to write destroys nothing, and what it cannot write it says in one line."""
+"""Outputs of commands never destroy other files; if one cannot be written, the error is one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from img2poem.errors import WriteFailed
 from .conftest import ROOT, encoded, gradient
 from .test_cli import run
 
-#: A line of a poem's file, as far as it is looked at before the options are compared.
+#: The part of a line in a poems file that is read before the options are compared.
 LINE = '{"photo": "a.jpg", "strategy": {}, "form": null}\n'
 
 
@@ -128,8 +128,8 @@ def test_a_full_disk_leaves_whole_lines(
     out = tmp_path / "poems.jsonl"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Img2Poem(repository) as poet, Batch(folder, out, Greedy(), None) as batch:
-        poet.write(folder / "a.jpg", Greedy())  # what is loaded is loaded
-        # The disk of one poem and a half.
+        poet.write(folder / "a.jpg", Greedy())  # loads everything before the limit
+        # A disk with space for one and a half poems.
         resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
         try:
             with pytest.raises(WriteFailed, match=r"poems.jsonl cannot be written: .*run again"):

@@ -1,4 +1,4 @@
-"""Tokens become the text that people read, by one function, by the served graph, and line by line."""
+"""Tokens become the same text by the function, by the served graph, and line by line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STEPS = 24
 
 
 def written(seed: int, steps: int) -> list[int]:
-    """Return tokens that a search could give, the end token included."""
+    """Return tokens that a search could return, including the end token."""
     chance, said = random.Random(seed), [NEWLINE]
     while len(said) < steps or said[-1] not in FINAL_MARKS:
         open_line = said[-1] == NEWLINE or ORTHOGRAPHY.unfinished[said[-1]]
@@ -99,7 +99,7 @@ def test_the_graph_gives_the_text_of_the_function(graph: Path, seeds: list[int])
 
 @given(st.integers(), st.integers(2, 60))
 def test_lines_one_by_one_are_those_of_the_whole(seed: int, steps: int) -> None:
-    """A line's capital depends on how the line before ended."""
+    """A line's capital depends on the end of the previous line."""
     tokens, searches = written(seed, steps), Searches(ORTHOGRAPHY)
     breaks = [i for i, token in enumerate(tokens, 1) if token in (NEWLINE, EOS)]
     lines = [searches._last_line(np.array(tokens[:end])) for end in breaks]

@@ -1,4 +1,4 @@
-"""Proxies of the environment: never for this machine, with any exception that users write, and named when they fail."""
+"""Proxies from the environment: never used for this machine, exceptions respected, named in errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .conftest import ROOT
 from .homes import Loop
 from .test_cli import run
 
-#: Nothing listens there.
+#: A port without a listener.
 DEAD = "http://127.0.0.1:9"
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy", "no_proxy", "no_grpc_proxy")
 
@@ -103,7 +103,7 @@ def test_the_server_becomes_ready_and_healthy_behind_a_proxy(
 ) -> None:
     for name in NAMES[:3]:
         monkeypatch.setenv(name, DEAD)
-    shutil.copytree(repository / "decode_image", tmp_path / "decode_image")  # one model is loaded soon
+    shutil.copytree(repository / "decode_image", tmp_path / "decode_image")  # a single model loads fast
     with TritonServer(tmp_path, Ports.free(), ServerSettings(verify=False)) as another:
         assert another.pid
     done = run("doctor", "--url", server.http_url)
@@ -135,7 +135,7 @@ def test_proxies_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def forwarding(server: TritonServer) -> Iterator[tuple[str, list[bytes]]]:
-    """A proxy for plain HTTP that sends everything to the server, and the first lines that it was asked."""
+    """A plain HTTP proxy that forwards everything to the server, and the request lines that it received."""
     asked: list[bytes] = []
     listener = socket.create_server(("127.0.0.1", 0))
 

@@ -1,4 +1,4 @@
-"""Rhymes are the same however many threads ask for them first."""
+"""Rhymes do not depend on the number of threads that look them up first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from .conftest import ROOT, WEIGHTS
 
-#: In a process of its own, whose dictionary nobody has loaded yet.
+#: Run in a separate process, which has not loaded the dictionary yet.
 _TOGETHER = """
 import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ print(sum(alone) > 1000 and first.result() == alone and second.result() == alone
 
 
 def test_a_thread_that_asks_while_another_loads_finds_the_whole_dictionary() -> None:
-    """One thread filled the dictionary's tables while the others looked words up in what was there by then."""
+    """Regression: one thread filled the dictionary's tables while the others read the incomplete tables."""
     command = [sys.executable, "-c", _TOGETHER, str(WEIGHTS / "tokenizer.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "True", done.stderr

@@ -1,4 +1,4 @@
-"""The searches in numpy, over the exported steps, give the tokens of the exported search loops."""
+"""The numpy searches with the exported steps give the same tokens as the exported search loops."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def served() -> dict[str, ServedModel]:
 def test_numpy_gives_the_tokens_of_the_graphs(
     repository: Path, local: Dispatcher, searches: Searches, served: dict[str, ServedModel], search: str, batch: int
 ) -> None:
-    """Random embeddings and options; 107 poems a search."""
+    """Random embeddings and options; 107 poems per search."""
     session = open_session(repository / f"poem_decoder_{search}" / "1" / "model.onnx")
     for seed in range(ROUNDS_BY_BATCH[batch]):
         inputs = served[f"poem_decoder_{search}"].sample(batch, np.random.default_rng([seed, batch]))
@@ -79,7 +79,7 @@ row_options = st.fixed_dictionaries(
     st.lists(row_options, min_size=1, max_size=3), st.integers(0, 10_000), st.sampled_from(["greedy", "beam", "sample"])
 )
 def test_numpy_gives_the_tokens_of_torch(rows: list[dict[str, float]], seed: int, search: str) -> None:
-    """Of a small decoder of random weights, under any options."""
+    """With a small random decoder, under any options."""
     decoder, count = small_decoder(seed % 5), len(rows)
     embedding, random = embeddings(count, seed), np.random.default_rng(seed)
     forbidden = np.where(

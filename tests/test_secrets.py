@@ -1,4 +1,4 @@
-"""What a caller sends to prove who it is stands in no text that the library makes."""
+"""A caller's credentials appear in no text that the library produces."""
 
 from __future__ import annotations
 

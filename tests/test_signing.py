@@ -1,4 +1,4 @@
-"""The commands by which docs/reliability.md signs a package."""
+"""The commands in docs/reliability.md that sign a package."""
 
 from __future__ import annotations
 

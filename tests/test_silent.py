@@ -1,4 +1,4 @@
-"""An endpoint that takes requests and does not answer is left for another one, within the call's own time."""
+"""An endpoint that accepts requests but does not respond: failover to another one within the call's deadline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .homes import Loop
 from .proxy import Fault, Proxy
 from .silent import Silent
 
-#: Seconds of a call: the silent endpoint takes half of them, and the other one answers within the rest on any machine.
+#: Deadline of a call in seconds: half of it is lost on the silent endpoint; the rest suffices on any machine.
 DEADLINE = 12.0
 
 Poet = Img2Poem | AsyncImg2Poem
@@ -59,7 +59,7 @@ def test_another_endpoint_answers_within_the_same_call(
     with Img2Poem(server.grpc_url) as alone:
         assert [first.text, second.text] == [alone.write(photo, Greedy()).text for photo in photos[:2]]
     left = [event for event in events if event.endpoint == targets[0]]
-    # gRPC itself gives up on a connection without a handshake before half of the time is over.
+    # gRPC itself gives up a connection without a handshake before half of the deadline.
     assert len(left) == 1 and isinstance(left[0].error, Timeout | ConnectionFailed)
 
 

@@ -1,4 +1,4 @@
-"""Where the models are, by the options of the commands: servers behind a path, TLS and a key; threads in process."""
+"""The commands' options for the models: servers with a path prefix, TLS and a key; threads in process."""
 
 from __future__ import annotations
 

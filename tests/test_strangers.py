@@ -1,4 +1,4 @@
-"""What is said of an address where no img2poem server is, or one that refuses us, or with other encryption."""
+"""Errors for an address without an img2poem server, with one that refuses us, or with different encryption."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .test_cli import run
 
 
 class Stranger(ThreadingHTTPServer):
-    """Answers everything with one status and one body."""
+    """Answers every request with the same status and body."""
 
     daemon_threads = True
 
@@ -50,7 +50,7 @@ class Stranger(ThreadingHTTPServer):
 
 
 def told(url: str, **options: Any) -> tuple[str, Img2PoemError]:
-    """What ``health`` says, and the error of a call: the same in asyncio."""
+    """Return the message of ``health`` and the error of a call; asyncio gives the same."""
     loop, other = Loop(), AsyncImg2Poem(url, retries=0, timeout=30, **options)
     try:
         with Img2Poem(url, retries=0, timeout=30, **options) as poet:
@@ -94,7 +94,7 @@ def test_a_stranger_over_grpc_is_called_one() -> None:
 
 @pytest.fixture(scope="module")
 def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server with a certificate of an authority that nobody knows, and the authority's file."""
+    """A server with a certificate of an unknown authority, and the authority's file."""
     authority, folder = trustme.CA(), tmp_path_factory.mktemp("papers")
     authority.cert_pem.write_to_path(folder / "ca.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,4 +1,4 @@
-"""Lines as they are written: the same as the whole poem's, everywhere, and given up when nobody reads on."""
+"""Streamed lines are those of the whole poem, in every runtime; a stream stops when nobody reads on."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ def test_what_knows_no_line_before_the_end_is_refused(
 
 
 def test_over_grpc_the_server_writes_line_by_line(server: TritonServer, photos: list[bytes]) -> None:
-    """One request a poem; elsewhere that can be demanded in vain."""
+    """One request per poem; elsewhere, requiring this is an error."""
     asked: list[str] = []
     with Img2Poem(server.grpc_url, hooks=[lambda event: asked.append(event.model)]) as poet:
         poet.health()
         lines = list(poet.stream(photos[0], form=Form(lines=5)))
-        # The second is what it remembers of the model's stamps, for the poem that the lines are of.
+        # The second request reads the model's stamps for the final poem.
         assert len(lines) == 5 and asked == ["img2poem_stream"] * 2
         assert list(poet.stream(photos[0], form=Form(lines=5), where="client")) == lines
         assert "decoder_step" in asked
@@ -139,7 +139,7 @@ def test_closing_the_client_ends_its_streams(target: str, photos: list[bytes]) -
 
 
 def test_streams_of_asyncio_leave_a_connection_that_was_lost(server: TritonServer, photos: list[bytes]) -> None:
-    """They all go over one, which each waited at for its whole deadline."""
+    """Regression: all streams share a connection, and each waited on the lost one until its deadline."""
 
     async def used() -> None:
         with Proxy(server.ports.grpc) as proxy:
@@ -166,7 +166,7 @@ def test_a_stream_fails_as_any_call(target: str, photos: list[bytes]) -> None:
 
 
 def test_no_stream_leaves_a_thread_behind(target: str, photos: list[bytes]) -> None:
-    """The thread of gRPC's that waits for the next request of a stream stayed, however the stream had ended."""
+    """Regression: gRPC's thread that waits for a stream's next request remained after the stream's end."""
     with Img2Poem(target) as poet, Img2Poem(f"grpc://127.0.0.1:{Ports.free().grpc}", retries=0) as nobody:
         next(poet.stream(photos[0]))
         before = threading.active_count()
@@ -194,7 +194,7 @@ def test_a_fault_between_two_lines_costs_none(server: TritonServer, photos: list
 
 
 def test_a_program_may_end_in_the_middle_of_a_poem(server: TritonServer, photo_file: Path) -> None:
-    """Over gRPC the thread that reads the stream held it back, waiting for the server."""
+    """Regression: over gRPC, the thread that reads the stream kept the program alive."""
     code = "import sys, img2poem; lines = img2poem.Img2Poem(sys.argv[1]).stream(sys.argv[2]); print(next(lines).text)"
     for url in (server.grpc_url, server.http_url):
         command = [sys.executable, "-c", code, url, str(photo_file)]

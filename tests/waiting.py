@@ -1,4 +1,4 @@
-"""What a server does just after its answer has gone is waited for, never slept for."""
+"""Wait for what a server does just after its response, without fixed sleeps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether ``condition`` comes true within the time."""
+    """Return whether ``condition`` becomes true within ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)

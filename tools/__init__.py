@@ -1,1 +1,1 @@
-"""What maintainers run: the reference of options, and the release."""
+"""Tools for maintainers, such as the options' reference and the release."""

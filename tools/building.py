@@ -1,4 +1,4 @@
-"""Build what a release consists of: wheel and source distribution of the code, and the wheel of the models."""
+"""Build the parts of a release: wheel and source distribution of the code, and the wheel of the models."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .compact import compact
 from .distributions import ReleaseError
 from .processes import git, run
 
-#: Folder of the project that the wheel of the models is built from.
+#: Project folder of the models' wheel.
 _LITE = Path("wheels/lite")
 
 
 def build_code(root: Path, work: Path) -> tuple[Path, Path]:
-    """Build wheel and source distribution of the files that git tracks in ``root``, and check them.
+    """Build wheel and source distribution from the files that git tracks in ``root``, and check them.
 
     Args:
-        root: the project, a git working tree; files are taken as they are there.
-        work: an empty folder to build in.
+        root: the project, a git working tree; files are taken in their current state.
+        work: an empty folder for the build.
 
     Returns:
         The wheel and the source distribution, in ``work``.
 
     Raises:
-        ReleaseError: the build fails, or what it made is not right.
+        ReleaseError: the build fails, or its output is wrong.
     """
     tracked = [name for name in git(root, "ls-files", "-z").split("\0") if name and not name.startswith("weights/")]
     source = work / "source"
@@ -45,20 +45,20 @@ def build_code(root: Path, work: Path) -> tuple[Path, Path]:
 
 
 def build_lite(root: Path, repository: Path, weights: Path, work: Path) -> Path:
-    """Build the wheel of the models, and check it.
+    """Build and check the wheel of the models.
 
     Args:
         root: the project.
-        repository: an export of ``weights`` that has the models of :data:`img2poem.engines.local.MODELS`.
+        repository: an export of ``weights`` with the models of :data:`img2poem.engines.local.MODELS`.
         weights: the model package, whose card is added.
-        work: an empty folder to build in.
+        work: an empty folder for the build.
 
     Returns:
         The wheel, in ``work``.
 
     Raises:
-        ReleaseError: the build fails, or what it made is not right.
-        BadRepository: ``repository`` lacks a model, or a file of it was changed.
+        ReleaseError: the build fails, or its output is wrong.
+        BadRepository: ``repository`` lacks a model, or one of its files has changed.
     """
     source = work / "source"
     for name in filter(None, git(root, "ls-files", "-z", str(_LITE)).split("\0")):
@@ -86,7 +86,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _build(source: Path, work: Path, what: str, variables: dict[str, str], *options: str) -> dict[str, Path]:
-    """Build with the hatchling of this environment, so that nothing is fetched; returns the files by suffix."""
+    """Build with this environment's hatchling, so that nothing is downloaded; return the files by suffix."""
     out = work / "dist"
     run([sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", out, source], work, what, variables)
     return {path.suffix.removeprefix("."): path for path in out.iterdir()}

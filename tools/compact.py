@@ -1,4 +1,4 @@
-"""Pack models of an exported repository for use in process: every weight once (:mod:`img2poem.compact`)."""
+"""Pack models of an exported repository for in-process use: every weight is stored once (:mod:`img2poem.compact`)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from img2poem import manifest
 from img2poem.compact import WEIGHTS, compact_name
 from img2poem.errors import BadRepository
 
-#: Bytes from which on a tensor is worth a place among the shared weights.
+#: Size in bytes from which a tensor is moved to the shared weights.
 _LEAST = 1024
-#: ONNX Runtime maps the file into memory and computes on it there.
+#: Alignment in bytes: ONNX Runtime maps the file into memory and computes on it there.
 _ALIGNED = 64
 
 
@@ -25,13 +25,13 @@ def compact(repository: Path, models: Iterable[str], out: Path, extra: Iterable[
     """Write a compact repository.
 
     Args:
-        repository: what ``python -m export.all`` wrote.
-        models: those of it to take, all with an ONNX file.
+        repository: an exported repository.
+        models: names of the models to pack; each has an ONNX file.
         out: an empty folder.
-        extra: other files to put beside, as a model card.
+        extra: other files to include, such as a model card.
 
     Raises:
-        BadRepository: ``repository`` is none, lacks a model, or a file of it was changed.
+        BadRepository: ``repository`` is not an export, lacks a model, or one of its files has changed.
     """
     try:
         found = manifest.read(repository)
@@ -55,14 +55,14 @@ def compact(repository: Path, models: Iterable[str], out: Path, extra: Iterable[
 
 
 class _Weights:
-    """The shared file, and where what stands in it already."""
+    """The shared file, with the offsets of the tensors already in it."""
 
     def __init__(self, file: BufferedWriter) -> None:
         self._file = file
         self._places: dict[bytes, int] = {}
 
     def take(self, tensor: TensorProto) -> None:
-        """Move the values of a large tensor to the file, unless the same are there."""
+        """Move the values of a large tensor to the file, unless it already contains them."""
         if tensor.data_type == TensorProto.STRING:
             return
         values = tensor.raw_data or numpy_helper.to_array(tensor).tobytes()

@@ -1,4 +1,4 @@
-"""Whether wheels and a source distribution are what a release should hold."""
+"""Checks of a release's wheels and source distribution."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from packaging.metadata import ExceptionGroup, Metadata
 
 from img2poem.errors import Img2PoemError
 
-#: Bytes that the wheel of the models may have.
+#: Size limit of the models' wheel in bytes.
 LARGEST_LITE = 50_000_000
 
 
 class ReleaseError(Img2PoemError):
-    """A release cannot be made; the message says what to mend first."""
+    """A release cannot be made; the message says what to fix first."""
 
 
 def check_wheel(path: Path, expected: Collection[str], version: str) -> None:
-    """Check that the wheel of the code holds the files of the library and nothing else.
+    """Check that the wheel of the code contains exactly the library's files.
 
     Args:
         path: the wheel.
         expected: names of the library's files.
-        version: of the models that the extra ``local`` must bring.
+        version: version of the models that the extra ``local`` must require.
 
     Raises:
-        ReleaseError: a file is missing or too many, the command ``img2poem`` or the licence is not there, or the extra
-            ``local`` does not bring the models.
+        ReleaseError: a file is missing or unexpected, the command ``img2poem`` or the licence is missing, or the extra
+            ``local`` does not require the models.
     """
     _check_files(path, expected)
     if "img2poem = img2poem.cli:app" not in _information(path, "entry_points.txt"):
@@ -41,10 +41,10 @@ def check_wheel(path: Path, expected: Collection[str], version: str) -> None:
 
 
 def check_lite(path: Path, expected: Collection[str]) -> None:
-    """Check that the wheel of the models holds the files ``expected`` and nothing else, and is small.
+    """Check that the wheel of the models contains exactly the files ``expected``, and check its size.
 
     Raises:
-        ReleaseError: a file is missing or too many, among them manifest, card and licence, or it is too large.
+        ReleaseError: a file is missing (manifest, card and licence included) or unexpected, or the wheel is too large.
     """
     _check_files(path, expected)
     needed = {f"img2poem_lite/repository/{name}" for name in ("manifest.json", "MODEL_CARD.md", "LICENSE")}
@@ -62,21 +62,21 @@ def _check_files(path: Path, expected: Collection[str]) -> None:
 
 
 def _information(path: Path, name: str) -> str:
-    """Return the text of a file of a wheel's ``.dist-info``; empty without that file."""
+    """Return the text of a file in a wheel's ``.dist-info``; empty if there is no such file."""
     with zipfile.ZipFile(path) as wheel:
         found = (one for one in wheel.namelist() if one.endswith(f".dist-info/{name}"))
         return next((wheel.read(one).decode() for one in found), "")
 
 
 def check_sdist(path: Path, expected: Collection[str]) -> None:
-    """Check that a source distribution holds all the files that are tracked but the weights, and nothing else.
+    """Check that a source distribution contains all tracked files except the weights, and nothing else.
 
     Args:
         path: the ``.tar.gz``.
         expected: names of the files.
 
     Raises:
-        ReleaseError: a file is missing or too many.
+        ReleaseError: a file is missing or unexpected.
     """
     with tarfile.open(path) as sdist:
         names = {member.name.partition("/")[2] for member in sdist.getmembers() if not member.isdir()}
@@ -84,10 +84,10 @@ def check_sdist(path: Path, expected: Collection[str]) -> None:
 
 
 def check_metadata(path: Path, version: str) -> None:
-    """Check the metadata of a wheel or a source distribution by the rules of the package index.
+    """Check the metadata of a wheel or a source distribution against the rules of the package index.
 
     Raises:
-        ReleaseError: a field is malformed, or there is another version or no description.
+        ReleaseError: a field is malformed, the version differs, or the description is missing.
     """
     if path.suffix == ".whl":
         data = _information(path, "METADATA").encode()
@@ -108,12 +108,12 @@ def check_metadata(path: Path, version: str) -> None:
 
 
 def check_changelog(path: Path, version: str) -> None:
-    """Check that the newest section of the changelog is ``version``'s.
+    """Check that the newest section of the changelog describes ``version``.
 
-    An empty section of what is not released may stand above it.
+    An empty section for unreleased changes may precede it.
 
     Raises:
-        ReleaseError: it is another one's, or there is no changelog.
+        ReleaseError: the section describes another version, or there is no changelog.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Docstrings as Markdown, for the reference of the API: an extension of griffe, which mkdocs.yml names."""
+"""Docstrings as Markdown for the API reference: a griffe extension, loaded by mkdocs.yml."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ROLE = re.compile(r":\w+:`~?\.?([^`]+)`")
 
 
 class MarkdownDocstrings(griffe.Extension):
-    """Replace the roles and double backticks of reStructuredText by code."""
+    """Replaces roles and double backticks of reStructuredText by Markdown code."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of a module, class, function or attribute."""

@@ -1,4 +1,4 @@
-"""Run the notebooks and keep what they show: ``python -m tools.notebooks``."""
+"""Run the notebooks and store their outputs: ``python -m tools.notebooks``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from img2poem.console import reporting, tell
 from img2poem.errors import Img2PoemError
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-#: Seconds that one cell may take.
+#: Timeout of a cell in seconds.
 _PATIENCE = 600
 
 
@@ -24,10 +24,10 @@ class NotebookFailed(Img2PoemError):
 
 
 def executed(path: Path) -> NotebookNode:
-    """Run a notebook in its own folder and return it with its outputs, and nothing that tells of the run.
+    """Run a notebook in its own folder; return it with its outputs and without metadata of the run.
 
     Raises:
-        NotebookFailed: names the notebook and what its cell raised.
+        NotebookFailed: a cell raised an error; the message names the notebook and the error.
     """
     notebook: NotebookNode = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -35,7 +35,7 @@ def executed(path: Path) -> NotebookNode:
         timeout=_PATIENCE,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
-        # However the kernel happened to send them, the same outputs.
+        # Makes outputs independent of the order in which the kernel sent them.
         coalesce_streams=True,
         record_timing=False,
     )
@@ -43,7 +43,7 @@ def executed(path: Path) -> NotebookNode:
         client.execute()
     except CellExecutionError as error:
         raise NotebookFailed(f"{path.name}: {error}") from error
-    # The version of Python, say.
+    # Drops the version of Python, for example.
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata = {}
@@ -51,7 +51,7 @@ def executed(path: Path) -> NotebookNode:
 
 
 def main() -> None:
-    """Run every notebook and write its outputs into it; nothing is written when a cell fails."""
+    """Run every notebook and write its outputs into it; if a cell fails, nothing is written."""
     with reporting():
         for path in sorted(NOTEBOOKS.glob("*.ipynb")):
             tell(f"{path.name} ...")

@@ -1,4 +1,4 @@
-"""Options as the code declares them: of typer's commands and of dataclasses, one row each."""
+"""The options of typer commands and dataclasses, read from the code, one row each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PLAIN = {int: "whole number", float: "number", str: "text", Path: "path", bool:
 
 @dataclass(frozen=True)
 class Row:
-    """One option: what it is called, what it takes, and what it is for. All but ``name`` may hold Markdown."""
+    """One option: its name, type, default and meaning. All but ``name`` may contain Markdown."""
 
     name: str
     type: str
@@ -31,15 +31,15 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Return the row under ``columns``."""
+        """Return the row's values in the order of ``columns``."""
         return f"`{self.name}`", self.type, self.default, self.meaning
 
 
 def of_command(command: Callable[..., None]) -> Iterator[Row]:
-    """Yield the arguments and options of a command of typer, in their order.
+    """Yield the arguments and options of a typer command, in order.
 
     Raises:
-        ValueError: one has no help, or is not declared by ``Annotated``.
+        ValueError: one has no help or is not declared with ``Annotated``.
     """
     hints = get_type_hints(command, include_extras=True)
     for parameter in inspect.signature(command).parameters.values():
@@ -50,7 +50,7 @@ def of_command(command: Callable[..., None]) -> Iterator[Row]:
             raise ValueError(f"{command.__name__}: {parameter.name} has no help; say what it is for")
         kind = get_args(annotation)[0]
         default = default_of(parameter.default)
-        if isinstance(info.show_default, str):  # in words, or a value
+        if isinstance(info.show_default, str):  # a phrase or a value
             default = info.show_default if " " in info.show_default else f"`{info.show_default}`"
         yield Row(_name(parameter, kind, info), _with_range(kind, info), default, escaped(info.help))
 
@@ -59,12 +59,12 @@ _Declared = OptionInfo | ArgumentInfo
 
 
 def of_settings(settings: Callable[..., Any], prefix: str = "--") -> Iterator[Row]:
-    """Yield the options that tyro makes of a dataclass or function, those of nested dataclasses among them.
+    """Yield the options that tyro derives from a dataclass or function, including nested dataclasses.
 
-    What is annotated, as positional, has its name in capitals.
+    Annotated parameters are positional; their names are in capitals.
 
     Raises:
-        ValueError: one is not described.
+        ValueError: an option has no description.
     """
     told, hints = meanings(settings), get_type_hints(settings, include_extras=True)
     for parameter in inspect.signature(settings).parameters.values():
@@ -79,10 +79,10 @@ def of_settings(settings: Callable[..., Any], prefix: str = "--") -> Iterator[Ro
 
 
 def meanings(thing: Callable[..., Any]) -> dict[str, str]:
-    """Return what the docstrings of a function, or of a dataclass and those that it extends, say of each parameter.
+    """Return the description of each parameter in the docstrings of a function, or of a dataclass and its bases.
 
     Raises:
-        ValueError: they leave one out.
+        ValueError: a parameter has no description.
     """
     found: dict[str, str] = {}
     for part in reversed(thing.__mro__[:-1] if isinstance(thing, type) else [thing]):
@@ -96,7 +96,7 @@ def meanings(thing: Callable[..., Any]) -> dict[str, str]:
 
 
 def type_of(kind: Any) -> str:
-    """Return a type in words; choices as their values."""
+    """Return a type in words; choices are listed by value."""
     origin, inner = get_origin(kind), [one for one in get_args(kind) if one not in (type(None), Ellipsis)]
     if origin in (Union, types.UnionType):
         return " or ".join(map(type_of, inner))
@@ -110,7 +110,7 @@ def type_of(kind: Any) -> str:
 
 
 def default_of(value: Any) -> str:
-    """Return a default as Markdown; ``required`` where there is none."""
+    """Return a default as Markdown; ``required`` if there is none."""
     if value is inspect.Parameter.empty:
         return "**required**"
     if value is None or value in ("", ()):
@@ -121,7 +121,7 @@ def default_of(value: Any) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a docstring's or a help's text as one line of a Markdown table."""
+    """Return a docstring or help text as one line of a Markdown table."""
     text = " ".join(text.replace("``", "`").split())
     text = re.sub(r":\w+:`~?\.?([^`]+)`", r"`\1`", text)
     return text[:1].upper() + text[1:].replace("|", "\\|").replace("<", "&lt;")
@@ -132,12 +132,12 @@ def _choices(values: Collection[Any]) -> str:
 
 
 def _name(parameter: inspect.Parameter, kind: Any, info: OptionInfo | ArgumentInfo) -> str:
-    """Return an option's flags, or an argument's placeholder, as typer makes them."""
+    """Return an option's flags, or an argument's placeholder, as typer shows them."""
     if isinstance(info, ArgumentInfo):
         placeholder = info.metavar or parameter.name.upper()
         needed = parameter.default is parameter.empty or placeholder.startswith("[")
         return placeholder if needed else f"[{placeholder}]"
-    # Within Annotated the first name stands where the default stood in older declarations.
+    # Within Annotated, typer stores the first name as the default.
     if names := [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]:
         return ", ".join(names)
     flag = "--" + parameter.name.replace("_", "-")

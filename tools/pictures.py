@@ -1,10 +1,10 @@
-"""The pictures of the README and of the docs, made anew: ``python -m tools.pictures``, after ``python -m export.all``.
+"""Generate the pictures of the README and the docs: ``python -m tools.pictures``, after ``python -m export.all``.
 
-    card.jpg         a sample photograph of the web page with its poem beside it, as ``img2poem card`` typesets it
+    card.jpg         a sample photograph of the web page with its poem beside it, typeset as by ``img2poem card``
     poem-NAME.jpg    each sample photograph with its poem below it
-    page.jpg         the web page with such a poem; needs Chromium, and is left as it is where there is none
+    page.jpg         the web page with such a poem; needs Chromium, and is kept unchanged without it
 
-Poems are those of the default options, so nobody chooses among them.
+The poems use the default options, so that nobody picks favourites.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from img2poem.console import reporting, tell
 from img2poem.serving.server import Ports
 
 SAMPLES = sorted((Path(package).parent / "web" / "pages" / "samples").glob("*.jpg"))
-#: The one on the README.
+#: Photograph on the README.
 _FIRST = "cat"
-#: Pixels of what fills a page's column, and half of it, for screens of twice the density; how much JPEG may lose.
+#: Width in pixels of a full column and of half a column, for screens of twice the density; quality of JPEG.
 _WIDE, _NARROW, _QUALITY = 1400, 800, 86
 _PAGE = {"width": 1280, "height": 800}
 
 
 def cards(engine: Path) -> dict[str, bytes]:
-    """Return the cards about the sample photographs, by the names of their files."""
+    """Return the cards of the sample photographs by file name."""
     found: dict[str, bytes] = {}
     with Img2Poem(engine) as poet:
         for photo in SAMPLES:
@@ -48,7 +48,7 @@ def cards(engine: Path) -> dict[str, bytes]:
 
 
 def page(engine: Path, chromium: str) -> bytes:
-    """Return what the web page shows when it has written about a sample photograph."""
+    """Return a screenshot of the web page after it wrote about a sample photograph."""
     from playwright.sync_api import expect, sync_playwright
 
     port = Ports.free().http
@@ -56,7 +56,7 @@ def page(engine: Path, chromium: str) -> bytes:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        process.stderr.readline()  # when it is ready
+        process.stderr.readline()  # printed when the server is ready
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
             with closing(browser):
@@ -80,10 +80,10 @@ def _jpeg(picture: bytes, width: int) -> bytes:
 
 
 def main(
-    folder: Annotated[Path, typer.Option(help="Folder to write them to.")] = Path("docs/images"),
+    folder: Annotated[Path, typer.Option(help="Output folder.")] = Path("docs/images"),
     engine: Annotated[Path, typer.Option(help="Model repository that writes the poems.")] = Path("triton_repo"),
 ) -> None:
-    """Write the pictures of the README and of the docs."""
+    """Generate the pictures of the README and the docs."""
     with reporting():
         pictures = cards(engine)
         if chromium := shutil.which("chromium") or shutil.which("google-chrome"):

@@ -1,4 +1,4 @@
-"""Commands that the making of a release runs."""
+"""Run the commands of a release."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 
 from .distributions import ReleaseError
 
-#: Seconds that one command may take.
+#: Timeout of a command in seconds.
 _PATIENCE = 1800
 
 
 def run(command: Sequence[str | Path], folder: Path, what: str, more: Mapping[str, str] | None = None) -> str:
-    """Run a command in ``folder``, without this project on its path, and return what it prints.
+    """Run a command in ``folder``, without this project on its path, and return its output.
 
     Args:
         command: the program and its arguments.
         folder: the current folder of the command.
-        what: is said of it in an error.
-        more: variables of the environment.
+        what: name of the command in error messages.
+        more: additional environment variables.
 
     Raises:
-        ReleaseError: it is not installed, fails, or takes too long.
+        ReleaseError: the command is not installed, fails, or exceeds the time limit.
     """
     line = [str(word) for word in command]
     try:
@@ -40,15 +40,15 @@ def run(command: Sequence[str | Path], folder: Path, what: str, more: Mapping[st
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables of a command that is not to see this project or this environment."""
+    """Return environment variables that hide this project and this environment from a command."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYENV_VERSION")
     return {**{name: value for name, value in os.environ.items() if name not in hidden}, **(more or {})}
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Ask git about ``root``.
+    """Run git in ``root`` and return its output.
 
     Raises:
-        ReleaseError: it is no working tree.
+        ReleaseError: ``root`` is not a working tree.
     """
     return run(["git", *arguments], root, "asking git")

@@ -1,4 +1,4 @@
-"""Whether a release does what it says in fresh environments, without a network, and how fast and large it is there."""
+"""Test a release in fresh environments without a network, and measure its speed and size there."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from . import trial
 from .distributions import ReleaseError
 from .processes import environment, run
 
-#: Of pip: nothing but the folder that is named, whatever the machine's configuration says.
+#: Environment of pip: it uses only the named folder, whatever the machine's configuration.
 _OFFLINE = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
-#: Seconds until ``img2poem web`` must answer.
+#: Timeout in seconds for the start of ``img2poem web``.
 _STARTED = 120
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """How long a command took, by the clock and of the processors, which other work on the machine hardly changes."""
+    """Duration of a command: wall time, and processor time, which other work on the machine hardly affects."""
 
     elapsed: float
     processor: float
@@ -37,7 +37,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured in one environment: seconds, and resident memory in units of 10^6 bytes."""
+    """Measurements in one environment: seconds, and resident memory in units of 10^6 bytes."""
 
     python: str
     install: Seconds
@@ -50,14 +50,14 @@ class Trial:
 
 
 def interpreters(versions: Sequence[str]) -> dict[str, Path]:
-    """Return the interpreters of ``versions``, as ``3.10``, that are at hand: pyenv's, or on the path."""
+    """Return the available interpreters of ``versions``, as ``3.10``: pyenv's, or those on the path."""
     found = {}
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     for version in versions:
         on_path = shutil.which(f"python{version}")
         candidates = [*sorted(root.glob(f"versions/{version}.*/bin/python")), *([Path(on_path)] if on_path else [])]
         for candidate in candidates:
-            with contextlib.suppress(ReleaseError):  # one of pyenv's shims whose version is not chosen
+            with contextlib.suppress(ReleaseError):  # a pyenv shim whose version is not selected
                 says = run(
                     [candidate, "-c", "import ensurepip, sys; print(*sys.version_info[:2], sep='.')"], root, "it"
                 )
@@ -68,10 +68,10 @@ def interpreters(versions: Sequence[str]) -> dict[str, Path]:
 
 
 class Fresh:
-    """An environment with nothing but what is installed from a folder of distributions.
+    """An environment that contains only what is installed from a folder of distributions.
 
     Args:
-        interpreter: makes it.
+        interpreter: creates the environment.
         work: an empty folder.
         built: the distributions of the release.
     """
@@ -85,12 +85,12 @@ class Fresh:
         self._make(interpreter)
 
     def download(self, *requirements: str) -> None:
-        """Fetch wheels of all that ``requirements`` need."""
+        """Download wheels of ``requirements`` and their dependencies."""
         line: list[str | Path] = [self._program("python"), "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
         run([*line, "--dest", self._dist, "--find-links", self._dist, *requirements], self.work, "downloading")
 
     def install(self, *requirements: str) -> Seconds:
-        """Install without a network; returns how long that took."""
+        """Install without a network; return the time it took."""
         pip: list[str | Path] = [self._program("python"), "-m", "pip", "install", "--quiet"]
         offline: list[str | Path] = ["--no-index", "--find-links", self._dist]
         with _timed() as times:
@@ -98,24 +98,24 @@ class Fresh:
         return times[0]
 
     def installed(self) -> tuple[str, ...]:
-        """Return the names of the distributions that are there."""
+        """Return the names of the installed distributions."""
         told = run([self._program("python"), "-m", "pip", "list", "--format", "json"], self.work, "pip list", _OFFLINE)
         return tuple(sorted(one["name"] for one in json.loads(told)))
 
     def command(self, *arguments: str | Path) -> str:
-        """Run ``img2poem`` in a folder without models; returns what it prints."""
+        """Run ``img2poem`` in a folder without models; return its output."""
         return run([self._program("img2poem"), *arguments], self.here, f"img2poem {arguments[0]}")
 
     def python(self, script: Path, *arguments: str | Path) -> str:
-        """Run a script apart from its folder; returns what it prints."""
+        """Run a copy of a script from another folder; return its output."""
         return run([self._program("python"), "-I", script, *arguments], self.here, script.name)
 
     @contextlib.contextmanager
     def web(self) -> Iterator[str]:
-        """Run ``img2poem web`` while the block does; yields its address.
+        """Run ``img2poem web`` during the block; yield its address.
 
         Raises:
-            ReleaseError: it ends, or does not answer in time.
+            ReleaseError: it exits, or does not respond in time.
         """
         port = Ports.free().http
         line = [str(self._program("img2poem")), "web", "--port", str(port), "--log-level", "error"]
@@ -144,7 +144,7 @@ def prove_wheels(fresh: Fresh, photo: Path) -> Trial:
     """Install both wheels offline and use them in Python, on the command line and over HTTP.
 
     Raises:
-        ReleaseError: something does not work, or something that is not needed was installed.
+        ReleaseError: something does not work, or an unneeded package was installed.
     """
     fresh.download("img2poem[local,web]", "hatchling")
     seconds = fresh.install("img2poem[local]")
@@ -170,16 +170,16 @@ def prove_wheels(fresh: Fresh, photo: Path) -> Trial:
 
 
 def prove_sdist(fresh: Fresh, sdist: Path, photo: Path, repository: Path) -> None:
-    """Install the source distribution with the extra ``local`` offline, where there are no models, and use it.
+    """Install the source distribution with the extra ``local`` offline, without models, and use it.
 
     Args:
         fresh: an environment of its own.
-        sdist: to install.
+        sdist: the source distribution.
         photo: a photograph.
-        repository: an export to write with.
+        repository: an export to write poems with.
 
     Raises:
-        ReleaseError: it does not install or write, or does not say where models come from.
+        ReleaseError: it does not install or write, or does not say where to get models.
     """
     fresh.download(f"{sdist}[local]", "hatchling")
     fresh.install(f"{sdist}[local]")
@@ -197,7 +197,7 @@ def prove_sdist(fresh: Fresh, sdist: Path, photo: Path, repository: Path) -> Non
 
 
 def _use_commands(fresh: Fresh, photo: Path) -> None:
-    """Run the commands that look up models by themselves."""
+    """Run the commands that find the models themselves."""
     folder = fresh.here / "photos"
     folder.mkdir()
     shutil.copy2(photo, folder)
@@ -209,7 +209,7 @@ def _use_commands(fresh: Fresh, photo: Path) -> None:
 
 @contextlib.contextmanager
 def _timed() -> Iterator[list[Seconds]]:
-    """Yield a list that has, behind the block, how long the commands in it took."""
+    """Yield a list; after the block it contains the durations of the commands in it."""
     times: list[Seconds] = []
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     yield times

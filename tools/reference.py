@@ -1,4 +1,4 @@
-"""The reference of all options, written from the code: ``python -m tools.reference docs/options.md``."""
+"""Generate the reference of all options from the code: ``python -m tools.reference docs/options.md``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ img2poem write --help
 
 `make docs` generates this page from the code; a test fails if the two differ.
 """
-#: What each stage of training is told.
+#: Settings of each training stage.
 STAGES: dict[str, Callable[..., Any]] = {
     "scene": encoder.EncoderSettings,
     "sentiment": sentiment.SentimentSettings,
@@ -56,15 +56,13 @@ STAGES: dict[str, Callable[..., Any]] = {
     "package": package.PackageSettings,
 }
 _STRATEGIES = (decoding.Greedy, decoding.BeamSearch, decoding.Sampling, decoding.BestOf)
-#: Where variables of the environment are read, and what each is for.
+#: Files that read environment variables, and the variables' meanings.
 _READ_IN = ("deploy/start.sh", "deploy/compose.yaml", "examples/service.py")
 _VARIABLES = {
     "GRAFANA_PASSWORD": "Password of Grafana's administrator.",
-    "IMG2POEM_KEY_FILE": "File with the key that opens the restricted interfaces; where there is none, nobody can "
-    "use them.",
+    "IMG2POEM_KEY_FILE": "File with the key for the restricted interfaces; without a key nobody can use them.",
     "IMG2POEM_SHM_MIB": "MiB that `/dev/shm` must have for the container to start.",
-    "IMG2POEM_THREADS": "Cores that models on the CPU share; without it those of the container's limit, or of the "
-    "machine.",
+    "IMG2POEM_THREADS": "Cores that models on the CPU share; by default the container's limit, or else the machine's.",
     "MODELS": "Model repository that the container serves.",
     "POEMS": "Server that the example asks.",
 }
@@ -110,7 +108,7 @@ def _strategies() -> Iterator[str]:
 
 
 def _fields(strategy: type, leave_out: Iterable[str]) -> str:
-    """Return the table of a strategy's fields with their ranges, but for those to leave out."""
+    """Return a table of a strategy's fields and their ranges, without the fields ``leave_out``."""
     told, hints = options.meanings(strategy), get_type_hints(strategy)
     rows = []
     for field in dataclasses.fields(strategy):
@@ -172,7 +170,7 @@ def _environment() -> Iterator[str]:
 
 
 def _prose(thing: Callable[..., Any]) -> str:
-    """Return what a docstring says before its sections."""
+    """Return a docstring without its sections."""
     parsed = docstring_parser.parse(inspect.getdoc(thing) or "")
     paragraphs = filter(None, (parsed.short_description, parsed.long_description))
     return "\n\n".join(options.escaped(paragraph) for paragraph in paragraphs)

@@ -1,9 +1,9 @@
 """Build, check and try a release: ``python -m tools.release``.
 
-Wheel and source distribution of the code are built from what git tracks, and a wheel of the models, ``img2poem-lite``,
-from the package that is shipped, in int8. They go to ``dist/`` when all is well: their contents and metadata are right,
-the changelog begins with their version, and they do what they should in fresh environments without a network. What was
-measured there goes to ``build/release.json``.
+The code's wheel and source distribution are built from the tracked files, the models' wheel ``img2poem-lite`` from an
+int8 export of the shipped package. They are written to ``dist/`` only if all checks pass: contents and metadata, the
+version of the changelog's first section, and trials in fresh environments without a network. Measurements go to
+``build/release.json``.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from .proving import Fresh, Trial, interpreters, prove_sdist, prove_wheels
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights" / "lite"
-#: Where the export and the report stay.
+#: Folder of the export and the report.
 _BUILD = ROOT / "build"
-#: The oldest Python and the newest.
+#: Oldest and newest supported Python.
 _PYTHONS = ("3.10", "3.13")
 
 
 def exported(data: Path | None) -> Path:
-    """Return the int8 repository of the shipped package, exported if it is not up to date."""
+    """Return the int8 repository of the shipped package; export it if it is not up to date."""
     out = _BUILD / "int8"
     export(WEIGHTS, out, Settings(precision="int8", models=MODELS, data=data))
     return out
 
 
 def prove(built: Sequence[Path], repository: Path, work: Path) -> list[Trial]:
-    """Try the distributions in fresh environments of several Pythons.
+    """Test the distributions in fresh environments of several Pythons.
 
     Args:
         built: wheel, source distribution, and wheel of the models.
-        repository: an export for the source distribution, which brings no models.
-        work: a folder.
+        repository: an export for the source distribution, which contains no models.
+        work: folder for the environments.
 
     Raises:
         ReleaseError: something does not work.
@@ -77,7 +77,7 @@ def prove(built: Sequence[Path], repository: Path, work: Path) -> list[Trial]:
 
 
 def report(trials: Sequence[Trial], sizes: dict[str, float]) -> str:
-    """Return a table of what was measured beside the aims; ``sizes`` are in units of 10^6 bytes by file name."""
+    """Return a table of measurements and targets; ``sizes`` are in units of 10^6 bytes by file name."""
     rows: list[tuple[str, str, list[float]]] = [
         ("install `img2poem[local]`, s", "60", [one.install.elapsed for one in trials]),
         ("of processor time, s", "", [one.install.processor for one in trials]),
@@ -97,18 +97,18 @@ def report(trials: Sequence[Trial], sizes: dict[str, float]) -> str:
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder that the distributions go to.")] = Path("dist"),
+    out: Annotated[Path, typer.Option(help="Output folder of the distributions.")] = Path("dist"),
     data: Annotated[
-        Path | None, typer.Option(help="Training data, on whose photographs int8 is calibrated and measured.")
+        Path | None, typer.Option(help="Training data with the photographs that calibrate and measure int8.")
     ] = None,
     draft: Annotated[
-        bool, typer.Option("--draft", help="Take a changelog that does not begin with the version yet.")
+        bool, typer.Option("--draft", help="Accept a changelog that does not begin with the version yet.")
     ] = False,
     repository: Annotated[
-        Path | None, typer.Option(help="Repository to take the models from.", show_default="an int8 export")
+        Path | None, typer.Option(help="Repository with the models.", show_default="an int8 export")
     ] = None,
 ) -> None:
-    """Build, check and try a release of the committed files."""
+    """Build, check and test a release of the committed files."""
     with reporting():
         if changed := git(ROOT, "status", "--porcelain", "--untracked-files=no").strip():
             raise ReleaseError(f"there are changes that are not committed:\n{changed}")

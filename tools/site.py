@@ -1,8 +1,7 @@
-"""Hooks of MkDocs: a file outside ``docs/`` that a page links to becomes a page of the site.
+"""MkDocs hooks: files outside ``docs/`` that pages link to become pages of the site.
 
-Pages are read in the repository too, and link to its files: ``../img2poem/images.py``, ``../CONTRIBUTING.md``. On the
-site these are pages below ``source/``: Markdown and notebooks as text, other files as highlighted code, folders as
-lists of their files.
+In the repository, pages link to its files: ``../img2poem/images.py``, ``../CONTRIBUTING.md``. On the site these become
+pages below ``source/``: Markdown and notebooks as text, other files as highlighted code, folders as lists of files.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS, SOURCE = "docs", "source"
 _LANGUAGES = {".json": "json", ".py": "python", ".sh": "sh", ".yaml": "yaml", "Dockerfile": "dockerfile"}
 _FENCE = re.compile(r"(^ *```.*?^ *```$)", re.S | re.M)
-#: The text of a link or picture and its target, unless that is an address or an anchor of the same page.
+#: Text and target of a link or picture, unless the target is an address or an anchor of the same page.
 _LINK = re.compile(r"\[([^][]*)\]\((?![a-z]+:|#)([^()\s#]+)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Give headings the anchors that GitHub gives them."""
+    """Give headings the same anchors as on GitHub."""
     config.mdx_configs.setdefault("toc", {})["slugify"] = slugify(case="lower")
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages below ``source/``, and the typeface of the headings.
+    """Add the pages below ``source/`` and the headings' font.
 
     Raises:
-        FileNotFoundError: a page links to a file that is not there.
+        FileNotFoundError: a page links to a missing file.
     """
     waiting = [f"{DOCS}/{file.src_uri}" for file in files.documentation_pages()]
     waiting += [f"{DOCS}/{uri}" for uri in re.findall(rf"{SOURCE}/[\w/]+\.md", json.dumps(config.nav))]
@@ -57,7 +56,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links into those of the site; code and folders are not searched."""
+    """Convert links to the site's; code is not searched."""
     origin = _origin(page.file.src_uri)
     if not origin.endswith((".md", ".ipynb")):
         page.meta["search"] = {"exclude": True}
@@ -76,13 +75,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _title(path: str) -> str:
-    """Return the heading of a page, which stands for the name of its file."""
+    """Return a page's heading, used instead of its file name."""
     found = re.search("^# (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.M)
     return found[1] if found else posixpath.basename(path)
 
 
 def _origin(uri: str) -> str:
-    """Return the path in the repository of the page ``uri``."""
+    """Return the repository path of the page ``uri``."""
     path = uri.removeprefix(f"{SOURCE}/")
     if path == uri:
         return f"{DOCS}/{uri}"
@@ -94,7 +93,7 @@ def _origin(uri: str) -> str:
 
 
 def _uri(path: str) -> str:
-    """Return the page that shows the file or folder ``path`` of the repository."""
+    """Return the page for the file or folder ``path`` of the repository."""
     if path.startswith(f"{DOCS}/"):
         return path.removeprefix(f"{DOCS}/")
     if (ROOT / path).is_dir():
@@ -111,7 +110,7 @@ def _targets(markdown: str) -> list[str]:
 
 
 def _text(path: str) -> str:
-    """Return the Markdown of the page that shows ``path``."""
+    """Return the Markdown of the page for ``path``."""
     file = ROOT / path
     if file.is_dir():
         names = sorted(one.relative_to(file).as_posix() for one in file.rglob("*") if one.is_file())
@@ -126,7 +125,7 @@ def _text(path: str) -> str:
 
 
 def _cell(cell: dict[str, object]) -> str:
-    """Return a cell of a notebook with its outputs: text, and pictures within the page."""
+    """Return a notebook's cell with its outputs: text and embedded pictures."""
     source = "".join(cell["source"])  # type: ignore[arg-type]
     if cell["cell_type"] == "markdown":
         return source

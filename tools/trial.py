@@ -1,8 +1,8 @@
-"""What an installation of the two wheels can do in Python, told as JSON.
+"""Test an installation of the two wheels in Python; the results are printed as JSON.
 
     ENVIRONMENT/bin/python -I tools/trial.py photo.jpg
 
-It is run apart from this project, in a folder without models, by the Python of an environment that has nothing but
+It runs outside this project, in a folder without models, with the Python of an environment that contains only
 ``img2poem[local]``.
 """
 
@@ -14,16 +14,16 @@ import re
 import sys
 from pathlib import Path
 
-#: Libraries that training, export and servers need, and that a poem in process must not.
+#: Libraries for training, export and servers, which a poem in process must not need.
 ABSENT = ("torch", "torchvision", "transformers", "tritonclient", "onnx", "safetensors")
 
 
 def main(photo: str) -> dict[str, object]:
-    """Write poems in every way that there is, and return what was seen.
+    """Write poems in every available way and return the observations.
 
     Returns:
-        ``poem``: text of the first; ``first_mb``, ``all_mb``: largest resident memory so far behind the first poem and
-        at the end, in units of 10^6 bytes; ``models``: folder of the models.
+        ``poem``: text of the first; ``first_mb``, ``all_mb``: peak resident memory after the first poem and at the
+        end, in units of 10^6 bytes; ``models``: folder of the models.
     """
     present = [name for name in ABSENT if importlib.util.find_spec(name) is not None]
     assert not present, f"installed, and not needed: {', '.join(present)}"

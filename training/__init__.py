@@ -1,1 +1,1 @@
-"""From the data to a model package: ``python -m training.all``."""
+"""Training of a model package: ``python -m training.all``."""

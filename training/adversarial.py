@@ -1,13 +1,13 @@
-"""Adversarial stage: the decoder against two discriminators, by policy gradient (Liu et al. 2018, section 4).
+"""Adversarial stage: policy gradient with two discriminators as the reward (Liu et al. 2018, section 4).
 
     python -m training.adversarial --data folder [--multi-modal 0.8 --style 0.2 --alignment 3 ...]
 
 The decoder samples poems about training photographs. A multi-modal discriminator (paired, unpaired, generated)
-sees photograph and poem; a style discriminator (poetic, disordered lines, prose, generated) the poem alone. What
-a line is worth is judged by rollouts that finish the poem after it, against what the photograph's other samples
-are worth, and learned by REINFORCE; likelihood is mixed in so that the language does not collapse. The best epoch
-is chosen by relevance, diversity and likelihood on validation photographs and texts; ``kept`` says whether it beats
-the decoder that the stage began with, and a package takes it only then.
+reads photograph and poem; a style discriminator (poetic, disordered lines, prose, generated) reads only the poem.
+Rollouts that complete the poem after a line estimate the line's reward; the baseline is the mean reward of the
+photograph's other samples. The decoder learns by REINFORCE, mixed with likelihood so that the language does not
+collapse. The best epoch is chosen by relevance, diversity and likelihood on validation photographs and texts. The
+metric ``kept`` says whether it beats the initial decoder; only then does a package use it.
 """
 
 from __future__ import annotations
@@ -42,45 +42,45 @@ class AdversarialSettings:
     """Hyper-parameters of the adversarial stage."""
 
     epochs: int = 12
-    """Epochs at most; 0 leaves the decoder as the generator stage made it."""
+    """Maximum number of epochs; 0 keeps the generator stage's decoder."""
     epoch_batches: int = 20
-    """Policy steps an epoch."""
+    """Policy steps per epoch."""
     photos: int = 16
-    """Photographs a step."""
+    """Photographs per step."""
     samples: int = 4
-    """Poems sampled about each of them; what the others are worth is a poem's baseline."""
+    """Poems sampled per photograph; the mean reward of the others is a poem's baseline."""
     max_tokens: int = 64
-    """Longest sample."""
+    """Length limit of a sample in tokens."""
     multi_modal: float = 0.8
     """Weight of the multi-modal discriminator in the reward."""
     style: float = 0.2
     """Weight of the style discriminator in the reward."""
     alignment: float = 3.0
-    """Weight of the cosine of poem and photograph in the reward; not in the paper, whose reward has 0."""
+    """Weight of the cosine of poem and photograph in the reward; the paper has no such term (0)."""
     likelihood: float = 1.0
-    """Weight of the likelihood loss beside the policy's."""
+    """Weight of the likelihood loss, relative to the policy loss."""
     learning_rate: float = 2e-4
     """AdamW's learning rate for the decoder."""
     discriminator_learning_rate: float = 5e-4
-    """The same for the discriminators."""
+    """AdamW's learning rate for the discriminators."""
     discriminator_start: int = 100
-    """Steps that the discriminators learn alone first."""
+    """Initial steps in which only the discriminators learn."""
     batch: int = 128
-    """Human texts a step for the likelihood; half as many for the discriminators."""
+    """Human texts per step for the likelihood; half as many for the discriminators."""
     captions: float = 0.1
-    """Share of captions among the texts of the likelihood."""
+    """Share of captions among the likelihood's texts."""
     written: float = 0.5
-    """Share of written poems among the poems of the likelihood; the others are the teacher's, if there are."""
+    """Share of written poems among the likelihood's poems; the rest are the teacher's, if available."""
     conditions: Mixture = field(default_factory=Mixture)
-    """How often a text is learned under which point."""
+    """Shares of the conditions that texts are learned under."""
     validation_photos: int = 96
-    """Validation photographs that each epoch is judged on."""
+    """Validation photographs that each epoch is evaluated on."""
     patience: int | None = None
-    """Epochs without gain before it stops; none: never, the best epoch is kept anyway."""
+    """Early stopping after this many epochs without improvement; none: never. The best epoch is kept anyway."""
 
 
 class AdversarialTraining(L.LightningModule):
-    """Decoder and discriminators, each with its optimizer."""
+    """The decoder and the discriminators, each with its own optimizer."""
 
     def __init__(self, parts: Parts, data: AlignmentData, texts: StudentTexts, settings: AdversarialSettings) -> None:
         super().__init__()
@@ -146,7 +146,10 @@ class AdversarialTraining(L.LightningModule):
         return self._photos[rows].repeat_interleave(self.settings.samples, 0).to(self.device)
 
     def _advantage(self, photos: Tensor, samples: Samples, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what each token's line is worth beyond the photograph's other samples, ``[B, T]``, and the mean."""
+        """Return each token's advantage, that of its line, over the photograph's other samples ``[B, T]``.
+
+        The second value is the mean reward.
+        """
         tokens, limit = samples.tokens, self.settings.max_tokens
         worth = self.judge.reward(photos, tokens, points, self._weights)
         siblings = worth.view(-1, self.settings.samples)
@@ -178,11 +181,11 @@ def policy_loss(decoder: Any, photos: Tensor, tokens: Tensor, advantage: Tensor)
     Args:
         decoder: the policy.
         photos: float32 ``[B, D]``.
-        tokens: int64 ``[B, T]``, what was sampled, padded.
+        tokens: int64 ``[B, T]``, the sampled poems, padded.
         advantage: float32 ``[B, T]``.
     """
     begun = torch.cat([torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]], dim=1)
-    # cuDNN has no backward pass of a GRU in eval mode, in which the decoder is so that no dropout changes the policy.
+    # In eval mode dropout does not change the policy, but cuDNN has no backward pass of a GRU there.
     with torch.backends.cudnn.flags(enabled=False):
         logits = decoder(begun, photos)
     chosen = logits.float().log_softmax(-1).gather(2, tokens.unsqueeze(2)).squeeze(2)
@@ -191,7 +194,7 @@ def policy_loss(decoder: Any, photos: Tensor, tokens: Tensor, advantage: Tensor)
 
 
 def train(run: Run, settings: AdversarialSettings) -> Result:
-    """Train the generator stage's decoder further; the metric ``kept`` is 1 where it gained."""
+    """Train the generator stage's decoder further; the metric ``kept`` is 1 if it improved."""
     parts = Parts.after(run, "scene", "sentiment", "alignment", "generator")
     stage = Stage(run, "adversarial", fingerprint(parts.sources(), settings))
     if (found := stage.finished()) is not None:

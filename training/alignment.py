@@ -1,9 +1,9 @@
-"""Alignment stage: photographs, captions and poems into one space by the ranking loss.
+"""Alignment stage: embed photographs, captions and poems in one space with a ranking loss.
 
     python -m training.alignment --data folder [--negatives all|hardest|both]
 
-Photographs meet their captions and poems (Flickr8k, MiniPlaces, OASIS), captions meet poems (these, and COCO's).
-Captions and poems share the projection of the text side.
+Photographs are aligned with their captions and poems (Flickr8k, MiniPlaces, OASIS), and captions with poems (the same
+sets and COCO's). Captions and poems share the projection of the text encoder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .parts import Parts, trained
 from .run import Run, fingerprint, main
 
 _MONITOR = "photo_to_caption_r10"
-# Of MiniPlaces only photographs of the training part have poems.
+# Only MiniPlaces' training part has poems.
 _SOURCES: dict[str, PhotoSource] = {"flickr8k": "flickr8k", "miniplaces": "miniplaces_train", "oasis": "oasis"}
 
 
@@ -37,42 +37,42 @@ class AlignmentSettings:
     """Hyper-parameters of the alignment."""
 
     epochs: int = 40
-    """Epochs at most."""
+    """Maximum number of epochs."""
     batch: int = 256
-    """Photographs a batch, and caption-poem pairs beside them."""
+    """Photographs per batch, and as many caption-poem pairs."""
     learning_rate: float = 1e-3
-    """Peak of the one-cycle schedule."""
+    """Peak learning rate of the one-cycle schedule."""
     weight_decay: float = 0.05
     """AdamW's weight decay."""
     margin: float = 0.1
-    """Margin of the ranking loss; Liu et al. 2018 have 0.2, which aligns worse here (docs/results.md)."""
+    """Margin of the ranking loss; Liu et al. 2018 use 0.2, which aligns worse here (docs/results.md)."""
     negatives: Literal["all", "hardest", "both"] = "both"
-    """In-batch negatives; both: all for the first quarter, then the hardest (which collapse from scratch)."""
+    """In-batch negatives; both: all for the first quarter, then the hardest, which alone collapse from scratch."""
     photo_poem_weight: float = 0.5
-    """Weight of the photograph-poem loss beside the photograph-caption loss."""
+    """Weight of the photograph-poem loss, relative to the photograph-caption loss."""
     caption_poem_weight: float = 0.2
-    """Weight of the caption-poem loss beside them."""
+    """Weight of the caption-poem loss, relative to the photograph-caption loss."""
     dropout: float = 0.0
-    """Dropout inside the photographs' projection."""
+    """Dropout in the photographs' projection."""
     patience: int | None = None
-    """Epochs without gain on the validation split before it stops; none: never, the best epoch is kept anyway."""
+    """Early stopping after this many epochs without improvement; none: never. The best epoch is kept anyway."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Pooled features of the texts about photographs, those about one photograph side by side."""
+    """Pooled features of the texts about photographs, sorted by photograph."""
 
     features: Tensor  # float32 [N, hidden]
-    owners: Tensor  # int64 [N], the photograph of each
-    starts: Tensor  # int64 [P], the first text of each photograph
+    owners: Tensor  # int64 [N], each text's photograph
+    starts: Tensor  # int64 [P], each photograph's first text
     counts: Tensor  # int64 [P]
 
     def draw(self, photos: Tensor) -> Tensor:
-        """Return one text's features of each of ``photos int64 [B]``, at random; each must have one."""
+        """Return a random text's features for each of ``photos int64 [B]``; each must have a text."""
         return self.features[self.starts[photos] + (torch.rand(len(photos)) * self.counts[photos]).long()]
 
     def of(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features of all texts about ``photos``, and the place in ``photos`` that each is about."""
+        """Return the features of all texts about ``photos``, and each text's index in ``photos``."""
         place = torch.full((len(self.counts),), -1)
         place[photos] = torch.arange(len(photos))
         found = torch.nonzero(place[self.owners] >= 0).flatten()
@@ -81,17 +81,17 @@ class Texts:
 
 @dataclass(frozen=True)
 class AlignmentData:
-    """Features of frozen parts: what both projections read. Photographs with pixels come first."""
+    """Features of frozen parts, the inputs of both projections. Photographs with pixels come first."""
 
     photos: list[Photo]
-    pictured: int  # how many of them have pixels
+    pictured: int  # number of photographs with pixels
     pixels: dict[str, Tensor]  # by trunk, float32 [pictured, F]
     captions: Texts
     poems: Texts
 
     @classmethod
     def load(cls, parts: Parts) -> AlignmentData:
-        """Compute the features, or read them where they are cached."""
+        """Compute the features, or read them from the cache."""
         photos: list[Photo] = []
         pixels: dict[str, list[Tensor]] = {name: [] for name in parts.model.image_encoder.trunks}
         for collection in PICTURED:
@@ -113,7 +113,7 @@ class AlignmentData:
         )
 
     def rows(self, *splits: str, pictured: bool = True, sets: tuple[str, ...] = ()) -> Tensor:
-        """Return the photographs, int64 ``[M]``, in ``splits`` that have a caption and a poem."""
+        """Return the indices, int64 ``[M]``, of the photographs in ``splits`` with a caption and a poem."""
         chosen = [
             i
             for i, photo in enumerate(self.photos[: self.pictured if pictured else None])
@@ -138,7 +138,7 @@ def _texts(parts: Parts, source: str, texts: list[list[str]]) -> Texts:
 
 
 class AlignmentTraining(L.LightningModule):
-    """Both projections; everything before them is frozen."""
+    """Both projections; the encoders are frozen."""
 
     def __init__(self, parts: Parts, data: AlignmentData, settings: AlignmentSettings) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class AlignmentTraining(L.LightningModule):
         return schedule(self, optimizer, self.settings.learning_rate, warmup=0.3)
 
     def _hardest(self) -> bool:
-        # From scratch the hardest alone collapse (VSE++, section 3).
+        # Training from scratch with only the hardest negatives collapses (VSE++, section 3).
         warm = self.current_epoch >= self.settings.epochs // 4
         return self.settings.negatives == "hardest" or (self.settings.negatives == "both" and warm)
 
@@ -187,7 +187,7 @@ class AlignmentTraining(L.LightningModule):
 
 
 def train(run: Run, settings: AlignmentSettings) -> Result:
-    """Train both projections on what the scene and sentiment stages left in the run's folder."""
+    """Train both projections on the results of the scene and sentiment stages."""
     parts = Parts.after(run, "scene", "sentiment")
     stage = Stage(run, "alignment", fingerprint(parts.sources(), settings, list(parts.tokenizer.pieces)))
     if (found := stage.finished()) is not None:
@@ -204,18 +204,18 @@ def train(run: Run, settings: AlignmentSettings) -> Result:
 
 @torch.inference_mode()
 def embed_photos(encoder: ImageEncoder, features: dict[str, Tensor]) -> Tensor:
-    """Features by trunk to embeddings ``[N, embedding_dim]``."""
+    """Map features by trunk to embeddings ``[N, embedding_dim]``."""
     return encoder.eval().encode_features(features).embedding
 
 
 @torch.inference_mode()
 def project(encoder: PoemEncoder, pooled: Tensor) -> Tensor:
-    """Pooled features of texts to embeddings ``[N, embedding_dim]``."""
+    """Map pooled text features to embeddings ``[N, embedding_dim]``."""
     return encoder.eval().project(pooled)
 
 
 def retrieval(image: ImageEncoder, text: PoemEncoder, data: AlignmentData, rows: Tensor) -> dict[str, float]:
-    """Return R@1, 5, 10 and median rank of the captions, and of the poems, of photographs ``rows``."""
+    """Return R@1, 5, 10 and the median rank of captions and of poems, retrieved by the photographs ``rows``."""
     device = text.projection.weight.device
     photos = embed_photos(image, {name: part.to(device) for name, part in data.photo_features(rows).items()})
     measured = {}

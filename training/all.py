@@ -1,9 +1,9 @@
 """Train a model package: every stage in order, then the package and its evaluation.
 
     python -m training.all --data folder --work runs/mine --out weights/mine
-    python -m training.all --data folder --out /tmp/small --limit 200     # a run of minutes
+    python -m training.all --data folder --out /tmp/small --limit 200     # takes minutes
 
-What each stage made stays in ``--work``; run again, also after a kill, it goes on from there.
+The stages' results are kept in ``--work``; an interrupted run resumes from there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .teacher import TeacherSettings
 
 @dataclass(frozen=True)
 class All:
-    """Options of the run, then those of each stage."""
+    """Options of the run and of each stage."""
 
     run: Annotated[Run, tyro.conf.arg(name="")]
     out: Path = Path("weights/lite")
@@ -47,7 +47,7 @@ class All:
 
     @classmethod
     def quick(cls, run: Run) -> All:
-        """Return defaults for a run with ``--limit``, which is to pass in minutes."""
+        """Return defaults for a run with ``--limit``, which takes minutes."""
         return cls(
             run=run,
             teacher=TeacherSettings(epochs=2, epoch_batches=8, batch=16, compiled=False),
@@ -59,7 +59,7 @@ class All:
 
 
 def train(options: All) -> None:
-    """Run every stage that is not done, write the package and measure it."""
+    """Run every unfinished stage, write the package and evaluate it."""
     run = options.run
     stages = {
         "scene": (scene.train, options.scene),

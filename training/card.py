@@ -1,4 +1,4 @@
-"""The model card that goes into a package, and the evaluation's tables."""
+"""The package's model card, with the evaluation's tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The photographs that the stages learn from, with their captions, poems and split; ``--limit`` applies here."""
+"""The training photographs with their captions, poems and splits; applies ``--limit``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from img2poem.datasets.splits import Split, split_of
 
 T = TypeVar("T")
 
-#: Sets whose photographs are there; of COCO's only captions and poems are.
+#: Sets with photographs; COCO has only captions and poems here.
 PICTURED: tuple[PhotoSet, ...] = ("flickr8k", "miniplaces", "oasis")
-# Poems with these faults are learned from nowhere: unkind ones, and ones about a picture as a picture.
+# Poems with these faults are never learned: unkind ones, and ones that talk about the picture itself.
 _LEFT_OUT = ("c", "x")
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph by collection and name, its captions, and the poems about it; either may be none."""
+    """A photograph by collection and name, with its captions and poems; either may be empty."""
 
     set: PhotoSet
     name: str
@@ -33,7 +33,7 @@ class Photo:
 
     @property
     def split(self) -> Split:
-        """By the hash of its name."""
+        """The photograph's split, by the hash of its name."""
         return split_of(self.name)
 
 
@@ -44,12 +44,12 @@ class Corpus:
     photos: list[Photo]
 
     @classmethod
-    @functools.cache  # each stage of training.all asks for it anew
+    @functools.cache  # each stage of training.all loads it again
     def load(cls, data: Path, limit: int | None = None) -> Corpus:
-        """Read the collections in ``data``, COCO's where it is there; of each the first ``limit`` photographs.
+        """Read the collections in ``data``, COCO's if present, limited to the first ``limit`` photographs each.
 
         Raises:
-            BadData: a file is missing or not in its format.
+            BadData: a file is missing or malformed.
         """
         captions: dict[PhotoSet, dict[str, list[str]]] = defaultdict(dict)
         captions["flickr8k"] = photographs.flickr8k_captions(data)
@@ -76,7 +76,7 @@ class Corpus:
         return [photo for photo in self.photos if photo.split in splits]
 
     def poem_texts(self, *splits: Split) -> list[str]:
-        """Return the poems about the photographs in ``splits``, of all without any."""
+        """Return the poems about the photographs in ``splits``; without arguments, all poems."""
         return [poem.text for photo in (self.of(*splits) if splits else self.photos) for poem in photo.poems]
 
     def caption_texts(self) -> list[str]:
@@ -85,5 +85,5 @@ class Corpus:
 
 
 def first(items: Iterable[T], limit: int | None) -> list[T]:
-    """Return the first ``limit`` items, all without a limit."""
+    """Return the first ``limit`` items; all if it is None."""
     return list(islice(items, limit))

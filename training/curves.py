@@ -1,4 +1,4 @@
-"""Curves of a stage's training, from TensorBoard's logs to one small file of JSON."""
+"""Training curves of a stage: TensorBoard's logs as one small JSON file."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from img2poem.atomic import write_atomically
 
 NAME = "curves.json"
 
-#: Steps and values, by the name that a value is logged under, as ``train/loss``.
+#: Steps and values by log name, as ``train/loss``.
 Curves = dict[str, list[tuple[int, float]]]
 
 
 def write_curves(logs: Path, folder: Path) -> None:
-    """Write ``curves.json`` into ``folder``: the values of TensorBoard's ``logs``, of resumed runs too."""
+    """Write ``curves.json`` into ``folder``: the values in TensorBoard's ``logs``, including those of resumed runs."""
     write_atomically(folder / NAME, json.dumps(_read(logs)) + "\n")
 
 
 def _read(logs: Path) -> Curves:
-    events = EventAccumulator(str(logs), size_guidance={"scalars": 0})  # 0: all of them
+    events = EventAccumulator(str(logs), size_guidance={"scalars": 0})  # 0: no limit
     events.Reload()
     found: Curves = {}
     for name in sorted(events.Tags()["scalars"]):
-        if "/" in name:  # the others are Lightning's own
-            # A run that was resumed logs the steps since its checkpoint anew.
+        if "/" in name:  # other names are Lightning's
+            # A resumed run logs the steps after its checkpoint again.
             values = {event.step: float(f"{event.value:.5g}") for event in events.Scalars(name)}
             found[name] = sorted(values.items())
     return found

@@ -1,7 +1,7 @@
-"""Scene and sentiment stage: one encoder's adapter and output layer, and its backbone where it has its own.
+"""Scene and sentiment stage: train one encoder's adapter and output layer, and its own backbone if it has one.
 
-An encoder that shares the object encoder's trunk learns from cached features of it; one with a trunk of its
-own learns from photographs, mirrored at random, and tunes the trunk's last blocks.
+An encoder that shares the object encoder's trunk learns from the trunk's cached features. One with its own trunk learns
+from randomly mirrored photographs and fine-tunes the trunk's last blocks.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ from .run import Run, fingerprint
 
 _MIDDLE = 4.0  # of ratings from 1 to 7
 
-# Folds are not validated while they train.
+# The folds of cross-validation train without validation.
 warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Hyper-parameters of an encoder's training; the defaults suit the scene encoder."""
+    """Hyper-parameters of an encoder's training; the defaults are those of the scene encoder."""
 
     epochs: int = 12
-    """Epochs at most."""
+    """Maximum number of epochs."""
     batch: int = 256
-    """Photographs a batch."""
+    """Photographs per batch."""
     learning_rate: float = 1e-3
-    """Peak of the one-cycle schedule, for adapter and output layer."""
+    """Peak learning rate of the one-cycle schedule, for adapter and output layer."""
     trunk_learning_rate: float = 1e-4
-    """The same for a backbone of the encoder's own."""
+    """Peak learning rate for the encoder's own backbone."""
     tuned_layers: int = 20
-    """Parameter tensors at the end of a backbone of the encoder's own that are tuned; 0 leaves it as it is."""
+    """Parameter tensors at the end of the encoder's own backbone that are fine-tuned; 0 freezes it."""
     weight_decay: float = 0.02
     """AdamW's weight decay."""
     dropout: float = 0.3
     """Dropout before adapter and output layer."""
     patience: int | None = 4
-    """Epochs without gain on the validation split before it stops; none: train to the last epoch and keep that."""
+    """Early stopping after this many epochs without improvement; none: train all epochs and keep the last."""
 
 
 @dataclass(frozen=True)
 class EncoderTask:
-    """What an encoder learns: sources, loss, metrics, and which of them decides."""
+    """An encoder's task: sources, loss, metrics, and the metric that selects the best epoch."""
 
     name: str
     train: PhotoSource
@@ -68,12 +68,12 @@ class EncoderTask:
     loss: Callable[[Tensor, Tensor], Tensor]
     metrics: Callable[[Tensor, Tensor], dict[str, float]]
     monitor: str
-    # Of cross-validation over all photographs, where they are few and the trunk is frozen; 0: the test split measures.
+    # Folds of cross-validation over all photographs, for small sets and a frozen trunk; 0: measure on the test split.
     folds: int = 0
 
 
 class EncoderTraining(L.LightningModule):
-    """An encoder's head, behind its trunk or behind features of it."""
+    """An encoder's head on top of its trunk or of cached features."""
 
     def __init__(self, task: EncoderTask, settings: EncoderSettings, trunk: nn.Module, head: EncoderHead) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class EncoderTraining(L.LightningModule):
     def train(self, mode: bool = True) -> EncoderTraining:
         super().train(mode)
         if not any(parameter.requires_grad for parameter in self.trunk.parameters()):
-            self.trunk.eval()  # in training mode its batch statistics would not stay as they are
+            self.trunk.eval()  # keeps its batch statistics
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class EncoderTraining(L.LightningModule):
 
 
 class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Photographs as normalised pixels, decoded when they are asked for, half of them mirrored in training."""
+    """Photographs as normalised pixels, decoded on access; in training, half of them are mirrored."""
 
     def __init__(self, encoder: ImageEncoder, photos: list[tuple[str, bytes, Any]], dtype: torch.dtype, mirror: bool):
         self._encoder, self._photos, self._dtype, self._mirror = encoder, photos, dtype, mirror
@@ -133,7 +133,7 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def train_encoder(parts: Parts, task: EncoderTask, settings: EncoderSettings) -> Result:
-    """Train one encoder of the model in place, or return what an earlier run made of it."""
+    """Train one encoder of the model in place, or return an earlier run's result."""
     run, config = parts.run, parts.model.image_encoder.encoders[task.name]
     stage = Stage(run, task.name, fingerprint(parts.sources(), settings, task.train, config))
     if (found := stage.finished()) is not None:
@@ -159,10 +159,10 @@ def train_encoder(parts: Parts, task: EncoderTask, settings: EncoderSettings) ->
 def _started(
     task: EncoderTask, settings: EncoderSettings, trunk: nn.Module, head: EncoderHead, train: Dataset[Any]
 ) -> tuple[EncoderTraining, DataLoader[Any]]:
-    """Return what trains ``head`` in place, and the batches that it learns from."""
+    """Return the module that trains ``head`` in place, and its training batches."""
     examples = len(cast(Sized, train))
     if task.dtype.is_floating_point:
-        # Starting from the mean, of what is known: rated photographs are few.
+        # Start from the mean rating: rated photographs are few.
         nn.init.zeros_(head.output.weight)
         head.output.bias.data.copy_(torch.stack([train[i][1] for i in range(examples)]).nanmean(0).nan_to_num(_MIDDLE))
     batch = min(settings.batch, max(2, examples // 4))
@@ -172,14 +172,14 @@ def _started(
 def cross_validated(
     run: Run, task: EncoderTask, settings: EncoderSettings, fresh: EncoderHead, everything: Dataset[Any]
 ) -> dict[str, float]:
-    """Return the metrics over all photographs, each judged by a head that learned from the other folds alone.
+    """Return the metrics over all photographs, each predicted by a head trained only on the other folds.
 
     Args:
-        run: decides accelerator, precision and folds.
-        task: what is learned, in how many folds.
-        settings: as of the head that is kept, but that each head trains to the last epoch.
-        fresh: head as it is before training; left as it is.
-        everything: features of all photographs with their labels.
+        run: sets accelerator, precision and folds.
+        task: the task and its number of folds.
+        settings: those of the final head; but each head trains all epochs.
+        fresh: the untrained head; not modified.
+        everything: features and labels of all photographs.
     """
     order = np.random.default_rng(run.seed).permutation(len(cast(Sized, everything)))
     outputs = []
@@ -199,7 +199,7 @@ def cross_validated(
         )
         try:
             trainer.fit(module.train(), loader)
-        except SystemExit:  # what Lightning makes of Ctrl-C
+        except SystemExit:  # raised by Lightning for Ctrl-C
             raise KeyboardInterrupt from None
         outputs.append(_predicted(module.cpu(), Subset(everything, held_out.tolist())))
     predicted, wanted = (torch.cat(parts) for parts in zip(*outputs, strict=True))
@@ -216,7 +216,7 @@ def _start_trunk(run: Run, task: EncoderTask, trunk: nn.Module, tuned_layers: in
 
 
 def _splits(parts: Parts, task: EncoderTask, pixels: bool) -> tuple[Any, Any, Any]:
-    """Training, validation and test photographs; a source with a test part of its own trains on its test split too."""
+    """Return training, validation and test sets; a source with a separate test part also trains on its test split."""
 
     def of(source: PhotoSource, wanted: tuple[str, ...], mirror: bool = False) -> Dataset[Any]:
         if pixels:
@@ -236,7 +236,7 @@ def _splits(parts: Parts, task: EncoderTask, pixels: bool) -> tuple[Any, Any, An
 
 @torch.inference_mode()
 def _predicted(module: EncoderTraining, photos: Dataset[Any]) -> tuple[Tensor, Tensor]:
-    """Return what ``module`` says of photographs, and what is right."""
+    """Return the predictions of ``module`` for photographs, and the labels."""
     module.eval()
     outputs = [(module(x), y) for x, y in DataLoader(photos, 64)]
     predicted, wanted = (torch.cat(parts) for parts in zip(*outputs, strict=True))

@@ -1,9 +1,9 @@
-"""Measure a model package on photographs that it never saw: poems by every way of decoding, side by side.
+"""Evaluate a model package on photographs that it never saw: compare the poems of all decoding strategies.
 
     python -m training.evaluate --weights weights/lite --data folder [--judge all-mpnet-base-v2]
 
-Photographs are Flickr8k's validation and test splits; no stage learns from either. The table goes to
-standard output as Markdown and, with the poems, to ``--out`` as JSON.
+Photographs are Flickr8k's validation and test splits, which no stage learns from. The table is printed as Markdown; it
+and the poems are written to ``--out`` as JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .texts import encoded
 from .writing import Writer
 
 BIGRAMS = 20_000
-#: Photographs that the judge's retrieval chooses among.
+#: Number of photographs that the judge retrieves from.
 JUDGED_AMONG = 1000
 # The columns of the paper's Overall.
 _OVERALL = ("relevance", "novelty_2", "novelty_3", "bleu_1", "bleu_2", "bleu_3")
@@ -51,42 +51,42 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is measured, and on how much."""
+    """What the evaluation measures, and on how many photographs."""
 
     photos: int = 1000
-    """Held-out photographs at most."""
+    """Maximum number of held-out photographs."""
     best_of: int = 16
     """Candidates of best of n."""
     temperature: float = Sampling.temperature
     """Temperature of sampling."""
     top_p: float = Sampling.top_p
-    """Nucleus of sampling."""
+    """Nucleus (top-p) of sampling."""
     seed: int = 0
     """Seed of sampling and of the random human poems."""
     order_gain: int = 200
-    """Poems of each system that the order gain is measured on, by SmolLM2; 0 leaves it out."""
+    """Poems per system that the order gain is measured on, with SmolLM2; 0 skips it."""
     judge: Path | None = None
-    """Folder of a sentence encoder that no stage trains on (Hugging Face's format), for relevance apart."""
+    """Folder of a sentence encoder that no stage trains on (Hugging Face's format), for an independent relevance."""
     beside: tuple[Path, ...] = ()
-    """Other packages to measure beside, each under its folder's name."""
+    """Other packages to evaluate for comparison, named by their folders."""
     sheet: Path | None = None
-    """PNG file for the first photographs with their best-of-n poems below."""
+    """PNG file that shows the first photographs with their best-of-n poems."""
     sheet_photos: int = 50
-    """How many photographs the sheet shows."""
+    """Number of photographs in that file."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The photographs to write about, and what poems about them are compared with."""
+    """The photographs to write about, and the corpus that the poems are compared with."""
 
     photos: list[Photo]
     encoded: list[bytes]
-    others: list[Photo]  # for the judge to choose among
+    others: list[Photo]  # distractors of the judge's retrieval
     corpus: Corpus
 
     @classmethod
     def load(cls, data: Path, limit: int) -> HeldOut:
-        """Read the held-out photographs of Flickr8k; the rest of the judge's choice are training photographs."""
+        """Read the held-out photographs of Flickr8k; the distractors are training photographs."""
         corpus = Corpus.load(data, None)
         named = corpus.named("flickr8k")
         chosen = [p for p in named.values() if p.split != "train" and p.poems][:limit]
@@ -101,8 +101,8 @@ class HeldOut:
 
 
 def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[str, Any]:
-    """Return figures by system, poems by system, retrieval of captions by photographs, and likelihood."""
-    if settings.sheet:  # before the work that it would lose
+    """Return metrics by system, poems by system, retrieval of captions by photographs, and likelihood."""
+    if settings.sheet:  # fail early if the file cannot be written
         settings.sheet.parent.mkdir(parents=True, exist_ok=True)
     held_out = HeldOut.load(data, settings.photos)
     judge = SentenceEncoder(settings.judge) if settings.judge else None
@@ -139,7 +139,7 @@ def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[st
 
 
 def evaluate_into_package(weights: Path, data: Path, settings: EvaluationSettings) -> dict[str, Any]:
-    """Evaluate a package and write the figures into its configuration and model card."""
+    """Evaluate a package and write the results into its configuration and model card."""
     result = evaluate(weights, data, settings)
     model, tokenizer = load_package(weights)
     model.config.metrics["evaluation"] = {key: value for key, value in result.items() if key != "poems"}
@@ -188,7 +188,7 @@ class _Figures:
             self._choice = mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
     def of(self, written: list[str]) -> Row:
-        """Return one system's figures. Novelty and copying are against the training poems."""
+        """Return one system's metrics. Novelty and copying are relative to the training poems."""
         line_counts = metrics.line_counts(written)
         verse = metrics.prosody(written)
         judged = {}
@@ -218,7 +218,7 @@ class _Figures:
 
 
 def _retrievals(writer: Writer, points: NDArray[np.float32], photos: list[Photo]) -> dict[str, Row]:
-    """Return how well photographs, their captions and their written poems find each other, by way."""
+    """Return how well photographs, their captions and their written poems retrieve each other, by direction."""
 
     def embedded(texts: list[list[str]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         owners = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
@@ -240,7 +240,7 @@ def _retrievals(writer: Writer, points: NDArray[np.float32], photos: list[Photo]
 def _nats(
     model: PhotoToPoem, tokenizer: PoemTokenizer, embeddings: torch.Tensor, photos: list[Photo]
 ) -> dict[str, float]:
-    """Return nats a token of the written poems about the photographs: told by the photograph, and by nothing."""
+    """Return nats per token of the written poems, conditioned on their photographs and unconditioned."""
     config = model.config.decoder
     texts = [(i, poem.text) for i, photo in enumerate(photos) for poem in photo.poems if poem.fault is None]
     rows = encoded(tokenizer.limited(config.vocabulary_size), [text for _, text in texts], config.max_tokens - 1)
@@ -261,13 +261,13 @@ def _embed_photos(model: PhotoToPoem, photos: list[bytes]) -> torch.Tensor:
 def main(
     data: Path, settings: EvaluationSettings, weights: Path = Path("weights/lite"), out: Path | None = None
 ) -> None:
-    """Measure a model package on photographs that it never saw.
+    """Evaluate a model package on photographs that it never saw.
 
     Args:
         data: Folder of the training data.
-        settings: What is measured.
-        weights: Model package to measure.
-        out: JSON file for figures and poems.
+        settings: What to measure.
+        weights: Model package to evaluate.
+        out: JSON file for metrics and poems.
     """
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Features of frozen parts, computed once and cached: one ``.npz`` a source and part."""
+"""Cached features of frozen parts: one ``.npz`` file per source and part."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PhotoSource = Literal["flickr8k", "oasis", "polarity", "miniplaces_train", "mini
 
 
 def photos_of(source: PhotoSource, run: Run, corpus: Corpus) -> Photos:
-    """Return name, encoded photograph and label of each photograph of a source, within the run's limit."""
+    """Return name, encoded photograph and label of each photograph of a source, up to the run's limit."""
     if source == "flickr8k":
         named = corpus.named("flickr8k")
         return ((name, data, None) for name, data, _ in photographs.flickr8k(run.data) if name in named)
@@ -42,13 +42,13 @@ def photos_of(source: PhotoSource, run: Run, corpus: Corpus) -> Photos:
         return first(photographs.oasis(run.data), run.limit)
     if source == "polarity":
         return first(_polarity(run), run.limit)
-    # The archive goes class by class: a limited run takes its photographs from all of it.
+    # The archive is sorted by class: a limited run takes photographs from all of it.
     all_of_it = photographs.miniplaces(run.data, source.removeprefix("miniplaces_"))
     return all_of_it if run.limit is None else _spread(list(all_of_it), run.limit)
 
 
 def _polarity(run: Run) -> Iterator[tuple[str, bytes, tuple[float, float]]]:
-    """Yield the downloaded photographs with polarity -2 to 2 as valence 1 to 7; arousal is not known."""
+    """Yield the downloaded photographs, with polarity -2 to 2 mapped to valence 1 to 7; arousal is unknown."""
     found = ImagePolarity(run.data).downloaded()
     if not found:
         raise MissingData(f"{run.data} has no photographs of ImagePolarity; fetch them by ImagePolarity.download")
@@ -57,7 +57,7 @@ def _polarity(run: Run) -> Iterator[tuple[str, bytes, tuple[float, float]]]:
 
 
 def trunk_features(parts: Parts, source: PhotoSource, trunk: str) -> Arrays:
-    """Return names, labels and a trunk's pooled features ``float16 [N, F]`` of the photographs of a source."""
+    """Return the names, labels and pooled trunk features ``float16 [N, F]`` of a source's photographs."""
     encoder = parts.model.image_encoder
 
     def compute() -> Arrays:
@@ -70,7 +70,7 @@ def trunk_features(parts: Parts, source: PhotoSource, trunk: str) -> Arrays:
 
 
 def text_features(parts: Parts, source: str, texts: list[str]) -> NDArray[Any]:
-    """Return the text encoder's pooled features ``float16 [N, hidden]`` of the texts of a source."""
+    """Return the text encoder's pooled features ``float16 [N, hidden]`` of a source's texts."""
 
     def compute() -> Arrays:
         return {"features": _pooled(parts.model.poem_encoder.eval(), parts.tokenizer, texts, source)}
@@ -80,7 +80,7 @@ def text_features(parts: Parts, source: str, texts: list[str]) -> NDArray[Any]:
 
 
 def cached(path: Path, compute: Callable[[], Arrays]) -> Arrays:
-    """Return the arrays of ``path``, computing and writing them first where it does not exist."""
+    """Return the arrays in ``path``; compute and write them first if it does not exist."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = path.with_suffix(".tmp.npz")

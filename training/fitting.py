@@ -1,8 +1,8 @@
-"""How every stage trains: Lightning with checkpoints, resuming, early stopping, best-model selection, TensorBoard.
+"""The training loop of every stage: Lightning with checkpoints, resuming, early stopping and TensorBoard.
 
-A stage keeps in its folder ``last.ckpt`` (to go on from), ``best.ckpt``, TensorBoard's logs and, when it is
-done, ``curves.json``, what they tell, and ``result.safetensors``: what it trained, with its metrics and the
-fingerprint of all that it came from.
+A stage's folder contains ``last.ckpt`` (to resume from), ``best.ckpt`` and TensorBoard's logs. A finished stage adds
+``curves.json``, the logged values, and ``result.safetensors``: the trained tensors with their metrics and the
+fingerprint of everything that they depend on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished stage leaves: its fingerprint, that of the run's sources, metrics, and tensors by name."""
+    """The result of a finished stage: its fingerprint, that of the run's sources, metrics, and tensors by name."""
 
     fingerprint: str
     sources: str
@@ -54,9 +54,9 @@ class Stage:
     """The folder of one stage.
 
     Args:
-        run: of the stage.
-        name: of the stage.
-        fingerprint: of settings and everything earlier that decides the result.
+        run: the stage's run.
+        name: the stage's name.
+        fingerprint: hash of the settings and everything else that the result depends on.
     """
 
     def __init__(self, run: Run, name: str, fingerprint: str) -> None:
@@ -65,12 +65,12 @@ class Stage:
         self._path = result_path(run, name)
 
     def finished(self) -> Result | None:
-        """Return the result of an earlier run with the same fingerprint, if there is one."""
+        """Return the result of an earlier run with the same fingerprint, or None."""
         found = read_result(self._path) if self._path.exists() else None
         return found if found and found.fingerprint == self.fingerprint else None
 
     def finish(self, tensors: dict[str, Tensor], metrics: dict[str, float]) -> Result:
-        """Write the result, whole or not at all."""
+        """Write the result atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         staging = self._path.with_suffix(".tmp")
@@ -92,21 +92,21 @@ class Stage:
         patience: int | None = None,
         gradient_clip: float | None = None,
     ) -> None:
-        """Train ``module`` in place to its best epoch, going on from ``last.ckpt`` where there is one.
+        """Train ``module`` in place to its best epoch; resume from ``last.ckpt`` if it exists.
 
         Args:
-            module: what to train.
-            train: data loader, or None where the module makes its own anew each epoch.
-            validation: data loader of what ``monitor`` is measured on.
-            epochs: at most.
-            monitor: logged value that decides which epoch is best; None keeps the last.
-            mode: whether a small or a large one is good.
-            patience: epochs without gain before it stops; None never stops early.
+            module: the module to train.
+            train: data loader; None if the module makes a new one each epoch.
+            validation: data loader that ``monitor`` is measured on.
+            epochs: maximum number of epochs.
+            monitor: logged value that selects the best epoch; None keeps the last.
+            mode: whether to minimise or maximise it.
+            patience: epochs without improvement before early stopping; None: never.
             gradient_clip: largest norm of the gradient.
         """
         L.seed_everything(self.run.seed, verbose=False)
         folder = self.folder / "checkpoints" / self.fingerprint
-        # Not save_last, which saves only when the best one is saved: a resumed run would lose the epochs since.
+        # Not save_last: it saves only together with the best checkpoint, so a resumed run would lose later epochs.
         best = ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
         latest = ModelCheckpoint(folder, "last", enable_version_counter=False)
         progress = RichProgressBar() if sys.stdout.isatty() else _EpochLines(self.name)
@@ -116,7 +116,7 @@ class Stage:
         logger = TensorBoardLogger(self.folder, name="tensorboard", version=self.fingerprint)
         trainer = L.Trainer(
             accelerator=self.run.accelerator,
-            devices=1,  # stages draw and validate as one process does
+            devices=1,  # drawing and validation assume one process
             precision=precision(self.run),
             max_epochs=epochs,
             callbacks=callbacks,
@@ -128,14 +128,14 @@ class Stage:
             enable_progress_bar=sys.stdout.isatty(),
             num_sanity_val_steps=0,
         )
-        module.train()  # Lightning leaves the modes as they are
+        module.train()  # Lightning does not set the mode
         last = folder / "last.ckpt"
         resume = str(last) if last.exists() else None
         if resume:
             print(f"{self.name}: going on from {last}", flush=True)
         try:
             trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
+        except SystemExit:  # raised by Lightning for Ctrl-C
             raise KeyboardInterrupt from None
         if trainer.is_global_zero:
             write_curves(Path(logger.log_dir), self.folder)
@@ -145,7 +145,7 @@ class Stage:
 
 
 class _EpochLines(Callback):
-    """One line an epoch, for logs, where a progress bar would be noise."""
+    """Prints one line per epoch, for logs, where a progress bar would be noise."""
 
     def __init__(self, name: str) -> None:
         self._name, self._started = name, time.monotonic()
@@ -160,7 +160,7 @@ class _EpochLines(Callback):
 
 
 def precision(run: Run) -> Any:
-    """Return Lightning's precision for the run: bfloat16 where the hardware computes in it."""
+    """Return Lightning's precision for the run: bfloat16 if the hardware supports it."""
     if run.precision != "auto":
         return run.precision
     if run.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
@@ -169,7 +169,7 @@ def precision(run: Run) -> Any:
 
 
 def once() -> DataLoader[Any]:
-    """Return a loader of one batch, for a module whose validation step measures everything by itself."""
+    """Return a loader of one batch, for modules whose validation step measures everything at once."""
     return DataLoader(TensorDataset(torch.zeros(1)))
 
 
@@ -183,12 +183,12 @@ def schedule(
 
 
 def step_seed(module: L.LightningModule, index: int = 0) -> int:
-    """Return a seed of epoch, device and step: a resumed run draws what an uninterrupted one would have drawn."""
+    """Return a seed from epoch, device and step: a resumed run draws the same numbers as an uninterrupted one."""
     return int(fingerprint(module.current_epoch, module.global_rank, index), 16) % 2**31
 
 
 def rounded(metrics: dict[str, float]) -> dict[str, float]:
-    """Return metrics as they are written down: to four decimals."""
+    """Return metrics rounded to four decimals."""
     return {name: round(float(value), 4) for name, value in metrics.items()}
 
 
@@ -199,22 +199,22 @@ def load_prefixed(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: s
 
 
 class Starting(Protocol):
-    """Settings, a dataclass, of a stage that may go on from an earlier result of its own."""
+    """Settings (a dataclass) of a stage that may start from an earlier result of its own."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def start(self) -> Path | None:
-        """File of the earlier result."""
+        """File of the earlier result, or None."""
 
 
 def start_of(settings: Starting) -> tuple[Result | None, dict[str, Any]]:
-    """Return the earlier result to go on from, and what of ``settings`` decides the new one.
+    """Return the earlier result to start from, and the parts of ``settings`` that the new result depends on.
 
-    The earlier one counts by its fingerprint, wherever its file lies.
+    The earlier result is identified by its fingerprint, not by its path.
 
     Raises:
-        MissingData: the file is damaged, or not a stage's result.
+        MissingData: the file is damaged, or not the result of a stage.
     """
     earlier = read_result(settings.start) if settings.start else None
     decisive = {**dataclasses.asdict(settings), "start": earlier.fingerprint if earlier else None}
@@ -222,7 +222,7 @@ def start_of(settings: Starting) -> tuple[Result | None, dict[str, Any]]:
 
 
 def result_path(run: Run, stage: str) -> Path:
-    """Return where a finished stage keeps its result."""
+    """Return the path of a finished stage's result."""
     return run.root / stage / "result.safetensors"
 
 
@@ -230,7 +230,7 @@ def read_result(path: Path) -> Result:
     """Read the result of a finished stage.
 
     Raises:
-        MissingData: the file is damaged, or not a stage's result.
+        MissingData: the file is damaged, or not the result of a stage.
     """
     try:
         with safe_open(path, "pt") as file:

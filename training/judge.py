@@ -1,4 +1,4 @@
-"""What adversarial training is judged by: both discriminators, what they learn from, and the reward they give."""
+"""The reward of adversarial training: both discriminators, their training data, and the reward that they give."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .texts import Points
 
 
 class Weights(NamedTuple):
-    """Weights of the reward's parts."""
+    """Weights of the reward's terms."""
 
     multi_modal: float
     style: float
@@ -38,19 +38,19 @@ class Human(NamedTuple):
     """Human texts for the discriminators; token ids without begin tokens, padded."""
 
     photos: Tensor  # float32 [B, D]
-    poems: Tensor  # int64 [B, T], that the photographs depict
+    poems: Tensor  # int64 [B, T], about the photographs
     disordered: Tensor  # int64 [B, T]
     prose: Tensor  # int64 [B, T]
 
 
 class Judge(nn.Module):
-    """Both discriminators, with the frozen aligner by which the one sees what a poem is about."""
+    """Both discriminators, with the frozen aligner that embeds poems for the multi-modal one."""
 
     def __init__(self, aligner: PoemEncoder, vocabulary_size: int, embedding_dim: int) -> None:
         super().__init__()
         self.multi_modal = MultiModalDiscriminator(vocabulary_size, embedding_dim)
         self.style = StyleDiscriminator(vocabulary_size)
-        # In a list, so that what is frozen stays out of parameters and checkpoints.
+        # In a list, so that the frozen aligner stays out of parameters and checkpoints.
         self._aligner = [aligner]
 
     @torch.no_grad()
@@ -63,7 +63,7 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def reward(self, photos: Tensor, tokens: Tensor, points: Tensor, weights: Weights) -> Tensor:
-        """Return what poems are worth, ``float32 [B]``: shares of being paired and poetic, and the cosine.
+        """Return the reward of poems, ``float32 [B]``: the probabilities of "paired" and "poetic", and the cosine.
 
         ``points`` are the poems' embeddings by :meth:`embed`.
         """
@@ -74,7 +74,7 @@ class Judge(nn.Module):
         return weights.multi_modal * paired + weights.style * poetic + weights.alignment * cosine
 
     def loss(self, human: Human, human_points: Tensor, photos: Tensor, generated: Tensor, points: Tensor) -> Tensor:
-        """Cross-entropy of both discriminators on human texts and on poems generated about ``photos``.
+        """Return the cross-entropy of both discriminators on human texts and poems generated about ``photos``.
 
         ``human_points`` and ``points`` are the poems' embeddings by :meth:`embed`.
         """
@@ -96,13 +96,13 @@ class Judge(nn.Module):
 def human_texts(
     poems: list[tuple[int, list[int]]], captions: list[list[tuple[int, list[int]]]], points: Points, count: int
 ) -> Human:
-    """Draw ``count`` written poems with their photographs, and as many photographs' captions as prose.
+    """Draw ``count`` written poems with their photographs, and captions of as many photographs as prose.
 
     Args:
-        poems: photograph with pixels, and ids of each poem.
-        captions: photograph and ids of each caption, by photograph.
-        points: where the photographs are.
-        count: how many.
+        poems: photograph (with pixels) and token ids of each poem.
+        captions: photograph and token ids of each caption, grouped by photograph.
+        points: the photographs' embeddings.
+        count: number of poems.
     """
     drawn = [poems[i] for i in torch.randint(len(poems), (count,)).tolist()]
     prose = [captions[i] for i in torch.randint(len(captions), (count,)).tolist()]
@@ -121,7 +121,7 @@ def _cross_entropy(parts: list[tuple[int, Tensor]]) -> Tensor:
 
 
 def _disordered(tokens: list[int], shuffle: random.Random) -> list[int]:
-    """Return the lines of a poem in another order."""
+    """Return the lines of a poem in a different order."""
     lines: list[list[int]] = [[]]
     for token in tokens:
         if token == NEWLINE:

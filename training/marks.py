@@ -1,4 +1,4 @@
-"""The marks of poems that were read blind, and their table by system."""
+"""The marks of a blind reading of poems, and their table by system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from img2poem.atomic import write_atomically
 from img2poem.datasets import BadData
 from img2poem.datasets.files import json_of, read_bytes, text_of
 
-_Z = 1.96  # of 95 %
+_Z = 1.96  # for 95 %
 _LINE = re.compile(r"(\d+)\.?\s+([yn])\s+([1-5])\s+([1-5])\s+([yn])", re.IGNORECASE)
 _YES_NO, _SCALE = (True, False), (1, 2, 3, 4, 5)
 _ANSWERS = {"fault": _YES_NO, "sense": _SCALE, "fit": _SCALE, "show": _YES_NO}
@@ -24,7 +24,7 @@ _HEADER = ("system", "read", "% without fault", "sense, 1 to 5", "fit, 1 to 5", 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a reader says of a poem: a fault of grammar, sense and fit from 1 to 5, whether to show it to a friend."""
+    """A reader's marks of a poem: fault of grammar, sense and fit from 1 to 5, and whether to show it to a friend."""
 
     fault: bool
     sense: int
@@ -34,7 +34,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Key:
-    """Which system wrote each poem of a sheet, in the sheet's order."""
+    """The system behind each poem of a sheet, in order."""
 
     sheet: str
     systems: tuple[str, ...]
@@ -44,7 +44,7 @@ class Key:
         """Read a key.
 
         Raises:
-            BadData: the file is none.
+            BadData: the file is not a key.
         """
         content = json_of(read_bytes(path), path)
         try:
@@ -53,15 +53,15 @@ class Key:
             raise BadData.at(path, "not the key of a sheet", "give the file that ends in .key.json") from None
 
     def write(self, path: Path) -> None:
-        """Write the key as JSON, whole or not at all."""
+        """Write the key as JSON, atomically."""
         write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def read_marks(path: Path, key: Key) -> dict[int, Mark]:
-    """Return the marks in a file by the poems' numbers, from 1: JSON that a sheet saved, or lines written by hand.
+    """Return the marks in a file by poem number, from 1: JSON saved by a sheet, or lines written by hand.
 
     Raises:
-        BadData: the file is of neither form, of another sheet, or has a number that the sheet lacks.
+        BadData: the file has neither format, belongs to another sheet, or has a number that the sheet lacks.
     """
     data = read_bytes(path)
     if data.lstrip().startswith(b"{"):
@@ -77,7 +77,7 @@ def read_marks(path: Path, key: Key) -> dict[int, Mark]:
 def table_of(marks: dict[int, Mark], key: Key) -> str:
     """Return the table by system as Markdown, each figure with its 95 % interval.
 
-    Shares have Wilson's interval (1927), means the normal one, which a single poem does not have.
+    Shares have Wilson's interval (1927), means the normal interval, which needs more than one poem.
     """
     by_system: dict[str, list[Mark]] = {system: [] for system in sorted(set(key.systems))}
     for number, mark in sorted(marks.items()):
@@ -97,7 +97,7 @@ def _saved(content: Any, path: Path, key: Key) -> dict[int, Mark]:
     for number, mark in content["marks"].items():
         if not number.isdecimal() or not isinstance(mark, dict) or not all(map(_is_answer, mark.items())):
             raise BadData.at(path, f"not a mark: {mark!r:.80}", "give what the sheet saved", f"poem {number}")
-        if len(mark) == len(_ANSWERS):  # not half-marked
+        if len(mark) == len(_ANSWERS):  # incomplete marks are skipped
             marks[int(number)] = Mark(**mark)
     return marks
 
@@ -140,7 +140,7 @@ def _share(values: Sequence[bool]) -> str:
     n = len(values)
     p, z = sum(values) / n, _Z**2 / n
     middle, half = (p + z / 2) / (1 + z), _Z * math.sqrt(p * (1 - p) / n + z / (4 * n)) / (1 + z)
-    # The lower bound of none is a zero that rounding may have made negative.
+    # For a share of 0 the lower bound is zero, but rounding may make it negative.
     return f"{100 * p:.0f} ({abs(100 * (middle - half)):.0f} to {100 * (middle + half):.0f})"
 
 

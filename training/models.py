@@ -1,4 +1,4 @@
-"""The architectures that can be trained, by name."""
+"""The trainable architectures by name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from img2poem.package import (
 from img2poem.vocabulary import Contractions
 
 EMBEDDING_DIM = 512
-#: What a nat a token counts in the choice among several poems, in units of the cosine.
+#: Weight of a nat per token in the choice among several poems, in units of the cosine.
 LIKELIHOOD_WEIGHT = 0.3
 
-# The EfficientNet-lite checkpoints were trained on (x - 127) / 128; torchvision's on ImageNet's mean and deviation.
+# EfficientNet-lite's checkpoints were trained on (x - 127) / 128; torchvision's with ImageNet's mean and deviation.
 LITE_PIXELS = Preprocessing(size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
 TORCHVISION_PIXELS = Preprocessing(size=224, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
@@ -30,10 +30,10 @@ def configuration(
     shortened: Contractions,
     scenes: list[str],
 ) -> PackageConfig:
-    """Return the configuration of architecture ``model`` for a package called ``name``.
+    """Return the configuration of the architecture ``model`` for a package named ``name``.
 
-    ``lite``: scene and sentiment encoder share the object encoder's trunk, one pass for all three.
-    ``resnet50``: three backbones, as Liu et al. 2018 have it.
+    ``lite``: scene and sentiment encoder share the object encoder's trunk; one pass serves all three.
+    ``resnet50``: three backbones, as in Liu et al. 2018.
     """
     encoders, pixels = _encoders(model, len(scenes))
     return PackageConfig(

@@ -1,4 +1,4 @@
-"""From the stages' results to a model package.
+"""Assemble a model package from the stages' results.
 
 python -m training.package --data folder --out weights/lite [--decoder generator|adversarial]
 """
@@ -24,16 +24,16 @@ Decoder = Literal["generator", "adversarial"]
 
 @dataclass(frozen=True)
 class PackageSettings:
-    """Where the package goes and which decoder it takes."""
+    """The package's path and its decoder."""
 
     out: Path = Path("weights/lite")
     """Model package to write; replaced as a whole."""
     decoder: Decoder | None = None
-    """Stage whose decoder it takes; the adversarial one where it gained, when not given."""
+    """Stage whose decoder is used; by default the adversarial one if it improved."""
 
 
 def kept_decoder(adversarial: Result) -> Decoder:
-    """Return the stage whose decoder is the better one, by what the adversarial stage measured."""
+    """Return the stage with the better decoder, as measured by the adversarial stage."""
     return "adversarial" if adversarial.metrics["kept"] else "generator"
 
 

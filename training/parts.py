@@ -1,4 +1,4 @@
-"""The model that the stages fill part by part, with the corpus and tokenizer that belong to it."""
+"""The model that the stages train part by part, with its corpus and tokenizer."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .models import configuration
 from .pretrained import load_backbone, minilm
 from .run import Run, fingerprint
 
-#: In their order; each builds on those before it.
+#: In order; each depends on the stages before it.
 STAGES = ("scene", "sentiment", "alignment", "generator", "adversarial")
-#: Whose results the generator stage learns from; none of them goes into the model.
+#: Stages whose results the generator stage learns from; they are not part of the model.
 TEACHING = ("teacher", "distillation")
-#: All stages in the order in which they run.
+#: All stages in the order of a run.
 RUN_ORDER = (*STAGES[:3], *TEACHING, *STAGES[3:])
 
 
 @dataclass
 class Parts:
-    """Model, tokenizer and corpus of a run, and the results of the stages that went into the model."""
+    """Model, tokenizer and corpus of a run, with the results of the stages that are loaded into the model."""
 
     run: Run
     model: PhotoToPoem
@@ -39,11 +39,11 @@ class Parts:
 
     @classmethod
     def after(cls, run: Run, *stages: str) -> Parts:
-        """Return the model with pretrained backbones and MiniLM, and what ``stages`` have trained so far.
+        """Return the model with pretrained backbones and MiniLM, and the results of ``stages``.
 
         Raises:
-            BadData: a file of the training data is missing or not in its format.
-            MissingData: a stage has not been run yet, or with other data; the backbone's weights cannot be had.
+            BadData: a file of the training data is missing or malformed.
+            MissingData: a stage has not been run, or was run with other data; the backbone's weights are unavailable.
         """
         torch.manual_seed(run.seed)
         corpus = Corpus.load(run.data, run.limit)
@@ -63,14 +63,14 @@ class Parts:
         return parts
 
     def tag(self, trunk: str) -> str:
-        """Return a name for the weights of a trunk, for caches of its features."""
+        """Return an identifier of a trunk's weights, for caches of its features."""
         backbone = self.model.image_encoder.encoders["object"].backbone
         if trunk != "object":
             return f"{backbone}-{trunk}-{self.results[trunk].fingerprint}"
         return backbone if self.run.backbones == "pretrained" else f"{backbone}-{fingerprint(self.run.sources())}"
 
     def sources(self) -> list[object]:
-        """Return what decides a stage's result beside its settings: the run and the earlier stages."""
+        """Return what a stage's result depends on beside its settings: the run and the earlier stages."""
         return [self.run.sources(), sorted(result.fingerprint for result in self.results.values())]
 
     def _take(self, stage: str) -> None:
@@ -80,10 +80,10 @@ class Parts:
 
 
 def result_of(run: Run, stage: str) -> Result:
-    """Return what a stage has made of the run's data.
+    """Return the result of a stage for the run's data.
 
     Raises:
-        MissingData: it has not been run yet, or with other data.
+        MissingData: it has not been run, or was run with other data.
     """
     path = result_path(run, stage)
     again = f"run first: python -m training.{stage} --data {run.data}"
@@ -96,7 +96,7 @@ def result_of(run: Run, stage: str) -> Result:
 
 
 def parts_of(model: PhotoToPoem, stage: str) -> dict[str, nn.Module]:
-    """Return what a stage trains of the model, by the prefix of its tensors' names."""
+    """Return the modules that a stage trains, by the prefix of their tensors' names."""
     encoder = model.image_encoder
     if stage == "alignment":
         return {"image": encoder.projection, "poem": model.poem_encoder.projection}
@@ -108,7 +108,7 @@ def parts_of(model: PhotoToPoem, stage: str) -> dict[str, nn.Module]:
 
 
 def trained(model: PhotoToPoem, stage: str) -> dict[str, Tensor]:
-    """Return the tensors of what a stage trains, by name."""
+    """Return the tensors that a stage trains, by name."""
     return {
         f"{prefix}.{name}": tensor
         for prefix, module in parts_of(model, stage).items()

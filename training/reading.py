@@ -1,11 +1,11 @@
-"""Poems of several systems read blind: a sheet to mark them on, and the table of the marks.
+"""Blind reading of poems by several systems: a sheet to mark them on, and a table of the marks.
 
     python -m training.reading sheet poems.json [more.json ...] --data folder --out sheet.html
     python -m training.reading table marks.json sheet.html.key.json
 
-``poems.json`` is what ``training.evaluate --out`` writes, or ``{"SYSTEM": [{"photo": "1.jpg", "poem": "...",
+``poems.json`` is the output of ``training.evaluate --out``, or ``{"SYSTEM": [{"photo": "1.jpg", "poem": "...",
 "captions": ["..."]}, ...], ...}``; a photograph is a file, or a name in Flickr8k, MiniPlaces or OASIS. The sheet does
-not tell which system wrote a poem; a file of its own, the key, does.
+not reveal which system wrote a poem; a separate file, the key, does.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from .marks import Key, read_marks, table_of
 from .run import reporting
 
 _TEMPLATE = Path(__file__).with_name("reading.html")
-_PIXELS = 640  # of the longer side of a photograph on the sheet
-# What a row of training.evaluate holds beside the poems by system.
+_PIXELS = 640  # longer side of a photograph on the sheet
+# Keys in a row of training.evaluate beside the poems by system.
 _FIELDS = ("photo", "captions")
 _INSTRUCTIONS = """\
 Read each poem beside what the captions say of its photograph, and write a line for it into a file of your own:
@@ -52,7 +52,7 @@ such as "12 n 4 5 y".
 
 @dataclass(frozen=True)
 class Written:
-    """A poem that a system wrote about a photograph, which is a file or a name in a collection."""
+    """A system's poem about a photograph, which is a file or a name in a collection."""
 
     system: str
     photo: str
@@ -69,16 +69,16 @@ def sheet(
     seed: int = 0,
     text: bool = False,
 ) -> None:
-    """Write a sheet to read poems on, and beside it the key that says which system wrote which.
+    """Write a sheet for a blind reading of poems, and the key that says which system wrote which poem.
 
     Args:
         poems: JSON files with the poems.
-        out: File of the sheet; the key's has .key.json behind its name.
+        out: File of the sheet; the key's name is this with .key.json appended.
         data: Folder of the training data, for photographs that are not files.
-        systems: Which systems to read; all of them unless told.
-        each: Poems of each system at most, about the same photographs where it can be.
-        seed: Decides which poems are read and in which order.
-        text: Plain text with captions in the place of photographs, for readers who have no browser.
+        systems: Systems to read; all by default.
+        each: Maximum number of poems per system, about the same photographs if possible.
+        seed: Seed of the choice and order of the poems.
+        text: Write plain text with captions instead of photographs, for readers without a browser.
     """
     chosen = _chosen(_named(list(poems)), systems, each, seed)
     content = _text_sheet(chosen) if text else _html_sheet(chosen, data)
@@ -91,10 +91,10 @@ def sheet(
 
 
 def table(marks: Annotated[Path, tyro.conf.Positional], key: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print the table of a sheet's marks, with 95 % intervals.
+    """Print a table of a sheet's marks, with 95 % intervals.
 
     Args:
-        marks: What the sheet saved, or the lines written by hand.
+        marks: File saved by the sheet, or lines written by hand.
         key: The sheet's key.
     """
     whose = Key.read(key)
@@ -102,7 +102,7 @@ def table(marks: Annotated[Path, tyro.conf.Positional], key: Annotated[Path, tyr
 
 
 def _named(paths: list[Path]) -> list[Written]:
-    """Return the poems in ``paths``; a system that several files have is called after its file too."""
+    """Return the poems in ``paths``; a system that occurs in several files gets the file's name as a prefix."""
     by_file = {path: list(_read(path)) for path in paths}
     homes = defaultdict(set)
     for path, found in by_file.items():
@@ -116,10 +116,10 @@ def _named(paths: list[Path]) -> list[Written]:
 
 
 def _read(path: Path) -> Iterator[Written]:
-    """Yield the poems in a file of either form.
+    """Yield the poems in a file of either format.
 
     Raises:
-        BadData: the file is of neither.
+        BadData: the file has neither format.
     """
     content = json_of(read_bytes(path), path)
     remedy = "give what training.evaluate --out writes, or a list of photo, poem and captions by system"
@@ -139,7 +139,7 @@ def _read(path: Path) -> Iterator[Written]:
 
 
 def _chosen(everything: list[Written], systems: tuple[str, ...], each: int, seed: int) -> list[Written]:
-    """Return at most ``each`` poems of each system in the order of reading."""
+    """Return at most ``each`` poems per system, in reading order."""
     if not everything:
         raise ValueError("there are no poems to read: give at least one file that has some")
     known = list(dict.fromkeys(written.system for written in everything))
@@ -161,7 +161,7 @@ def _chosen(everything: list[Written], systems: tuple[str, ...], each: int, seed
 
 
 def _mark_of(chosen: list[Written]) -> str:
-    """Return a short hash of what is read in which order, by which sheet, marks and key know each other."""
+    """Return a short hash of the poems in order; it ties sheet, marks and key together."""
     return hashlib.sha256(json.dumps([(w.photo, w.poem) for w in chosen]).encode()).hexdigest()[:16]
 
 
@@ -191,13 +191,13 @@ def _html_sheet(chosen: list[Written], data: Path | None) -> str:
             for w in chosen
         ],
     }
-    # "<" could end the script element that holds it.
+    # "<" could end the enclosing script element.
     encoded = json.dumps(content).replace("<", "\\u003c")
     return _TEMPLATE.read_text(encoding="utf-8").replace("{{content}}", encoded)
 
 
 def _photos(wanted: set[str], data: Path | None) -> dict[str, bytes]:
-    """Return the encoded photographs that there are: files first, then those of the collections."""
+    """Return the encoded photographs that exist: files first, then those of the collections."""
     found = {photo: Path(photo).read_bytes() for photo in wanted if Path(photo).is_file()}
     if data is None or len(found) == len(wanted):
         return found
@@ -216,7 +216,7 @@ def _photos(wanted: set[str], data: Path | None) -> dict[str, bytes]:
 
 
 def _embedded(photo: str, encoded: bytes) -> str:
-    """Return a photograph as the address of an image that holds it."""
+    """Return a photograph as a data URL."""
     out = io.BytesIO()
     try:
         with Image.open(io.BytesIO(encoded)) as image:

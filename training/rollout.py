@@ -1,4 +1,4 @@
-"""Free-running samples of the decoder, and rollouts that finish a poem from any of its lines."""
+"""Samples of the decoder, and rollouts that complete a poem after any of its lines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.vocabulary import BOS, CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, UNK
 
-#: Begin tokens, which no text holds within.
+#: Tokens that are never sampled: padding, the unknown token and begin tokens.
 _NEVER = (PAD, BOS, UNK, CAPTION, FREE, RHYMED)
 
 
 class Samples(NamedTuple):
-    """Sampled poems and the decoder's state before each of their tokens."""
+    """Sampled poems and the decoder's state before each token."""
 
     tokens: Tensor  # int64 [B, T], end token included, then padding
     states: Tensor  # float32 [B, T, state]
@@ -24,21 +24,21 @@ class Samples(NamedTuple):
 
 @torch.no_grad()
 def sample(decoder: PoemDecoder, condition: Tensor, max_tokens: int) -> Samples:
-    """Draw a poem for each condition ``float32 [B, D]`` from the decoder as it is, token by token."""
+    """Sample a poem for each condition ``float32 [B, D]``, token by token."""
     begin = torch.full((len(condition),), BOS, device=condition.device)
     return _draw(decoder, begin, decoder.init(condition), max_tokens)
 
 
 @torch.no_grad()
 def finish(decoder: PoemDecoder, samples: Samples, rows: Tensor, places: Tensor, max_tokens: int) -> Tensor:
-    """Draw new ends: of sample ``rows[i]`` its tokens up to and including ``places[i]`` stay.
+    """Sample new endings: sample ``rows[i]`` keeps its tokens up to and including ``places[i]``.
 
     Args:
-        decoder: whose poems.
-        samples: what to begin with.
+        decoder: the decoder to sample from.
+        samples: the poems to continue.
         rows: int64 ``[N]``.
-        places: int64 ``[N]``; none is the last of its sample.
-        max_tokens: longest poem.
+        places: int64 ``[N]``; never a sample's last place.
+        max_tokens: length limit of a poem.
 
     Returns:
         Token ids ``int64 [N, max_tokens]``.
@@ -65,7 +65,7 @@ def _draw(decoder: PoemDecoder, token: Tensor, state: Tensor, max_tokens: int) -
         with torch.autocast(token.device.type, torch.bfloat16):
             logits, state = decoder.advance(token, state)
         logits = logits.float().index_fill(1, never, float("-inf"))
-        # Gumbel-max: one pass instead of softmax and a multinomial over the vocabulary.
+        # Gumbel-max: one pass instead of softmax and multinomial over the vocabulary.
         noise = torch.empty_like(logits).exponential_().log()
         token = torch.where(ended, PAD, (logits - noise).argmax(-1))
         state = state.float()

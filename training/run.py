@@ -1,4 +1,4 @@
-"""What every stage is told, and the command line that it is told by."""
+"""Options and command line that all stages share."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Run:
-    """Where the data is, where to work, and on what."""
+    """Data, working folder and hardware of a run."""
 
     data: Path
     """Folder of the training data."""
     work: Path = Path("runs")
-    """Folder of checkpoints, logs and cached features; run again, a stage goes on from there."""
+    """Folder of checkpoints, logs and cached features; a rerun resumes from there."""
     model: Literal["lite", "resnet50"] = "lite"
     """Architecture: one EfficientNet-lite0 for all encoders, or three ResNet-50 as in the paper."""
     backbones: str = "pretrained"
     """ImageNet weights of the backbone: "pretrained", "none", or a file with torchvision's state dict."""
     places365: Path | None = None
-    """File of the Places365 checkpoint that the scene encoder of resnet50 starts from."""
+    """File of the Places365 checkpoint that initialises the scene encoder of resnet50."""
     limit: int | None = None
-    """Use only so many photographs and poems of each collection: a run of minutes."""
+    """Use only this many photographs and poems of each collection, for a run of minutes."""
     seed: int = 0
     """Seed of all random numbers."""
     accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu, ...; one device of it."""
+    """Lightning's accelerator: auto, cpu, gpu, ...; the run uses one device."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    """Lightning's precision; auto is bf16-mixed where the hardware computes in it."""
+    """Lightning's precision; auto is bf16-mixed if the hardware supports it."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 100:
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def root(self) -> Path:
-        """Folder of this model's stages; a limited run has its own."""
+        """Folder of this architecture's stages; a limited run has its own."""
         name = self.model if self.limit is None else f"{self.model}-limit-{self.limit}"
         return self.work / name
 
@@ -70,7 +70,7 @@ class Run:
         return (self.work if self.limit is None else self.root) / "features" / _content(self.data)
 
     def sources(self) -> dict[str, Any]:
-        """Return what of the run decides its results."""
+        """Return the options that the run's results depend on."""
         files = {name: _content(path) for name, path in (("data", self.data), ("places365", self.places365)) if path}
         named = self.backbones in ("pretrained", "none")
         backbones = self.backbones if named else _content(Path(self.backbones))
@@ -79,7 +79,7 @@ class Run:
 
 @functools.cache
 def _content(path: Path) -> str:
-    """Return a short hash of a file, or of a folder: of what is in its files, and of the sizes of those deeper down."""
+    """Return a short hash of a file, or of a folder: contents of its files, sizes of files in its subfolders."""
     digest, files = hashlib.sha256(), [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in files:
         what = manifest.hash_of(file) if file.parent == path or file == path else str(file.stat().st_size)
@@ -88,21 +88,21 @@ def _content(path: Path) -> str:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return a short hash of JSON-like values and dataclasses: what a finished stage is recognised by."""
+    """Return a short hash of JSON-like values and dataclasses, which identifies a finished stage."""
     plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]  # type: ignore[arg-type]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Arguments(Generic[S]):
-    """Command line of one stage: the run's options and the stage's own, side by side."""
+    """Command line of a stage: the run's options and the stage's own."""
 
     run: Run
     stage: S
 
 
 def main(stage: type[S], work: Callable[[Run, S], Any], description: str | None) -> None:
-    """Run one stage from the command line, every field of its settings an option."""
+    """Run a stage from the command line; every field of its settings is an option."""
     with reporting():
         options = tyro.cli(Arguments[stage], config=(tyro.conf.OmitArgPrefixes,), description=description)  # type: ignore[valid-type]
         work(options.run, options.stage)
@@ -110,7 +110,7 @@ def main(stage: type[S], work: Callable[[Run, S], Any], description: str | None)
 
 @contextlib.contextmanager
 def reporting() -> Iterator[None]:
-    """Turn what goes wrong into one line that says what to do, with exit status 1, Ctrl-C into 130."""
+    """Turn errors into one line that says what to do, with exit status 1; Ctrl-C into 130."""
     try:
         yield
     except KeyboardInterrupt:
@@ -118,11 +118,11 @@ def reporting() -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise SystemExit(_say(f"out of memory: {error}; choose a smaller --batch", 1)) from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # torch has no type for it on the CPU
+        if "can't allocate memory" not in str(error):  # on the CPU, torch raises no specific type
             raise
         raise SystemExit(_say(f"out of memory: {error}; choose a smaller --batch", 1)) from error
     except (OSError, SafetensorError) as error:
-        # Errors of a full disk name no file.
+        # The errors of a full disk do not name the file.
         full = getattr(error, "errno", None) in _NO_ROOM or os.strerror(errno.ENOSPC) in str(error)
         advice = "; no file could be written: make room, then run again to go on from the last checkpoint"
         raise SystemExit(_say(f"{error}{advice if full else ''}", 1)) from error

@@ -30,7 +30,7 @@ TASK = EncoderTask(
 
 
 def train(run: Run, settings: EncoderSettings) -> Result:
-    """Train the scene encoder; accuracy is measured on MiniPlaces' own validation part, which is never trained on."""
+    """Train the scene encoder; its accuracy is measured on MiniPlaces' validation part, which no stage trains on."""
     return train_encoder(Parts.after(run), TASK, settings)
 
 

@@ -1,4 +1,4 @@
-"""A sentence encoder that no stage trains on: it judges in the evaluation what our own aligner would flatter."""
+"""A sentence encoder that no stage trains on: an independent judge, where our own aligner would be biased."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class SentenceEncoder:
     """Mean-pooled sentence embeddings of a transformer, such as all-mpnet-base-v2, from a folder.
 
     Args:
-        folder: in Hugging Face's format: ``config.json``, ``tokenizer.json``, ``model.safetensors``.
+        folder: model in Hugging Face's format: ``config.json``, ``tokenizer.json``, ``model.safetensors``.
 
     Raises:
-        MissingData: the folder holds no such model.
+        MissingData: the folder contains no such model.
     """
 
     def __init__(self, folder: Path) -> None:

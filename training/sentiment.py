@@ -1,10 +1,10 @@
-"""Sentiment stage: the sentiment encoder learns mean valence and arousal, 1 to 7, of OASIS's raters.
+"""Sentiment stage: the sentiment encoder learns the mean valence and arousal, 1 to 7, of OASIS's ratings.
 
     python -m training.sentiment --data folder [--epochs N --dropout X ...]
 
-``--labels polarity`` learns from CrowdFlower's polarity labels instead, as the paper does: highly negative to highly
-positive as valence from 1 to 7. Nothing is known of arousal then, whose output stays in the middle. Fetch the
-photographs first by ``img2poem.datasets.ImagePolarity.download(folder)``, into the folder of the other data.
+``--labels polarity`` learns from CrowdFlower's polarity labels instead, as in the paper: highly negative to highly
+positive become valence 1 to 7. Arousal is then unknown, and its output stays at the middle. Download the photographs
+first with ``img2poem.datasets.ImagePolarity.download(folder)``, into the folder of the other data.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _FOLDS = 5
 class SentimentSettings(EncoderSettings):
     """Hyper-parameters of the sentiment encoder's training."""
 
-    # Chosen by cross-validation on OASIS over widths, epochs and rates.
+    # Widths, epochs and rates were chosen by cross-validation on OASIS.
     epochs: int = 60
     batch: int = 64
     weight_decay: float = 0.5
     dropout: float = 0.5
-    # The validation split is some thirty photographs: too few to choose an epoch by.
+    # The validation split has about thirty photographs, too few to select an epoch.
     patience: int | None = None
     labels: Literal["affect", "polarity"] = "affect"
-    """What it learns from: OASIS's ratings of valence and arousal, or CrowdFlower's polarity."""
+    """Training labels: OASIS's ratings of valence and arousal, or CrowdFlower's polarity."""
 
 
 def _loss(predicted: Tensor, ratings: Tensor) -> Tensor:
@@ -47,15 +47,15 @@ def _loss(predicted: Tensor, ratings: Tensor) -> Tensor:
 
 
 def _correlations(predicted: Tensor, ratings: Tensor) -> dict[str, float]:
-    """Pearson's r of valence and, where it is known, of arousal."""
+    """Pearson's r of valence and, if known, of arousal."""
     pairs = zip(("valence_r", "arousal_r"), predicted.T.cpu(), ratings.T.cpu(), strict=True)
     return {name: float(np.corrcoef(p, r)[0, 1]) for name, p, r in pairs if not r.isnan().any()}
 
 
 def train(run: Run, settings: SentimentSettings) -> Result:
-    """Train the sentiment encoder; r is measured by cross-validation over all photographs: the test split has thirty.
+    """Train the sentiment encoder; r is cross-validated over all photographs, since the test split has only thirty.
 
-    Of an encoder with a trunk of its own, which would have to be tuned once a fold, r is that of the test split.
+    An encoder with its own trunk would need a fine-tuned trunk per fold; its r is measured on the test split.
     """
     source: PhotoSource = "oasis" if settings.labels == "affect" else "polarity"
     task = EncoderTask("sentiment", source, None, torch.float32, _loss, _correlations, "valence_r", _FOLDS)

@@ -1,4 +1,4 @@
-"""Photographs with their poems on one picture, for the eye."""
+"""Photographs and their poems in one picture, for visual inspection."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from img2poem.atomic import write_atomically
 
 _COLUMNS = 5
-_PHOTO = (320, 240)  # width and height that a photograph is fitted into
+_PHOTO = (320, 240)  # largest width and height of a photograph
 _MARGIN = 12
 _FONT_SIZE = 15
 _LINE = 19
-_INDENT = 24  # of what is left of a line that is broken
+_INDENT = 24  # of the continuation of a wrapped line
 
 
 def write_sheet(path: Path, photos: Sequence[bytes], poems: Sequence[str]) -> None:
-    """Write a PNG with each photograph and its poem below, in rows of five, numbered from 1.
+    """Write a PNG with each photograph above its poem, in rows of five, numbered from 1.
 
     Args:
-        path: file to write.
-        photos: encoded files, as many as ``poems``.
-        poems: lines joined by newlines.
+        path: the output file.
+        photos: encoded photographs.
+        poems: one poem per photograph, lines joined by newlines.
 
     Raises:
-        ValueError: there is nothing to show, or not as many poems as photographs.
+        ValueError: there are no photographs, or not as many poems.
     """
     if not photos or len(photos) != len(poems):
         raise ValueError(f"a sheet needs photographs and as many poems, not {len(photos)} and {len(poems)}")
@@ -38,7 +38,7 @@ def write_sheet(path: Path, photos: Sequence[bytes], poems: Sequence[str]) -> No
     heights = [picture.height + _LINE * len(text) for picture, text in zip(pictures, texts, strict=True)]
     rows = [range(i, min(i + _COLUMNS, len(photos))) for i in range(0, len(photos), _COLUMNS)]
     width = _PHOTO[0] + _MARGIN
-    # Each row is as high as the longest of its poems wants.
+    # A row's height is that of its longest poem.
     tops = list(accumulate((max(heights[i] for i in row) + 3 * _MARGIN for row in rows), initial=_MARGIN))
     sheet = Image.new("RGB", (width * len(rows[0]) + _MARGIN, tops[-1] - _MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
@@ -60,7 +60,7 @@ def _fitted(photo: bytes) -> Image.Image:
 
 
 def _wrapped(poem: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Iterator[tuple[int, str]]:
-    """Yield lines that fit into a column, each with its indent in pixels."""
+    """Yield lines that fit into a column, with their indents in pixels."""
     for line in poem.splitlines():
         indent, part = 0, ""
         for word in line.split():

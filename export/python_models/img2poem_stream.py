@@ -1,7 +1,7 @@
 """Triton Python model: a photograph to a poem, each line sent as soon as it is written.
 
-Decoupled, by calls of the other models of the same server (business logic scripting): one call of
-``poem_decoder_line`` a line, batched with those of other streams. docs/serving.md says what goes in and out.
+Decoupled; it calls the other models of the same server (business logic scripting), ``poem_decoder_line`` once per
+line, batched with other streams. docs/serving.md describes its inputs and outputs.
 """
 
 import base64
@@ -31,11 +31,11 @@ COUNTERS = {
 
 
 class Cancelled(Exception):
-    """The caller has gone."""
+    """The caller has disconnected."""
 
 
 class TritonPythonModel:
-    """Answers ``streams`` requests at a time, each in a thread of its own; more wait in Triton's queue."""
+    """Serves ``streams`` requests concurrently, each in its own thread; others wait in Triton's queue."""
 
     def initialize(self, args):
         parameters = json.loads(args["model_config"])["parameters"]
@@ -64,7 +64,7 @@ class TritonPythonModel:
             sender.send(failure("cancelled", pb_utils.TritonError.CANCELLED), FINAL)
         except Img2PoemError as error:
             sender.send(failure(f"{type(error).__name__}: {error}", pb_utils.TritonError.INVALID_ARG), FINAL)
-        except Exception as error:  # whatever it is, the caller must not wait for ever
+        except Exception as error:  # whatever it is: without a response the caller waits forever
             sender.send(failure(str(error), pb_utils.TritonError.INTERNAL), FINAL)
         finally:
             self.count.add(reason, poem.lines, poem.tokens)
@@ -72,7 +72,7 @@ class TritonPythonModel:
 
 
 class Poem:
-    """One request's poem."""
+    """The poem of one request."""
 
     def __init__(self, inputs, models, sender, size, state_dim):
         self.inputs, self.models, self.sender = inputs, models, sender
@@ -80,7 +80,7 @@ class Poem:
         self.lines = self.tokens = 0
 
     def stream(self):
-        """Send the lines and the closing response; returns why the poem ended."""
+        """Send the lines and the final response; return why the poem ended."""
         options = decoder_options(self.inputs)
         call = self.models.call
         [embedding] = call("image_encoder", ["embedding"], pixels=self._pixels(photograph(self.inputs)))
@@ -100,11 +100,11 @@ class Poem:
         return reason
 
     def _pixels(self, image):
-        """Decoded here, which saves the first line a call; what cannot be is shown to the model that counts it."""
+        """Decode here, which saves a call before the first line; pass a bad photograph to the model that counts it."""
         try:
             return decode(image[0, 0], self.size)[None]
         except BadImage:
-            with suppress(RuntimeError):  # it says the same
+            with suppress(RuntimeError):  # the same error
                 self.models.call("decode_image", ["pixels"], image=image)
             raise
 
@@ -113,14 +113,14 @@ class Poem:
 
     def _send_line(self, tokens):
         length = int(np.count_nonzero(tokens))
-        # Of the whole poem's text, since the line before decides whether a line begins with a capital.
+        # Presented as part of the whole poem: the previous line decides whether this one begins with a capital.
         line = "".join(self.models.text(tokens).split("\n")[self.lines : self.lines + 1])
         self.sender.send(response(line, self.lines, tokens[:, self.tokens : length], final=False))
         self.lines, self.tokens = self.lines + 1, length
 
 
 class Models:
-    """The other models of this server, called in the name of one request."""
+    """The other models of this server, called on behalf of one request."""
 
     def __init__(self, request_id):
         self.request_id = request_id
@@ -132,7 +132,7 @@ class Models:
             requested_output_names=outputs,
             inputs=tensors,
             request_id=self.request_id,
-            # On GPU servers too, where outputs would else stay on the device.
+            # Needed on GPU servers, where outputs would otherwise stay on the device.
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
         )
         found = request.exec()
@@ -147,11 +147,11 @@ class Models:
 
 
 class Counters:
-    """What the model counts for Prometheus, beside what Triton does."""
+    """Prometheus metrics of this model, beside Triton's."""
 
     def __init__(self, model):
         self.lock, labels = threading.Lock(), {"model": model}
-        # A family must live as long as its metrics.
+        # A family must outlive its metrics.
         self.families = [
             pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
             for name, description in COUNTERS.items()
@@ -161,13 +161,13 @@ class Counters:
         self.lines, self.tokens = lines.Metric(labels=labels), tokens.Metric(labels=labels)
 
     def close(self):
-        """Let the metrics go before their families: at the interpreter's own end Triton's process would crash."""
+        """Delete the metrics before their families: otherwise Triton's process crashes when the interpreter exits."""
         del self.poems, self.lines, self.tokens
         del self.families
 
     def add(self, reason, lines, tokens):
-        """Count a poem, after its lines; once for all of them, since each count waits for the server."""
-        # Triton 2.51 dies of two threads that count at once.
+        """Count a poem after its lines are sent. Counting is slow, so all lines are added at once."""
+        # Triton 2.51 crashes if two threads count at once.
         with self.lock:
             self.lines.increment(lines)
             self.tokens.increment(tokens)
@@ -175,9 +175,9 @@ class Counters:
 
 
 def decoder_options(inputs):
-    """The decoder's options: the defaults of ``Sampling`` and, checked, those of the request."""
+    """The decoder's options: the defaults of ``Sampling``, updated by the request's validated options."""
     given = {name: inputs[name] for name in DEFAULTS if name in inputs}
-    # A float32 of 0.05 is not quite Python's.
+    # A float32 0.05 differs slightly from Python's.
     values = {name: round(value.item(), 6) for name, value in given.items() if value.size == 1}
     if values.get("temperature") == 0:  # greedy
         del values["temperature"]
@@ -188,7 +188,7 @@ def decoder_options(inputs):
 
 
 def photograph(inputs):
-    """The encoded photograph, BYTES [1, 1], from whichever of the two inputs is there."""
+    """The encoded photograph, BYTES [1, 1], from the input that was given."""
     if ("image" in inputs) == ("image_base64" in inputs):
         raise InvalidOption("give the photograph as image or as image_base64")
     if "image" in inputs:
@@ -200,7 +200,7 @@ def photograph(inputs):
 
 
 def response(line, index, tokens, final, more=()):
-    """A response; only the closing one has ``more``."""
+    """A response; only the final one has ``more``."""
     tensors = [
         text_tensor("line", line),
         pb_utils.Tensor("index", np.array([[index]])),
@@ -216,5 +216,5 @@ def text_tensor(name, text):
 
 
 def failure(text, code):
-    """A response that tells the caller what went wrong."""
+    """An error response."""
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))

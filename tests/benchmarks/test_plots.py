@@ -1,4 +1,4 @@
-"""The figures of the docs: drawn from what the benchmarks and the training really write."""
+"""The figures of the docs, drawn from real output of the benchmarks and the training."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_load_is_drawn_from_what_the_benchmark_measures(
         with every(running) as found:
             yield [found[0], found[-1]]
 
-    # The real code, in seconds: on the server that runs already, two ways, each job once.
+    # The real code on the running server, reduced to seconds: two interfaces, each job once.
     monkeypatch.setattr(served, "TritonServer", lambda *_: nullcontext(server))
     monkeypatch.setattr(served, "CONCURRENCIES", (1, 16))
     monkeypatch.setattr(served, "ways", some)
@@ -107,7 +107,7 @@ def test_the_committed_figures_are_of_the_committed_results(tmp_path: Path) -> N
     assert found.exit_code == 0, found.output
     names = {path.name for path in tmp_path.glob("*.svg")}
     assert names == {path.name for path in FIGURES.glob("*.svg")}
-    # Where each number stands may differ between versions of matplotlib; what is written may not.
+    # Positions of numbers may differ between versions of matplotlib; texts may not.
     for name in names:
         assert texts((tmp_path / name).read_bytes()) == texts((FIGURES / name).read_bytes())
         assert not re.search(rb"<image|<script", (FIGURES / name).read_bytes())

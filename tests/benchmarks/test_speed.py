@@ -1,4 +1,4 @@
-"""What the speed figures are made by: turns, ratios, floors, the report."""
+"""The tools of the speed figures: alternation, ratios, lower bounds, the report."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tests.datasets.server import PhotoServer
 
 @pytest.fixture
 def photo_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PhotoServer]:
-    # A proxy of the surroundings would answer in the server's place.
+    # A proxy from the environment would answer instead of the server.
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with PhotoServer() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))

@@ -1,4 +1,4 @@
-"""A server on loopback that does what photograph servers do, good and bad."""
+"""A server on loopback with the good and bad behaviour of photograph servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (96, 64)) -> bytes:
-    """A photograph of noise, so that it compresses badly and any loss of data shows."""
+    """A photograph of noise: it compresses badly, so that any loss of data shows."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
                 route(self)
 
     def answer(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
-        """Send ``body``, stating ``length`` instead of its own if given; a wrong one ends the connection."""
+        """Send ``body``; if ``length`` is given, declare it instead. A wrong length closes the connection."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in headers.items():
@@ -86,7 +86,7 @@ class PhotoServer(ThreadingHTTPServer):
                 self._active -= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients hang up here on purpose."""
+        """Clients disconnect on purpose here."""
 
 
 def photo(data: bytes) -> Route:
@@ -102,7 +102,7 @@ def slowly(data: bytes, seconds: float) -> Route:
 
 
 def trickling(data: bytes, pause: float) -> Route:
-    """Byte after byte: never silent, never done."""
+    """Send one byte at a time: never silent, never done."""
 
     def route(handler: Handler) -> None:
         handler.send_response(200)
@@ -120,7 +120,7 @@ def redirect(target: str) -> Route:
 
 
 def in_turn(*routes: Route) -> Route:
-    """The first request gets the first answer, and so on; the last answer stays."""
+    """Answer successive requests by successive routes; the last route repeats."""
     left = list(routes)
     lock = threading.Lock()
 
@@ -137,7 +137,7 @@ def status(code: int, **headers: str) -> Route:
 
 
 def cut(data: bytes, at: int, **headers: str) -> Route:
-    """Promise all, send ``at`` bytes, hang up."""
+    """Declare the full length, send ``at`` bytes, and disconnect."""
     return lambda handler: handler.answer(200, data[:at], length=len(data), **headers)
 
 
@@ -146,7 +146,7 @@ def hang_up(handler: Handler) -> None:
 
 
 def ranged(data: bytes, tag: str, first: int | None = None) -> Route:
-    """A file with an entity tag in parts, as RFC 9110 has it; ``first`` is where a whole answer breaks off."""
+    """A file with an entity tag and range requests (RFC 9110); a full response breaks off after ``first`` bytes."""
 
     def route(handler: Handler) -> None:
         headers = {"ETag": tag, "Accept-Ranges": "bytes"}

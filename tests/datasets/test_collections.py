@@ -33,7 +33,7 @@ QUIET = DownloadOptions(attempts=2, first_wait=0.01, quiet=True)
 
 
 def word(number: int) -> str:
-    """A word for each number: digits do not count in comparing poems."""
+    """A word for each number: the comparison of poems ignores digits."""
     return "".join("abcdefghij"[int(digit)] for digit in str(number))
 
 

@@ -20,7 +20,7 @@ def test_splits_are_stable_and_of_the_stated_sizes() -> None:
     splits = Counter(split_of(f"record {i}") for i in range(20_000))
     assert splits["train"] / 20_000 == pytest.approx(0.90, abs=0.01)
     assert splits["test"] / 20_000 == pytest.approx(0.05, abs=0.01)
-    # Golden: SHA-256 of the name decides, on every machine and in every order.
+    # Golden: the SHA-256 of the name decides, on every machine and in any order.
     assert [split_of(f"record {i}") for i in range(3)] == ["validation", "train", "test"]
 
 

@@ -43,7 +43,7 @@ IMPATIENT = replace(FAST, read_timeout=0.3, total_timeout=0.6)
 def fetch(
     server: PhotoServer, folder: Path, routes: dict[str, Route], options: DownloadOptions = FAST
 ) -> DownloadReport:
-    """Fetch ``/<name>`` of each route to ``<folder>/<name>``."""
+    """Download ``/<name>`` of each route to ``<folder>/<name>``."""
     server.routes.update({f"/{name}": route for name, route in routes.items()})
     return download([Download(server.url(f"/{name}"), folder / name) for name in routes], folder, options)
 
@@ -68,7 +68,7 @@ def kept(folder: Path) -> set[str]:
         (photo(b"<html>Please log in</html>"), "invalid", "not a picture in a known format (JPEG, PNG, GIF", 1),
         (photo(b""), "invalid", "not a picture in a known format", 1),
         (photo(PHOTO[: len(PHOTO) // 2]), "invalid", "truncated or damaged", 1),
-        # The length is too small, so HTTP has it that the photograph ends there.
+        # The declared length is too small, so for HTTP the photograph ends there.
         (lambda h: h.answer(200, PHOTO, length=len(PHOTO) - 700), "invalid", "truncated or damaged", 1),
         (lambda h: h.answer(200, PHOTO, length=10**9), "invalid", "too large", 1),
         (cut(PHOTO, 500), "failed", "cut off", 1),
@@ -143,7 +143,7 @@ def test_the_report_adds_up_and_is_written_and_printed(
     routes |= {f"gone{i}.jpg": status(404) for i in range(3)}
     routes |= {"moved.jpg": redirect("/images/photo_unavailable.png"), "page.jpg": photo(b"<html>"), "bad.jpg": hang_up}
     (tmp_path / "good0.jpg").write_bytes(PHOTO)
-    (tmp_path / "good1.jpg").write_bytes(PHOTO[:900])  # by some other program: looks like a file, is none
+    (tmp_path / "good1.jpg").write_bytes(PHOTO[:900])  # by another program: looks like a photograph but is truncated
     options = DownloadOptions(attempts=2, first_wait=0.01)
     report = fetch(photo_server, tmp_path, routes, options)
     assert report.counts == {"downloaded": 4, "present": 1, "dead": 4, "invalid": 1, "failed": 1}
@@ -193,7 +193,7 @@ def test_a_timeout_goes_on_within_the_same_run(photo_server: PhotoServer, tmp_pa
 
 
 def wrong_part(handler: Handler) -> None:
-    """Offers the beginning, whatever is asked for."""
+    """Return the beginning of the file, whatever range is requested."""
     if handler.headers.get("Range"):
         handler.answer(206, LARGE[:100], Content_Range=f"bytes 0-99/{len(LARGE)}")
     else:
@@ -287,7 +287,7 @@ def test_killed_half_way_and_started_again_it_goes_on(
     assert report.counts == {"downloaded": 8, "present": 4, "dead": 0, "invalid": 0, "failed": 0}
     assert kept(tmp_path) == {f"{i}.jpg" for i in range(12)}
     assert all((tmp_path / f"{i}.jpg").read_bytes() == data for i, data in enumerate(photos))
-    # Ctrl-C leaves time for a note about each part, a kill does not.
+    # After Ctrl-C there is time to record each partial file; after a kill there is not.
     assert len(photo_server.ranges) == (3 if kill == signal.SIGINT else 0)
 
 

@@ -1,4 +1,4 @@
-"""PhotoPoems: the reader by made records, and the file that the project ships."""
+"""PhotoPoems: the reader with made-up records, and the shipped file."""
 
 from __future__ import annotations
 

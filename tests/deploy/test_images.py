@@ -1,4 +1,4 @@
-"""The image and the compose file, as far as they can be checked without an engine."""
+"""The image and the compose file, as far as they can be checked without a container engine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_the_dockerfile_copies_is_there_and_in_its_context() -> None:
 
 
 def test_the_dockerfile_makes_its_environment_without_ensurepip(tmp_path: Path) -> None:
-    """Triton's image has none; the commands are run as they stand, on a package of one line."""
+    """Triton's image lacks it; the commands are run unchanged, on a package of one line."""
     [commands] = re.findall(r"^RUN (python3 -m venv (?:.*\\\n)*.*)$", (DEPLOY / "Dockerfile").read_text(), re.M)
     environment, wheels = tmp_path / "environment", tmp_path / "wheels"
     commands = commands.replace("/opt/img2poem", str(environment)).replace("/tmp/wheels", str(wheels))  # noqa: S108
@@ -133,7 +133,7 @@ def running(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_a_busy_server_is_a_healthy_one(running: TritonServer) -> None:
-    """Its decoders have more pictures than may wait: what comes then is refused."""
+    """Its decoders' queue is full: further pictures are refused."""
     large = encoded(Image.new("RGB", (4000, 3000)), "PNG")
     inputs = inputs_of({"image": np.array([[large]], np.object_)})
     refused, answered, asked = threading.Event(), threading.Semaphore(0), 0
@@ -165,7 +165,7 @@ def test_the_health_check_notices_what_triton_does_not(running: TritonServer) ->
 
 
 class Triton(BaseHTTPRequestHandler):
-    """What Triton would answer to the health check."""
+    """Imitates Triton's responses to the health check."""
 
     answer, counted, hangs = 200, iter([1, 1]), threading.Event()
 
@@ -189,7 +189,10 @@ class Triton(BaseHTTPRequestHandler):
 
 
 def checked(answer: int, counted: tuple[int, ...] = (1, 1), seconds: float = 20) -> tuple[int, str]:
-    """Status and error of the health check on a server that answers so, 0 for never, and decodes so many meanwhile."""
+    """Run the health check; return its exit status and standard error.
+
+    The server responds with the status ``answer`` (0: never) and the successive counts ``counted`` of decoded images.
+    """
     hangs = threading.Event()
     handler = type("Handler", (Triton,), {"answer": answer, "counted": iter(counted), "hangs": hangs})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -216,7 +219,7 @@ def test_who_decodes_large_photographs_is_alive_and_who_decodes_nothing_is_not()
 
 @pytest.mark.parametrize("given", [True, False])
 def test_the_start_script_shuts_what_needs_a_key(tmp_path: Path, given: bool) -> None:
-    """The real Triton knows all the options, too."""
+    """The real Triton accepts all these options too."""
     key = tmp_path / "key"
     key.write_text(KEY + "\n")
     found = started_with(tmp_path, "--more", **({"IMG2POEM_KEY_FILE": str(key)} if given else {}))
@@ -252,7 +255,7 @@ def test_the_start_script_refuses_a_key_that_triton_would_take_apart(tmp_path: P
 
 
 def test_the_start_script_refuses_to_go_on_without_the_key_that_it_was_told_of(tmp_path: Path) -> None:
-    for file in (tmp_path / "missing", tmp_path):  # root may read whatever is there; not a folder
+    for file in (tmp_path / "missing", tmp_path):  # not an unreadable file: root can read any
         done = start(tmp_path, IMG2POEM_KEY_FILE=str(file))
         assert done.returncode == 1 and not done.stdout
         assert f"start.sh: the key file {file} cannot be read" in done.stderr
@@ -289,14 +292,14 @@ def test_the_start_script_counts_the_cores_itself_and_refuses_what_is_no_number(
 
 
 def started_with(folder: Path, *more: str, **environment: str) -> list[str]:
-    """Options with which the script starts Triton."""
+    """Return the options that the script starts Triton with."""
     done = start(folder, *more, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
 def start(folder: Path, *more: str, shared_memory: int = 1024, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the script; in Triton's place a program prints the options, and another says how many MiB are shared."""
+    """Run the script; a substitute for Triton prints its options, one for ``df`` reports ``shared_memory`` MiB."""
     size = f"echo Filesystem; echo tmpfs {shared_memory * 1024} 0 {shared_memory * 1024} 0% /dev/shm"
     for name, line in (("tritonserver", 'printf "%s\\n" "$@"'), ("df", size)):
         program = folder / name

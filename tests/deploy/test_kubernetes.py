@@ -1,4 +1,4 @@
-"""The manifests: rendered by kustomize, held against Kubernetes' own schemas."""
+"""The manifests: rendered by kustomize and validated against Kubernetes' schemas."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..conftest import ROOT
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 START = (ROOT / "deploy" / "start.sh").read_text()
 VERSION = "1.34"
-#: Fields of the InferenceService's pod that are KServe's own.
+#: Fields that KServe adds to the pod of an InferenceService.
 OF_KSERVE = {"minReplicas", "maxReplicas", "timeout", "deploymentStrategy"}
-#: Resources of operators: no package carries their schemas.
+#: Resources of operators, for which no package has schemas.
 WITHOUT_SCHEMA = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 
 def render(overlay: str) -> dict[str, dict]:
-    """The resources of an overlay by kind."""
+    """Return the resources of an overlay by kind."""
     kubectl = Path(sys.executable).parent / "kubectl"
     command = [kubectl, "kustomize", KUBERNETES / "overlays" / overlay]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -93,16 +93,16 @@ def assert_confined_and_drained(pod: dict) -> None:
     assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
     assert not container["image"].endswith(":latest")
     waited = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] >= waited + 20 + 10  # Triton's own exit, and some
+    assert pod["terminationGracePeriodSeconds"] >= waited + 20 + 10  # Triton's exit, and a margin
 
 
 def test_liveness_outwaits_the_health_check(rendered: dict[str, dict]) -> None:
-    """A probe that is cut off counts as failed, however healthy the server is."""
+    """A probe that times out counts as failed, however healthy the server is."""
     [container] = rendered["Deployment"]["spec"]["template"]["spec"]["containers"]
     [image] = re.findall(r"^HEALTHCHECK .*--timeout=(\d+)s", (ROOT / "deploy" / "Dockerfile").read_text(), re.M)
     check = runpy.run_path(str(ROOT / "deploy" / "healthcheck.py"))
     for limit in (container["livenessProbe"]["timeoutSeconds"], int(image)):
-        assert limit >= 3 * check["READY_TIMEOUT"] + check["TIMEOUT"] + 2  # Python's own start
+        assert limit >= 3 * check["READY_TIMEOUT"] + check["TIMEOUT"] + 2  # the start of Python
     assert check["TIMEOUT"] * 1_000_000 > QUEUE_TIMEOUT_US
 
 
@@ -169,7 +169,7 @@ AUTOSCALING = KUBERNETES / "kserve" / "autoscaling.yaml"
 
 @pytest.fixture(scope="module")
 def predictor() -> dict:
-    """The pod of the InferenceService, and what KServe asks beside it."""
+    """The pod of the InferenceService, with KServe's additional fields."""
     return yaml.safe_load(SERVICE.read_text())["spec"]["predictor"]
 
 
@@ -201,7 +201,7 @@ def test_the_pod_of_the_inference_service_is_one(predictor: dict) -> None:
 
 @pytest.mark.parametrize("rendered", ["gpu"], indirect=True)
 def test_the_pod_of_the_inference_service_is_the_deployments(rendered: dict[str, dict], predictor: dict) -> None:
-    """But for what KServe names, and the ports that it allows."""
+    """Except for KServe's names and the ports that it allows."""
     pod = rendered["Deployment"]["spec"]["template"]["spec"]
     [container], [other] = pod["containers"], predictor["containers"]
     asked = {"path": "/v2/health/ready", "port": 8000}

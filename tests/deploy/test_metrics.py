@@ -1,4 +1,4 @@
-"""Dashboard, alerts and autoscaler ask for metrics that the real server gives."""
+"""Dashboard, alerts and autoscaler query metrics that the real server exports."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from img2poem.serving.server import TritonServer
 from ..conftest import ROOT
 
 DEPLOY = ROOT / "deploy"
-#: Given by a server with an NVIDIA GPU only; from Triton's documentation of its metrics.
+#: Exported only with an NVIDIA GPU; from Triton's documentation of its metrics.
 GPU_ONLY = {"nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes"}
-#: Given by newer releases than the wheel's (core, metric_model_reporter.cc of 26.06), as ``start.sh`` asks for it.
+#: Exported by releases newer than the wheel's (core, metric_model_reporter.cc of 26.06); ``start.sh`` enables them.
 NEWER = {"nv_inference_first_response_histogram_ms_bucket"}
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Where each PromQL expression stands, and the expression."""
+    """Yield each PromQL expression with its location."""
     dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "img2poem.json").read_text())
     for panel in dashboard["panels"]:
         for target in panel["targets"]:

@@ -1,4 +1,4 @@
-"""The workflow of CI and the citation are of their forms, and name what is there."""
+"""CI's workflow and the citation match their schemas, and what they name exists."""
 
 from __future__ import annotations
 

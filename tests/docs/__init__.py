@@ -1,1 +1,1 @@
-"""The README, CONTRIBUTING and the pages of docs/ against what is there."""
+"""Tests that the README, CONTRIBUTING and the pages of docs/ match the code."""

@@ -1,18 +1,18 @@
-"""What becomes of the commands on the pages: most are run, some by another test; these are not, and why."""
+"""Which commands on the pages are not run, and why; all others are run, some by another test."""
 
 from __future__ import annotations
 
 import re
 
-#: Pages whose shell commands, or those of them that match, another test runs.
+#: Pages whose shell commands (all, or the matching ones) are run by another test.
 ELSEWHERE = {
     ("docs/models.md", ""): "tests/serving/test_models_page.py",
     ("docs/web.md", "(curl|printf|OPENAI_BASE_URL=)"): "tests/web/test_docs.py",
     ("docs/reliability.md", "(openssl|model_signing) "): "tests/test_signing.py",
 }
 
-#: Beginnings of commands that no test runs as they stand. The modules, sub-commands, options, files, targets and extras
-#: that they name are looked up instead.
+#: Patterns of commands that no test runs. Instead, tests check that the modules, sub-commands, options, files, targets
+#: and extras in them exist.
 NOT_RUN = {
     r"\. \.venv/bin/activate$": "changes the shell that it runs in",
     r"make ": "sets up an environment of several GB, or runs this suite; the targets' commands are on the pages too",
@@ -35,7 +35,7 @@ NOT_RUN = {
     r"cp -r triton_repo/": "changes a served repository; tests/serving/test_faults.py does so",
 }
 
-#: Languages of blocks that are not run.
+#: Languages of code blocks that are not run.
 NOT_RUN_LANGUAGES = {
     "nginx": "the configuration of a proxy, which is no part of img2poem",
     "textproto": "part of a config for a server with a GPU, which is not here",
@@ -43,7 +43,7 @@ NOT_RUN_LANGUAGES = {
 
 
 def owner_of(page: str, command: str) -> str | None:
-    """Return the test that runs ``command`` of ``page``, where it is another one."""
+    """Return the other test that runs ``command`` of ``page``, if any."""
     for (owner, pattern), test in ELSEWHERE.items():
         if page == owner and re.match(pattern, command):
             return test
@@ -51,7 +51,7 @@ def owner_of(page: str, command: str) -> str | None:
 
 
 def reason_not_to_run(command: str) -> str | None:
-    """Return why no test runs ``command``; None for one that is to be run."""
+    """Return why no test runs ``command``, or None if it should run."""
     for pattern, reason in NOT_RUN.items():
         if re.match(pattern, command, re.S):
             return reason

@@ -1,4 +1,4 @@
-"""Whether what a command names is there, without running it."""
+"""Check that what a command names exists, without running it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from img2poem.cli import app
 
 from ..conftest import ROOT
 
-#: Modules of others, whose options are theirs.
+#: Third-party modules, whose options are not checked.
 _OTHERS = {"pytest"}
-#: Modules of ours that have commands.
+#: Our modules with sub-commands.
 _WITH_COMMANDS = {"training.reading"}
 
 
 def faults(command: str) -> Iterator[str]:
-    """Yield what ``command`` names and what is not there."""
+    """Yield what ``command`` names but does not exist."""
     for part in re.split(r"(?:;|&&)\s+", command):
         words = part.replace("\\\n", " ").split()
         yield from (f"no file {word}" for word in words if _is_of_ours(word) and not (ROOT / word).exists())
@@ -79,7 +79,7 @@ def _options_of_command(name: str) -> frozenset[str]:
 
 @cache
 def _options_of_module(name: str, *command: str) -> frozenset[str]:
-    """Ask a module, or a command of it, for its ``--help``, in this process: what it imports, it imports once."""
+    """Return the options in the ``--help`` of a module or its sub-command; in this process, to import only once."""
     told = io.StringIO()
     with (
         warnings.catch_warnings(),
@@ -88,7 +88,7 @@ def _options_of_module(name: str, *command: str) -> frozenset[str]:
         contextlib.redirect_stdout(told),
         contextlib.suppress(SystemExit),
     ):
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a module that has been imported before
+        warnings.simplefilter("ignore", RuntimeWarning)  # raised if the module was imported before
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     assert "--help" in told.getvalue(), f"python -m {name} --help tells nothing: {told.getvalue()!r}"
     return frozenset(re.findall(r"--[a-z][\w.-]*", told.getvalue()))

@@ -1,4 +1,4 @@
-"""What stands on the pages: their links, headings and blocks of code."""
+"""The contents of the pages: links, headings and code blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..conftest import ROOT
 
-#: Generated from the commands themselves: its text is tested where it is made.
+#: Generated from the commands themselves and tested there.
 GENERATED = {"docs/options.md"}
 
 PAGES = sorted(
@@ -23,35 +23,35 @@ _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.S | re.M)
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code, without the indentation that it has in a list."""
+    """A code block, without its indentation in a list."""
 
     language: str
     text: str
 
 
 def name_of(page: Path) -> str:
-    """Return a page's name as tests show it."""
+    """Return a page's name as shown by the tests."""
     return page.relative_to(ROOT).as_posix()
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """Return the blocks of code in their order."""
+    """Return the code blocks in order."""
     return [Block(found[2], textwrap.dedent(found[3])) for found in _BLOCK.finditer(page.read_text())]
 
 
 def prose_of(page: Path) -> str:
-    """Return the page without its blocks of code."""
+    """Return the page without its code blocks."""
     return _BLOCK.sub("", page.read_text())
 
 
 def links_of(page: Path) -> list[str]:
-    """Return the targets of links and pictures that lead to files or headings here, not to the network."""
+    """Return the targets of links and pictures within the repository: files and headings, not network addresses."""
     targets = re.findall(r"\]\(([^()\s]+)\)", prose_of(page))
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
 def anchors_of(page: Path) -> set[str]:
-    """Return the anchors that GitHub gives the page's headings."""
+    """Return GitHub's anchors of the page's headings."""
     anchors: set[str] = set()
     for heading in re.findall(r"^#+ +(.+?) *$", prose_of(page), re.M):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -63,7 +63,7 @@ def anchors_of(page: Path) -> set[str]:
 
 
 def commands_of(block: Block) -> list[str]:
-    """Return the commands of a shell block, each in one string with all of its lines, without comments."""
+    """Return the commands of a shell block, each as one string with all its lines, without comments."""
     commands, command, quote, comment = [], "", "", False
     for before, character in zip("\n" + block.text, block.text + "\n", strict=True):
         comment = character != "\n" and (comment or (character == "#" and not quote and before in " \n"))
@@ -80,6 +80,6 @@ def commands_of(block: Block) -> list[str]:
 
 
 def inline_commands_of(page: Path) -> list[str]:
-    """Return the commands of ours that stand in the text, between backticks."""
+    """Return our commands in the text, between backticks."""
     found = re.findall(r"`((?:python -m|img2poem|make) [^`]+)`", prose_of(page))
     return [" ".join(command.split()) for command in found]

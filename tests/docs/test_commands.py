@@ -1,4 +1,4 @@
-"""Pages are read from top to bottom as their readers do: Python blocks and commands run, or are looked up."""
+"""Pages are executed from top to bottom, like a reader would: Python blocks and commands are run or checked."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ RUNNABLE = [
 
 @dataclass
 class Desk:
-    """A folder as readers have it in front of them, with a server whose addresses take the place of the usual ones."""
+    """A reader's folder, with a server whose addresses replace those on the pages."""
 
     folder: Path
     server: TritonServer
     done: set[str] = field(default_factory=set)
 
     def run(self, command: str) -> None:
-        """Run a shell command, each once, however many pages have it."""
+        """Run a shell command; a command on several pages runs only once."""
         if command in self.done:
             return
         self.done.add(command)
@@ -63,7 +63,7 @@ class Desk:
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
     def here(self, text: str) -> str:
-        """Return ``text`` with addresses, and files that hold them, as they are here."""
+        """Return ``text`` with the addresses, and files that contain them, of this test."""
         ports = Ports.free()
         options = f"--grpc-port {ports.grpc} --http-port {ports.http} --metrics-port {ports.metrics}"
         text = re.sub(r"(examples/rest\.sh photo\.jpg|deploy/healthcheck\.py)", rf"\1 {self.server.http_url}", text)
@@ -85,7 +85,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, server: TritonServer, photos:
     (folder / "triton_repo").symlink_to(server.repository)
     for name in ("deploy", "examples", "weights"):
         (folder / name).symlink_to(ROOT / name)
-    # The command of this checkout, whichever is installed.
+    # The command of this checkout, not the installed one.
     (folder / "bin").mkdir()
     command = folder / "bin" / "img2poem"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m img2poem "$@"\n')

@@ -1,4 +1,4 @@
-"""The drawings are those of their script, and show what is exported."""
+"""The diagrams are the output of their script, and show the exported models."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def test_the_ensemble_is_drawn_with_all_of_its_steps() -> None:
     places = [shown.index(model) for model in best.models]
     assert places == sorted(places)
     tensors = {name for _, _, made in best.steps([]) for name in made.values()}
-    whole = {"drawn_candidate_scores", "drawn_candidate_lengths"}  # told as scores and lengths
+    whole = {"drawn_candidate_scores", "drawn_candidate_lengths"}  # shown as scores and lengths
     assert all(tensor in shown for tensor in tensors - whole)

@@ -1,4 +1,4 @@
-"""Every link leads somewhere, and every page can be found."""
+"""Every link has a target, and every page is linked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands are told apart as a shell does it."""
+"""Shell blocks are split into commands as a shell does."""
 
 from __future__ import annotations
 

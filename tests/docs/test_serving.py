@@ -1,4 +1,4 @@
-"""docs/serving.md explains what deploy/ brings."""
+"""docs/serving.md explains the contents of deploy/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation builds as a site, strictly, and needs nothing from elsewhere."""
+"""The documentation builds as a site in strict mode, and loads nothing from other sites."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class _Loads(HTMLParser):
-    """What a browser fetches to show a page."""
+    """Collects what a browser loads to show a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Loads(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the address that an element loads."""
+        """Record the address that an element loads."""
         found = dict(attrs)
         url = found.get("href") if tag == "link" else found.get("src")
         if url and tag in ("link", "script", "img", "iframe"):
@@ -58,7 +58,7 @@ def test_every_page_is_there_and_searched(site: Path) -> None:
     searched = {entry["location"].partition("#")[0] for entry in index["docs"]}
     docs = {name.removeprefix("docs/") for name in (*map(name_of, PAGES), *GENERATED) if name.startswith("docs/")}
     assert {name.replace("README", "index").replace(".md", ".html") for name in docs} <= searched
-    # Without a server a page cannot fetch the index: it is a script too.
+    # When opened as a file, a page cannot fetch the index: it must be a script.
     assert (site / "search" / "search_index.js").read_text(encoding="utf-8").startswith("var __index = ")
 
 

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md quotes errors that there are."""
+"""The errors quoted in docs/troubleshooting.md exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .pages import prose_of
 SECTIONS = {
     section.splitlines()[0]: section for section in prose_of(ROOT / "docs" / "troubleshooting.md").split("\n## ")[1:]
 }
-#: Failures that do not explain themselves; those of options and data say what is allowed.
+#: Errors that need an explanation; those of options and data state what is allowed.
 EXPLAINED = set(
     "BadImage BadPackage BadRepository Cancelled ConnectionFailed ContractMismatch MissingDependency NoPoem NotReady "
     "Overloaded ServerError Timeout WriteFailed".split()
@@ -29,12 +29,12 @@ def quoted(section: str) -> list[str]:
 
 
 def parts(text: str) -> list[str]:
-    """Return what of a quoted text stands in the sources as it is."""
+    """Return the parts of a quoted text that occur literally in the sources."""
     return [part.strip(" :;,.()") for part in re.split("…|; ", text)]
 
 
 def strings_in(node: ast.AST) -> list[str]:
-    """Return all strings below ``node``; those that are written in several parts, as one."""
+    """Return all strings below ``node``; adjacent literals as one."""
     return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
 
 

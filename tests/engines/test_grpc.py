@@ -1,4 +1,4 @@
-"""What is made of a server's answers over gRPC."""
+"""Parsing of a server's gRPC responses."""
 
 from __future__ import annotations
 

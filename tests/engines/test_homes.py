@@ -1,4 +1,4 @@
-"""Every way to a poem gives the same tokens; ``python -m benchmarks.agreement`` asks for more photographs."""
+"""Every interface gives the same tokens; ``python -m benchmarks.agreement`` compares more photographs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service of the examples, under load and with photographs that cannot be used."""
+"""The example service, under load and with unusable photographs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped package and its served models, as torch has them."""
+"""The shipped package and its served models as torch modules."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) -> None:
-    """Killed between the two renames: the old repository stands aside, the new one is still staged."""
+    """State after a kill between the two renames: the old repository is moved away, the new one is still staged."""
     before = contents(copy)
     copy.rename(copy.with_name("repository.old"))
     copy.with_name("repository.new").mkdir()
@@ -117,7 +117,7 @@ SMALL = ["--models", "decoder_init,decoder_step,poem_text"]
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of a few models, which is exported in seconds."""
+    """A repository of a few models, exported in seconds."""
     out = tmp_path_factory.mktemp("small") / "repository"
     export(WEIGHTS, out, Settings(models=("decoder_init", "decoder_step", "poem_text")))
     return out
@@ -129,7 +129,7 @@ def started(out: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def test_an_export_killed_at_any_moment_leaves_a_whole_repository_or_none(small: Path, tmp_path: Path) -> None:
-    """Moments spread at random over the seconds that an export takes; ``benchmarks.kills`` tries more of them."""
+    """Random moments during an export of seconds; ``benchmarks.kills`` tries more of them."""
     out = Path(shutil.copytree(small, tmp_path / "repository"))
     began = time.monotonic()
     assert started(out).wait() == 0
@@ -141,7 +141,7 @@ def test_an_export_killed_at_any_moment_leaves_a_whole_repository_or_none(small:
         time.sleep(whole * (part + random.random()) / 5)
         process.kill()
         process.wait()
-        if not out.exists():  # killed between the two renames: the old one stands aside
+        if not out.exists():  # killed between the two renames: the old one is moved away
             out.with_name("repository.old").rename(out)
         assert contents(out) == before or not inspect(out).problems
 

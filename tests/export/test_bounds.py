@@ -1,4 +1,4 @@
-"""A row of nonsense fails no batch, and changes no other row: each served model in ONNX Runtime, as Triton runs it."""
+"""An invalid row fails no batch and changes no other row: each served model in ONNX Runtime, as Triton runs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from export.served import Inputs, ServedModel
 from img2poem.decoding import BEAM_OPTIONS, OPTIONS, SAMPLE_OPTIONS
 from img2poem.engines.local import open_session
 
-#: Models with inputs that can hold what they should not; every value of a pixel is one.
+#: Models whose inputs can be invalid; every value of a pixel is valid.
 MODELS = (
     *("poem_encoder", "decoder_init", "decoder_step", "poem_decoder_greedy", "poem_decoder_beam"),
     *("poem_decoder_sample", "poem_decoder_line", "poem_decoder_candidates", "rerank", "poem_text", "noise"),
@@ -24,7 +24,7 @@ NONSENSE: dict[str, tuple[float, ...]] = {
     "i": (-1, 10**6, -(10**6), 2**62, 2**63 - 1, -(2**63)),
 }
 GOOD_ROWS = 2
-#: Tokens of a good row's poem: as few steps as show what a step does.
+#: Tokens of a valid row's poem: the fewest steps that still test a step.
 STEPS = 8
 
 
@@ -38,7 +38,7 @@ def good_inputs(name: str, served: dict[str, ServedModel], rows: int) -> Inputs:
     if "max_tokens" in inputs:
         inputs["max_tokens"][:] = STEPS
     if "candidate_lengths" in inputs:
-        # Longest in any case, so that both batches are computed in the same shapes.
+        # Always the longest, so that both batches have the same shapes.
         inputs["candidate_lengths"][0, 0] = inputs["candidates"].shape[-1]
     return inputs
 
@@ -66,7 +66,7 @@ def test_nonsense_fails_no_batch_and_changes_no_other_row(
     for output, want, got in zip(session.get_outputs(), wanted, found, strict=True):
         assert want.shape == got.shape
         assert equal(want[:GOOD_ROWS], got[:GOOD_ROWS]), output.name
-        if output.name not in ("condition", "next_score", "poem_tokens"):  # in which they come back as they are
+        if output.name not in ("condition", "next_score", "poem_tokens"):  # these repeat the inputs
             assert not (got.dtype.kind == "f" and np.isnan(got).any()), output.name
 
 

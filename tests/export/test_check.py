@@ -1,4 +1,4 @@
-"""A repository that is compared once more, where it is to run."""
+"""Checking an exported repository again, on the device that serves it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTINGS = Settings(formats=("onnx", "torchscript"), models=("decoder_init", "de
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of few models."""
+    """A repository of a few models."""
     out = tmp_path_factory.mktemp("check") / "repository"
     export(WEIGHTS, out, SETTINGS)
     return out
@@ -52,7 +52,7 @@ def test_a_file_that_computes_something_else_is_named(copy: Path) -> None:
     tensor = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 1.01, tensor.name))
     onnx.save(proto, path)
-    # As if it had been exported so: the manifest agrees.
+    # Pretend that it was exported like this: make the manifest match.
     manifest.write(copy, {name: value for name, value in manifest.read(copy).about.items() if name != "files"})
     rows, _, wrong = check(copy, WEIGHTS, On.cpu)
     assert [row.model for row in rows] == ["decoder_init_torchscript"]

@@ -1,4 +1,4 @@
-"""The configs of GPU servers: committed as text, and what export writes; and what Triton and its backends know."""
+"""GPU configs: the committed texts are the output of export; Triton and its backends know every option."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from img2poem.text import PoemTokenizer
 
 from ..conftest import WEIGHTS
 
-#: What the backends read of ``parameters``: README.md and src/onnxruntime.cc of onnxruntime_backend (r24.10 to r26.06);
-#: README.md of pytorch_backend; of the Python backend, what our own models read.
+#: Keys of ``parameters`` that the backends read: README.md and src/onnxruntime.cc of onnxruntime_backend (r24.10 to
+#: r26.06); README.md of pytorch_backend; for the Python backend, those that our own models read.
 PARAMETERS = {
     "onnxruntime": {
         *("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern"),
@@ -39,8 +39,8 @@ PARAMETERS = {
     },
     "python": {"streams", "state_dim"},
 }
-#: Options of the CUDA provider by name (onnxruntime, cuda_execution_provider_info.cc) that may stand at the
-#: accelerator: the backend overwrites those that it also reads from ``parameters``.
+#: Options of the CUDA provider (onnxruntime, cuda_execution_provider_info.cc) that may be set at the accelerator: the
+#: backend overwrites those that it also reads from ``parameters``.
 CUDA_OPTIONS = {"use_tf32", "cudnn_conv_use_max_workspace", "use_ep_level_unified_stream", "cudnn_conv1d_pad_to_nc1d"}
 
 
@@ -90,11 +90,11 @@ def test_every_parameter_is_one_that_the_backend_reads(where: str, request: pyte
         assert ours <= PARAMETERS.get(config.backend, set()), name
         for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
             assert accelerator.name == "cuda" and set(accelerator.parameters) <= CUDA_OPTIONS, name
-        # A CUDA Loop refuses another value than the default of 1.
+        # A CUDA Loop accepts only the default of 1.
         assert "do_copy_in_default_stream" not in config.parameters, name
         # No request is held back to fill a batch.
         assert not config.dynamic_batching.max_queue_delay_microseconds, name
-        # Of 31 that wait, 16 + 8 + 4 + 3 would be made.
+        # Triton would split 31 waiting requests into 16 + 8 + 4 + 3.
         assert not config.dynamic_batching.preferred_batch_size, name
 
 
@@ -123,7 +123,7 @@ def test_a_session_has_one_thread_unless_the_server_has_a_pool(where: str, reque
 def test_limits_and_priorities_are_where_requests_wait_and_nowhere_can_stall(
     where: str, request: pytest.FixtureRequest
 ) -> None:
-    """With one instance, a queue with any of them now and then waits for 500 ms: see ``export.triton``."""
+    """With one instance, a queue with either of them sometimes stalls for 500 ms: see ``export.triton``."""
     found: dict[str, pb.ModelConfig] = request.getfixturevalue(where)
     limited = {name for name, c in found.items() if c.dynamic_batching.default_queue_policy.max_queue_size}
     assert limited == {"decode_image", "img2poem_stream", DECODER, *DECODERS} - {"poem_decoder_candidates"}
@@ -135,7 +135,7 @@ def test_limits_and_priorities_are_where_requests_wait_and_nowhere_can_stall(
 
 @pytest.fixture(scope="module")
 def made(served: dict[str, ServedModel], package: tuple[PhotoToPoem, PoemTokenizer]) -> Made:
-    """The configs that some settings make."""
+    """Returns the configs for given settings."""
     graphs = graph_models(package[0].config, package[1])
     return lambda settings: model_configs([*served.values()], graphs, package[0].config, settings, lambda name: {})
 
@@ -156,7 +156,7 @@ def test_options_decide_how_often_models_are_loaded_and_what_they_may_take(made:
     found = made(Settings(device="gpu", instances=3, photo_processes=5, streams=33, gpu_memory=1024))
     names = ("poem_decoder_beam", "image_encoder", "noise", "rerank", "decode_image")
     assert [count(found[name]) for name in names] == [3, 3, 3, 1, 5]
-    assert found["img2poem_stream"].parameters["streams"].string_value == "17"  # in each of two processes
+    assert found["img2poem_stream"].parameters["streams"].string_value == "17"  # for each of two processes
     assert found["poem_decoder_beam"].parameters["gpu_mem_limit"].string_value == str(2**30)
 
 
@@ -192,7 +192,7 @@ def test_batches_to_warm_begin_with_the_largest_and_end_with_one(largest: int) -
 
 @pytest.mark.parametrize("model", sorted(DECODERS | {DECODER}))
 def test_warming_up_decodes_a_poem(cpu: dict[str, pb.ModelConfig], repository: Path, model: str) -> None:
-    """Run what Triton would make of the config's warmup: with zeros for options no step would be decoded."""
+    """Run the requests that Triton makes from the config's warmup: with options of zero no step would be decoded."""
     session = onnxruntime.InferenceSession(repository / model / "1" / "model.onnx")
     [warm] = cpu[model].model_warmup
     types = {pb.TYPE_FP32: np.float32, pb.TYPE_INT64: np.int64}

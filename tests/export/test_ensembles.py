@@ -1,4 +1,4 @@
-"""Ensembles on the real server, beside what the engines call: best of n and pixels."""
+"""The ensembles for best of n and for pixels on the real server."""
 
 from __future__ import annotations
 

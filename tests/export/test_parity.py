@@ -1,4 +1,4 @@
-"""The gate catches what goes wrong in exports; each fault is planted, and named by the error."""
+"""The parity gate catches faults in exports; each fault is planted, and the error names it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def exported(served: ServedModel, tmp_path: Path) -> Path:
 
 
 class ResetBeforeProduct(PoemDecoder):
-    """What ONNX's GRU does with ``linear_before_reset=0``."""
+    """Computes like ONNX's GRU with ``linear_before_reset=0``."""
 
     def cell(self, token: Tensor, state: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         w_ih, w_hh, _, b_hh = self.gru.all_weights[0]
@@ -161,7 +161,7 @@ def test_a_wrong_opset_is_caught(
 def test_a_batch_axis_frozen_inside_the_graph_is_caught(
     repository: Path, served: dict[str, ServedModel], tmp_path: Path
 ) -> None:
-    """Tensors that say their batch is free, and a reshape within that holds on to the example's."""
+    """The tensors declare a free batch axis, but a reshape inside has the example's batch size."""
 
     def freeze(proto: onnx.ModelProto) -> None:
         graph = proto.graph
@@ -191,7 +191,7 @@ def test_faults_of_torchscript_are_caught(tmp_path: Path, served: dict[str, Serv
 
 @pytest.mark.parametrize("model", torchscript.MODELS)
 def test_torchscript_names_no_device(tmp_path: Path, served: dict[str, ServedModel], model: str) -> None:
-    """A constant made on the device of the trace failed on a GPU, where Triton's PyTorch backend puts the rest."""
+    """Regression: a constant on the trace's device failed on a GPU, where Triton's PyTorch backend puts the module."""
     torchscript.write(served[model], tmp_path / "model.pt", {})
     assert "torch.device" not in torchscript.load(tmp_path / "model.pt").code
 
@@ -245,7 +245,7 @@ def test_every_file_is_one_that_triton_reads_and_is_stamped(repository: Path) ->
 
 
 class Largest(torch.nn.Module):
-    """Stands for a search: the place of the largest number, with a preference for the second."""
+    """Imitates a search: returns the index of the largest number, with a preference for the second."""
 
     def __init__(self, preference: float, sign: float = 1.0) -> None:
         super().__init__()
@@ -257,7 +257,7 @@ class Largest(torch.nn.Module):
 
 
 def largest(module: Largest, tied_rows: int) -> ServedModel:
-    """Serve it on rows of which the last of each batch, so many, have two numbers that are all but equal."""
+    """Serve it on rows whose last ``tied_rows`` in each batch have two nearly equal numbers."""
 
     def sample(batch: int, random: np.random.Generator) -> dict[str, np.ndarray]:
         rows = random.permuted(np.tile(np.array([1.0, 3.0], np.float32), (batch, 1)), axis=1)

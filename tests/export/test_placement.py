@@ -1,4 +1,4 @@
-"""Everything that is exported for GPUs has a CUDA kernel, by the provider's published list."""
+"""Every operator in a GPU export has a CUDA kernel, by the provider's published list."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def graph(
 
 
 def in_a_loop(operator: str, opset: int, inputs: int = 1) -> onnx.ModelProto:
-    """A model whose loop has one node, of a tensor from outside the loop."""
+    """A model with a loop of one node, which reads a tensor from outside the loop."""
     scalar = {name: helper.make_tensor_value_info(name, kind, []) for name, kind in (("i", 7), ("go", 9), ("on", 9))}
     steps = helper.make_tensor_value_info("steps", TensorProto.INT64, [])
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])
@@ -56,7 +56,7 @@ def test_every_operator_of_every_exported_model_has_a_kernel(served: dict[str, S
 
 
 def test_what_a_search_would_leave_to_the_cpu_in_the_opset_of_cpus(served: dict[str, ServedModel]) -> None:
-    """The check can fail: a step of beam search had 14 such nodes."""
+    """Shows that the check can fail: a step of beam search had 14 such nodes."""
     model = exporting.export_module(served["poem_decoder_beam"], OPSETS["cpu"][0])
     with pytest.raises(PlacementError, match=r"no CUDA kernel for .*Equal-19 in a loop"):
         placement.check("poem_decoder_beam", model, "26.06")
@@ -83,7 +83,7 @@ def test_a_kernel_for_other_element_types_does_not_count() -> None:
 def test_nodes_in_a_loop_are_found_and_said_to_be_there() -> None:
     assert placement.on_cpu(in_a_loop("Equal", 19, 2), "1.24") == Counter({Operator("Equal", 19, True): 1})
     assert not placement.on_cpu(in_a_loop("Equal", 18, 2), "1.24")
-    # The loop itself: what its body holds is copied at every step.
+    # The loop itself: tensors from its scope are copied at every step.
     assert Operator("Loop", 21, False) in placement.on_cpu(in_a_loop("Sigmoid", 21), "1.24")
 
 

@@ -1,4 +1,4 @@
-"""int8 and fp16: what the conversion does to graphs, and the measures that let them in or not."""
+"""int8 and fp16: what the conversion does to graphs, and the quality measures that accept or refuse them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_products_in_a_lower_precision_stay_near(
     inputs = served["decoder_step"].sample(5, np.random.default_rng(1))
     want, got = session(before).run(None, inputs), session(after).run(None, inputs)
     assert np.abs(got[2] - want[2]).max() < limit * 2  # hidden, within 1 and -1
-    possible = np.isfinite(want[0])  # a mark among the likeliest words does not come again at the end
+    possible = np.isfinite(want[0])  # a mark among the likeliest words is not repeated at the end
     assert (np.isfinite(got[0]) == possible).all()
     assert np.abs(got[0] - want[0])[possible].mean() < limit * np.abs(want[0][possible]).mean()
 
@@ -111,7 +111,7 @@ def test_convolutions_in_int8_see_the_same_photographs(repository: Path) -> None
 
 
 def test_int8_convolutions_read_the_pixels_as_they_are(repository: Path) -> None:
-    """What normalised them said how integers stand for numbers: 127 for 0, 128 for 1/128."""
+    """The normalisation gives the quantisation parameters: zero point 127, scale 1/128."""
     before = quantise.convolutions(loaded(repository, "image_encoder"), photographs.calibration(None, 224)[::8])
     after = pixels.normalised(onnx.ModelProto.FromString(before.SerializeToString()))
     first = {node.op_type for node in after.graph.node[:-1] if "pixels" in node.input or "permute" in node.input}
@@ -140,9 +140,9 @@ def test_decoders_agree_on_the_ranges_of_what_their_products_read(
         before = proto.SerializeToString()
         found[model] = ranges.observed(proto, served[model].sample(32, np.random.default_rng(7)))
         assert proto.SerializeToString() == before
-    # States and contexts are within 1; what the output layer reads is larger.
+    # States and contexts are within 1; the output layer's inputs are larger.
     assert all({*seen.values()} == {1.0, 8.0} for seen in found.values())
-    # An embedding, whose numbers are far smaller, is measured row by row in all of them, however many poems it is for.
+    # An embedding's values are far smaller: all decoders measure it row by row, for any number of poems per embedding.
     assert len({len(found[model]) for model in decoders}) == 1
 
 
@@ -212,7 +212,7 @@ def test_a_lower_precision_has_its_own_tolerance(
 def test_int8_that_hangs_on_the_last_bit_is_kept_out(
     repository: Path, served: dict[str, ServedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Releases of ONNX Runtime round otherwise, and so do one release's fused and plain operators."""
+    """Releases of ONNX Runtime round differently, and so do fused and plain operators of one release."""
     path = tmp_path / "poem_encoder" / "1" / "model.onnx"
     path.parent.mkdir(parents=True)
     onnx.save(measured_by_row(loaded(repository, "poem_encoder")), path)

@@ -1,4 +1,4 @@
-"""After a change only what depends on it is exported again; the rest is kept under new stamps."""
+"""After a change only dependent files are exported again; the others are kept with new stamps."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ poems = st.lists(st.lists(st.sampled_from("sea sky sun rain".split()), min_size=
 
 
 def test_distinct_counts_across_lines_but_not_across_poems() -> None:
-    # By hand: "the sea", "sea the", "the sea" and, apart, "the sea": 2 different of 4.
+    # By hand: "the sea", "sea the", "the sea" and, in the second text, "the sea": 2 different of 4.
     assert distinct(["the sea\nthe sea", "the sea"], 2) == 2 / 4
     assert distinct(["the sea\nthe sea", "the sea"], 1) == 2 / 6
 
@@ -31,12 +31,13 @@ def test_distinct_is_a_share_and_falls_when_all_is_said_twice(texts: list[str], 
 
 
 def test_repeated_lines_repeat_within_their_poem() -> None:
-    # By hand: of 3 + 1 lines one comes again in its poem; the other poem's is no repetition.
+    # By hand: of 3 + 1 lines one repeats within its poem; a line of another poem is no repetition.
     assert repeated_lines(["the sea\nthe sky\nThe sea.\n", "the sea"]) == 1 / 4
 
 
 def test_repeated_words_are_long_ones_that_come_again_in_their_poem() -> None:
-    # By hand: of grass, wave, wave, they, they and, apart, grass, two come again; "he's", "the" and "sea" are short.
+    # By hand: of grass, wave, wave, they, they and, in the second text, grass, two repeat; "he's", "the" and "sea" are
+    # too short.
     assert repeated_words(["The grass, a wave, the sea;\nthey've a WAVE. He's they; he's the sea", "grass"]) == 2 / 6
     assert repeated_words(["the sea, the sea"], letters=3) == 2 / 4
 

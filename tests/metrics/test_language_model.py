@@ -11,25 +11,25 @@ from hypothesis import strategies as st
 
 from img2poem.metrics import KneserNey, bits_per_character
 
-VOCABULARY = "abcdx"  # x never comes in the text to learn from
+VOCABULARY = "abcdx"  # x does not occur in the training text
 corpora = st.lists(st.text("abcd", max_size=12), max_size=12).filter(any)
 
 
 def test_a_bigram_model_by_hand() -> None:
-    # Too small to estimate discounts, so they are 0.5, 1, 1.5 for counts of 1, 2, 3 or more. Single tokens by the
-    # tokens they come after: a, b, c 1 each, the end 2 (b, c), 5 in all, 2.5 discounted, shared among 4:
+    # Too small to estimate discounts, so they are 0.5, 1, 1.5 for counts of 1, 2, 3 or more. Unigrams count the
+    # different tokens before them: a, b, c 1 each, the end 2 (b, c), 5 in all, 2.5 discounted, shared among 4:
     # P(b) = P(c) = (0.5 + 2.5 / 4) / 5 = 0.225, P(a) the same, P(end) = (1 + 2.5 / 4) / 5 = 0.325.
-    a = (1.5 + 1.5 * 0.225) / 3  # "start a" comes 3 times
-    b = (1 + 1.5 * 0.225) / 3  # "a b" comes twice, "a c" once
-    end = (1 + 1 * 0.325) / 2  # "b end" comes twice
+    a = (1.5 + 1.5 * 0.225) / 3  # "start a" occurs 3 times
+    b = (1 + 1.5 * 0.225) / 3  # "a b" occurs twice, "a c" once
+    end = (1 + 1 * 0.325) / 2  # "b end" occurs twice
     model = KneserNey(["ab", "ab", "ac"], order=2)
     np.testing.assert_allclose(model.token_bits("ab"), -np.log2([a, b, end]))
-    # After "c", "a" was never seen: what the discount of "c end" frees, times P(a).
+    # "c a" was never seen: the discount of "c end", times P(a).
     assert model.token_bits("aca")[2] == pytest.approx(-math.log2(0.5 * 0.225))
 
 
 def naive(corpus: Sequence[str], order: int, context: str, token: str) -> float:
-    """The same model as the textbook writes it: dictionaries and recursion, "<" starts and ">" ends."""
+    """The textbook's version of the same model: dictionaries and recursion, "<" starts and ">" ends."""
     padded = [f"<{text}>" for text in corpus]
     raw = Counter(t[i : i + n] for t in padded for n in range(1, order + 2) for i in range(len(t) - n + 1))
 

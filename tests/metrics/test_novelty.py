@@ -11,7 +11,7 @@ texts = st.lists(st.sampled_from("the sea is wide deep sky".split()), min_size=3
 
 
 def test_novelty_counts_infrequent_and_unseen_ngrams() -> None:
-    # By hand: in training "the sea" comes 3 times, "sea is" twice, the rest once.
+    # By hand: in the training texts "the sea" occurs 3 times, "sea is" twice, the rest once.
     poem = ["the sea is wide and deep"]
     assert novelty(poem, TRAINING, 2, frequent=1) == 4 / 5
     assert novelty(poem, TRAINING, 2, frequent=2) == 3 / 5

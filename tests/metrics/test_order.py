@@ -15,7 +15,7 @@ poems = st.lists(
 
 
 def out_of_order(texts: Sequence[str]) -> list[float]:
-    """One bit for each pair of neighbours in a line that stands in falling order of the alphabet."""
+    """One bit for each adjacent pair in a line that is in descending alphabetical order."""
     return [
         float(sum(a > b for line in text.split("\n") for a, b in zip(line.split(), line.split()[1:], strict=False)))
         for text in texts
@@ -24,7 +24,7 @@ def out_of_order(texts: Sequence[str]) -> list[float]:
 
 def test_ordered_lines_gain_and_the_gain_is_by_word() -> None:
     gain = order_gain(["a b c d e f\ng h i j k l"] * 50, out_of_order)
-    # By hand: shuffled at random, half of the 5 pairs of each line fall; 12 words have 10 pairs.
+    # By hand: in a random order, half of the 5 pairs of each line descend; 12 words have 10 pairs.
     assert gain == pytest.approx(0.5 * 10 / 12, abs=0.1)
     assert order_gain(["f e d c b a\nl k j i h g"] * 50, out_of_order) < 0
     assert order_gain(["sea\nwide\nstill"], out_of_order) == 0, "lines of one word have one order"

@@ -15,13 +15,13 @@ pytest.importorskip("pronouncing")
     ("left", "right", "expected"),
     [
         ("night", "light", True),
-        ("wind", "kind", True),  # in one of its two pronunciations
-        ("wind", "pinned", True),  # in the other
+        ("wind", "kind", True),  # one of two pronunciations
+        ("wind", "pinned", True),  # the other pronunciation
         ("morning", "warning", True),
         ("moon-light", "night", True),
         ("night", "night", False),  # a word does not rhyme with itself
-        ("love", "move", False),  # to the eye only
-        ("sing", "running", False),  # the last stressed vowel is not the last
+        ("love", "move", False),  # an eye rhyme only
+        ("sing", "running", False),  # the last stressed vowel of "running" is not its last vowel
         ("night", "zzyzx", None),
     ],
 )

@@ -13,7 +13,7 @@ CAPTIONS = [["A dog runs.", "a brown dog"], ["A boat on a lake.", "the still lak
 
 
 def test_weights_by_hand() -> None:
-    # ltc: "a" is in both documents and weighs ln(2/2) = 0; "dog" comes twice, "runs" once, each in one of two.
+    # ltc: "a" is in both documents, so its weight is ln(2/2) = 0; "dog" occurs twice, "runs" once, each in one of two.
     documents, queries = tf_idf(["a dog, a dog runs", "a lake"], ["Dog, dog, dog of the lake", "night"])
     dog, runs = (1 + math.log(2)) * math.log(2), math.log(2)
     length = math.hypot(dog, runs)

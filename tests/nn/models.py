@@ -38,7 +38,7 @@ def small_decoder(seed: int = 0, layers: int = 1, vocabulary_size: int = len(PIE
         stems=STEMS,
     )
     decoder = PoemDecoder(config, EMBEDDING_DIM)
-    # Fresh layers give nearly equal probabilities; larger ones tell tokens apart.
+    # Fresh layers give nearly equal probabilities; larger weights separate the tokens.
     for parameter in decoder.parameters():
         parameter.data.mul_(3)
     return decoder.eval().requires_grad_(False)
@@ -65,6 +65,6 @@ def options(rows: int, **changed: float) -> RowOptions:
 
 
 def step(decoder: PoemDecoder, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """One step: ``int64 [B]`` and ``hidden`` to the log-probabilities of all tokens, and the next ``hidden``."""
+    """One step: from ``int64 [B]`` and ``hidden`` to the log-probabilities of all tokens and the next ``hidden``."""
     logits, after = decoder.advance(token, hidden)
     return logits.log_softmax(-1), after

@@ -21,7 +21,7 @@ def settings(temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("temperature", [0.0, 1.2])
 @pytest.mark.parametrize("limits", [{}, {"max_line_tokens": 3}, {"max_tokens": 9}])
 def test_line_by_line_gives_the_tokens_of_the_whole_search(temperature: float, limits: dict[str, float]) -> None:
-    """Rows are at different places of their poems from the second line on."""
+    """From the second line on, rows are at different positions of their poems."""
     decoder, embedding, rows = small_decoder(4), embeddings(ROWS), options(ROWS, **limits)
     count = 1 + torch.arange(ROWS) % 3
     rows = rows._replace(min_lines=count, max_lines=count)

@@ -21,7 +21,7 @@ PREPROCESSING = Preprocessing(size=224, mean=(127.0, 127.0, 127.0), std=(128.0, 
 @settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 4), st.integers(0, 1000))
 def test_steps_give_what_teacher_forcing_gives(layers: int, length: int, rows: int, seed: int) -> None:
-    """The written-out GRU cell equals torch's; targets are one step ahead of inputs by construction."""
+    """The handwritten GRU cell equals torch's; targets are one step ahead of inputs by construction."""
     decoder, embedding = small_decoder(seed, layers), embeddings(rows, seed)
     tokens = torch.randint(len(PIECES), (rows, length), generator=torch.Generator().manual_seed(seed))
     whole, hidden = decoder(tokens, embedding).log_softmax(-1), decoder.init(embedding)

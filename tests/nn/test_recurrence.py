@@ -1,4 +1,4 @@
-"""Our GRU layer against PyTorch's."""
+"""Test that our GRU layer equals PyTorch's."""
 
 from __future__ import annotations
 

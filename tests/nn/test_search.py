@@ -24,7 +24,7 @@ row_options = st.fixed_dictionaries(
     {
         "min_lines": st.integers(1, 4),
         "max_lines": st.integers(4, 8),
-        "max_tokens": st.integers(3, STEPS + 4),  # a request may ask for more than the decoder has
+        "max_tokens": st.integers(3, STEPS + 4),  # requests may exceed the decoder's limit
         "max_line_tokens": st.integers(2, 8),
         "no_repeat_ngram": st.sampled_from([0, 2, 3, 4]),
         "repetition_penalty": st.floats(1, 3, width=32),
@@ -89,7 +89,7 @@ def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search:
             assert all(ORTHOGRAPHY.allow(*pair) for pair in pairwise(line))
             assert not any(ORTHOGRAPHY.unfinished[a] and ORTHOGRAPHY.unfinished[b] for a, b in pairwise(line))
         assert not any(line and ORTHOGRAPHY.unfinished[line[-1]] for line in lines), "every word is a whole one"
-        # With less room a line of a word and its mark does not fit any more.
+        # Closer to the length limit, a line of a word and its mark no longer fits.
         if length < min(chosen["max_tokens"], STEPS) - 2 and n != 2:
             assert len(lines) >= chosen["min_lines"] and all(lines), "no empty line, none too few"
         words = [token for token in poem if token != NEWLINE]
@@ -98,7 +98,7 @@ def test_every_poem_obeys_its_rules(chosen: dict[str, float], seed: int, search:
         if n:
             grams = [tuple(poem[i : i + n]) for i in range(len(poem) - n + 1) if ORTHOGRAPHY.words[poem[i + n - 1]]]
             assert len(grams) == len(set(grams))
-        if n != 2:  # which may leave no word to go on with
+        if n != 2:  # n = 2 may leave no word to continue with
             assert poem[-1] in FINAL_MARKS
 
 
@@ -113,7 +113,7 @@ def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
         for p in (1.0, 2.0)
         for rows in [options(1, no_repeat_ngram=0, max_line_tokens=20, repetition_penalty=p)]
     )
-    uses = {"the": 3, "sea": 2, "hill": 1, "is": 0, "on": 0, "blue": 0}  # too short to count, or not said
+    uses = {"the": 3, "sea": 2, "hill": 1, "is": 0, "on": 0, "blue": 0}  # 0: too short to count, or unused
     ids = [PIECES.index(word) for word in uses]
     times = torch.tensor(list(uses.values()), dtype=torch.float32)
     assert torch.allclose((free - penalised)[0, ids], times * math.log(2))
@@ -122,7 +122,7 @@ def test_repetition_penalty_divides_probabilities_of_words_by_use() -> None:
 def test_forbidden_tokens_never_come_and_their_absence_hurts_nothing_else() -> None:
     decoder, embedding = small_decoder(), embeddings(4)
     free = greedy(decoder, embedding, options(4))
-    ban = sorted({*free.tokens[0].tolist()} - {PAD})  # marks, newline and end among them, which stay allowed
+    ban = sorted({*free.tokens[0].tolist()} - {PAD})  # includes marks, newline and end, which stay allowed
     forbidden = torch.full((4, 32), PAD)
     forbidden[0, : len(ban)] = torch.tensor(ban)
     found = greedy(decoder, embedding, options(4)._replace(forbidden_tokens=forbidden))
@@ -132,7 +132,7 @@ def test_forbidden_tokens_never_come_and_their_absence_hurts_nothing_else() -> N
 
 
 def test_a_search_without_words_left_ends() -> None:
-    """Three words, no two of which may come together twice, soon leave nothing to say."""
+    """With three words and no repeated pairs, a search soon runs out of allowed words."""
     pieces, decoder = PIECES[: FIRST_WORD + 5], small_decoder(vocabulary_size=FIRST_WORD + 5)
     rows = options(4, no_repeat_ngram=2, min_lines=4, max_line_tokens=30)
     found = GreedySearch(decoder, pieces)(embeddings(4), rows)
@@ -162,7 +162,7 @@ def test_greedy_follows_the_decoder_step_by_step() -> None:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_beam_search_agrees_with_a_plain_one(width: int, seed: int) -> None:
-    """The same search written with lists, hypothesis by hypothesis, for one row."""
+    """The reference is the same search with lists, hypothesis by hypothesis, for one row."""
     decoder, embedding, rows = small_decoder(seed), embeddings(1, seed), options(1)
     decoder_step, rules, penalty = DecoderStep(decoder, ORTHOGRAPHY), Rules(ORTHOGRAPHY), 0.7
     (first, context), limits = decoder.parted(decoder.init(embedding)), Limits.of(rows, STEPS, len(PIECES))
@@ -197,7 +197,7 @@ def test_beam_of_one_is_greedy() -> None:
 
 
 def test_rows_do_not_influence_each_other() -> None:
-    """Different options, widths and lengths in one batch give what each row gives alone."""
+    """A batch with different options, widths and lengths gives the same as each row alone."""
     decoder, embedding = small_decoder(3), embeddings(5)
     rows = [options(1, max_lines=2 + i, max_tokens=8 + 4 * i, repetition_penalty=1 + 0.3 * i) for i in range(5)]
     together = RowOptions(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
@@ -248,7 +248,7 @@ def test_tokens_are_drawn_by_their_probabilities(temperature: float, top_k: int,
     kept = (torch.arange(len(order)) < top_k) & (expected.cumsum(-1) - expected < top_p)
     expected = torch.where(kept, expected, 0.0) / expected[kept].sum()
     counted = torch.bincount(found.tokens[:, 0], minlength=len(PIECES))[ids[0, order]] / draws
-    # Four standard deviations of a share of 4,000 draws.
+    # Four standard deviations of a proportion in 4,000 draws.
     assert torch.allclose(counted, expected, atol=4 * 0.5 / draws**0.5)
     assert not counted[~kept].any()
 
@@ -269,14 +269,14 @@ def test_decoder_step_returns_the_likeliest_that_may_follow_and_always_some() ->
     possible = torch.where(may_follow, log_probs, float("-inf")).log_softmax(-1)
     assert torch.allclose(top_logprobs, possible.gather(1, top_tokens), atol=1e-5), "among all that may follow"
     always = [*ALWAYS]
-    # A mark does not follow a newline: padding stands in its place.
+    # A mark cannot follow a newline: padding replaces it.
     assert top_tokens[:, -4:].tolist() == [always, [NEWLINE, EOS, PAD, PAD]]
     possible[:, always] = float("-inf")
     assert torch.equal(top_tokens[:, :-4], possible.topk(TOP_TOKENS - 4).indices)
 
 
 def test_an_open_word_is_completed_however_unlikely_its_suffix_is() -> None:
-    """Of 200 tokens "'t" is the least likely, and no candidate but for its being the only one."""
+    """Of 200 tokens "'t" is the least likely; it is a candidate only because no other is allowed."""
     decoder = small_decoder(vocabulary_size=200)
     pieces = [*PIECES, *(chr(97 + i // 26) + chr(97 + i % 26) for i in range(200 - len(PIECES)))]
     decoder.output_bias[SUFFIX_IDS["'t"]] = -50
@@ -288,7 +288,7 @@ def test_an_open_word_is_completed_however_unlikely_its_suffix_is() -> None:
 
 
 def test_what_a_caller_forbids_in_vain_harms_nothing() -> None:
-    """Numbers above the vocabulary's are no tokens; a direct caller of a model may send them."""
+    """Ids beyond the vocabulary are not tokens; a client that calls a model directly may send them."""
     decoder, rows, embedding = small_decoder(), options(2), embeddings(2)
     found = greedy(decoder, embedding, rows._replace(forbidden_tokens=torch.full((2, 32), 10**9)))
     assert found.scores.isfinite().all() and (found.tokens == EOS).any(1).all()

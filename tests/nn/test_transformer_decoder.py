@@ -1,4 +1,4 @@
-"""The transformer decoder: a cache read token by token gives what reading all at once gives."""
+"""The transformer decoder: reading token by token with a cache gives the same as reading all at once."""
 
 from __future__ import annotations
 

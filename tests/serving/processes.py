@@ -1,4 +1,4 @@
-"""``img2poem serve`` in processes of its own, and what became of them."""
+"""``img2poem serve`` in separate processes, and checks of what remains of them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..waiting import eventually
 
 
 def processes_of(repository: Path) -> list[str]:
-    """Command lines of running processes that name the repository, this one left out."""
+    """Return the command lines of running processes that name the repository, except this one."""
     return [" ".join(arguments) for _, arguments in commands_with(repository)]
 
 
 def server_of(repository: Path) -> int:
-    """Process of ``tritonserver``."""
+    """Return the process id of ``tritonserver``."""
     [server] = servers_of(repository)
     return server
 
 
 def shared_memory_of(repository: Path) -> Callable[[], list[Path]]:
-    """What looks, now and when the server is gone, which shared memory of a running server there is."""
+    """Return a function that lists the remaining shared memory regions of the now running server."""
     names = (name for command in processes_of(repository) for name in command.split())
     prefix = next(name for name in names if "shm-region-prefix-name=" in name).rpartition("=")[2]
     return lambda: [*Path("/dev/shm").glob(f"{prefix}*")]  # noqa: S108
@@ -36,7 +36,7 @@ def shared_memory_of(repository: Path) -> Callable[[], list[Path]]:
 
 @contextmanager
 def serving(repository: Path, ports: Ports, *more: str) -> Iterator[subprocess.Popen[str]]:
-    """As :func:`started`, and stopped when the block fails before it did that itself."""
+    """Like :func:`started`; if the block fails before stopping the server, it is stopped."""
     process = started(repository, ports, *more)
     try:
         yield process
@@ -46,16 +46,16 @@ def serving(repository: Path, ports: Ports, *more: str) -> Iterator[subprocess.P
 
 
 def started(repository: Path, ports: Ports, *more: str) -> subprocess.Popen[str]:
-    """``img2poem serve`` in a process of its own."""
+    """Start ``img2poem serve`` in a separate process."""
     options = [f"--{kind}-port={port}" for kind, port in asdict(ports).items()]
     command = [sys.executable, "-m", "img2poem", "serve", str(repository), *options, *more]
-    # With SIGINT ignored, as a shell starts what it runs in the background.
+    # With SIGINT ignored, as in a shell's background jobs.
     ignoring = ["/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     return subprocess.Popen([*ignoring, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def line_with(process: subprocess.Popen[str], text: str) -> str:
-    """Wait for a line on its standard error; fails when it ends without one."""
+    """Wait for a line on its standard error; fail if the process ends without one."""
     assert process.stderr is not None
     seen = []
     for line in process.stderr:
@@ -66,5 +66,5 @@ def line_with(process: subprocess.Popen[str], text: str) -> str:
 
 
 def gone(repository: Path, seconds: float = 20) -> bool:
-    """Whether they all end within the time."""
+    """Return whether all its processes end within ``seconds``."""
     return eventually(lambda: not processes_of(repository), seconds)

@@ -1,4 +1,4 @@
-"""Requests to a real server, as any client would send them."""
+"""Requests to a real server, as any client could send them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def poem_inputs(photo: bytes, strategy: AnyStrategy, batch: int = 1) -> list[tri
 
 
 def poem(client: triton.InferenceServerClient, photo: bytes, **options: Any) -> str:
-    """The greedy poem; raises tritonclient's error."""
+    """Return the greedy poem; raise tritonclient's error."""
     result = client.infer("img2poem_greedy", poem_inputs(photo, Greedy()), client_timeout=60, **options)
     return str(result.as_numpy("text")[0, 0].decode())
 
 
 def slow_poems(client: triton.InferenceServerClient, photo: bytes) -> int:
-    """How many poems one large request gets: a second or more of work."""
+    """Send a large request, a second or more of work, and return its number of poems."""
     result = client.infer("img2poem", poem_inputs(photo, BeamSearch(width=10), batch=16), client_timeout=60)
     return int(result.as_numpy("text").shape[0])

@@ -1,4 +1,4 @@
-"""Requests of many callers are put together, and no answer depends on what it is put together with."""
+"""Requests of many callers are batched, and no response depends on the other requests in its batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CALLERS = 64
 
 
 def mixed(number: int) -> AnyStrategy:
-    """Rows of one decoder differ in their options too."""
+    """Strategies whose rows differ in their options, even for the same decoder."""
     rules = {"min_lines": 1 + number % 4, "max_lines": 4 + number % 5, "no_repeat_ngram": (0, 2, 3)[number % 3]}
     sampling = Sampling(seed=number, temperature=0.5 + number / 64, top_k=1 + number, **rules)
     kinds = (Greedy(**rules), BeamSearch(width=1 + number % 6, **rules), sampling, BestOf(2 + number % 3, sampling))
@@ -47,13 +47,13 @@ def test_64_mixed_requests_at_once_get_the_answers_they_get_alone(server: Triton
 
 
 def test_who_waits_goes_before_what_is_in_the_background(server: TritonServer, photos: list[bytes]) -> None:
-    """In the order of arrival nearly all of the others would be done first."""
+    """In order of arrival, nearly all background requests would finish first."""
     with (
         Img2Poem(server.grpc_url, timeout=300, background=True) as background,
         Img2Poem(server.grpc_url) as poet,
         ThreadPoolExecutor(CALLERS) as pool,
     ):
-        # Slow enough that most of them are still to be done, however late the caller's own threads get their turn.
+        # Slow enough that most of them are unfinished, however late the caller's own threads are scheduled.
         beam = BeamSearch(width=10, max_tokens=48)
         others = [pool.submit(background.write, photos[n % len(photos)], beam) for n in range(CALLERS)]
         wait(others, return_when=FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The response cache answers what was asked before, and nothing else."""
+"""The response cache answers repeated requests, and no others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def hits(client: triton.InferenceServerClient, model: str) -> int:
 
 
 def executions(client: triton.InferenceServerClient) -> int:
-    """How often the models have run; Triton counts a little after it has answered."""
+    """Return how often the models have run; Triton counts slightly after its response."""
     before, now = -1, 0
     while before != now:
         time.sleep(0.2)

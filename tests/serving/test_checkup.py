@@ -91,7 +91,7 @@ def test_wrong_options_say_what_is_right(arguments: list[str], says: str) -> Non
 
 
 def within(megabytes: int, *command: object) -> subprocess.CompletedProcess[str]:
-    """Run a command whose ``/dev/shm`` has so many MiB."""
+    """Run a command with a ``/dev/shm`` of ``megabytes`` MiB."""
     mounted = f'mount -t tmpfs -o size={megabytes}m none /dev/shm && exec "$@"'
     shell = ["unshare", "-m", "/bin/sh", "-c", mounted, "sh", sys.executable, *map(str, command)]
     return subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, timeout=600)
@@ -127,6 +127,6 @@ with TritonServer(Path(sys.argv[1]), Ports.free(), ready_timeout=500) as server:
 
 @mounting
 def test_the_shared_memory_that_docker_gives_is_enough(repository: Path, photo_file: Path) -> None:
-    """29 regions of 16 MiB were asked for, whatever was said of the backend that most of them are of."""
+    """Regression: the server requested 29 regions of 16 MiB, whatever the backend's options."""
     done = within(64, "-c", _SERVED, repository, photo_file)
     assert done.stdout.split() == ["4", "True"], done.stderr

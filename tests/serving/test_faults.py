@@ -1,4 +1,4 @@
-"""What a running server does when its files change or its processes die: docs/serving.md says the same."""
+"""A running server after changes of its files and crashes of its processes, as docs/serving.md describes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .requests import KEY, OVER_GRPC, poem, poem_inputs
 
 @pytest.fixture(scope="module")
 def running(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A server whose models can be loaded and unloaded, on a repository of its own."""
+    """A server with its own repository, whose models can be loaded and unloaded."""
     copy = Path(shutil.copytree(repository, tmp_path_factory.mktemp("faults") / "repository"))
     settings = ServerSettings(model_control=ModelControl.explicit, api_key=KEY)
     with TritonServer(copy, Ports.free(), settings) as server:
@@ -49,7 +49,7 @@ def unload(client: triton.InferenceServerClient, model: str) -> None:
 
 
 def next_version(folder: Path) -> Path:
-    """Add a version that is the first one over again."""
+    """Add a version that is a copy of the first."""
     taken = [int(version.name) for version in folder.glob("[0-9]*")]
     return Path(shutil.copytree(folder / "1", folder / str(max(taken) + 1)))
 

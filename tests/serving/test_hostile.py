@@ -1,4 +1,4 @@
-"""Requests that no honest client makes: an error with a reason, and nobody else notices."""
+"""Malicious requests get an error with a reason, and do not affect other callers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from img2poem.serving.server import TritonServer
 
 from ..waiting import eventually
 
-#: The ensemble of each strategy.
+#: Ensemble of each strategy.
 ENSEMBLES: dict[str, AnyStrategy] = {
     "img2poem": BeamSearch(),
     "img2poem_greedy": Greedy(),
@@ -37,7 +37,7 @@ LARGE = 10**15
 
 @contextlib.contextmanager
 def undisturbed(server: TritonServer, photo: bytes) -> Iterator[None]:
-    """Others ask for a poem all the while, and always get it; the server stays the one that it is."""
+    """Another caller requests poems all the time and always succeeds; the server is not restarted."""
     pid, over = server.pid, threading.Event()
     texts: list[str] = []
     failures: list[str] = []
@@ -158,7 +158,7 @@ def test_options_out_of_their_range(
 def test_numbers_that_are_none_stay_with_who_sent_them(
     server: TritonServer, client: triton.InferenceServerClient, photos: list[bytes]
 ) -> None:
-    """The models of an ensemble compute with whatever they get: nonsense out, in the same batch as sense."""
+    """The models of an ensemble compute with any input: invalid output, in the same batch as valid rows."""
     with undisturbed(server, photos[1]):
         for value in (NAN, INFINITY, -INFINITY):
             for model in ("decoder_init", "poem_decoder_greedy"):
@@ -206,12 +206,12 @@ def test_connections_that_begin_and_do_not_go_on(server: TritonServer, photos: l
             for number in range(200):
                 one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
                 one.sendall(begun[number % len(begun)])
-        with Img2Poem(server.http_url) as poet:  # one that comes while the others wait
+        with Img2Poem(server.http_url) as poet:  # arrives while the others wait
             assert poet.write(photos[0], Greedy()).lines
 
 
 def test_senders_that_take_their_time(server: TritonServer, photos: list[bytes]) -> None:
-    """A byte now and then of a body that is announced as long, or cut off before its end."""
+    """A body that arrives one byte at a time, or is shorter than announced."""
     head = b"POST /v2/models/img2poem_greedy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     with contextlib.ExitStack() as stack, undisturbed(server, photos[1]):
         slow = [

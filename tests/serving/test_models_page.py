@@ -1,4 +1,4 @@
-"""The commands of docs/models.md run, and leave no model out."""
+"""The commands of docs/models.md run and cover every model."""
 
 from __future__ import annotations
 

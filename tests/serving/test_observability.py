@@ -1,4 +1,4 @@
-"""One request can be followed through the server: by its id, in traces and metrics."""
+"""A request can be traced through the server: by its id, in traces and metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS = {"img2poem_greedy", "decode_image", "image_encoder", "poem_decoder_greed
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes OpenTelemetry's traces, as a collector does."""
+    """Receives OpenTelemetry traces like a collector."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Taking)

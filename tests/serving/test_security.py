@@ -1,4 +1,4 @@
-"""The real server refuses what it must refuse, and survives what it is sent."""
+"""The real server refuses unauthorised requests and survives malicious ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from img2poem.serving.settings import KEY_HEADER, LogLevel, ModelControl, Tls
 from ..conftest import ROOT
 from .requests import KEY, OVER_GRPC, poem
 
-#: One interface of each restricted kind: method and path over REST, tritonclient's method over gRPC.
+#: One endpoint of each restricted kind: method and path over REST, tritonclient's method over gRPC.
 INTERFACES = {
     "model-repository": ("POST", "repository/index", "get_model_repository_index"),
     "shared-memory": ("GET", "systemsharedmemory/status", "get_system_shared_memory_status"),
@@ -48,7 +48,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def guarded(repository: Path, papers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A server that asks for certificates and a key, and whose models may be changed by who has it."""
+    """A server that requires certificates and a key; with the key, its models may be changed."""
     settings = ServerSettings(
         tls=Tls(papers / "server.pem", papers / "server.key", papers / "ca.pem"),
         api_key=KEY,
@@ -111,7 +111,7 @@ def test_restricted_interfaces_want_the_key(guarded: TritonServer, papers: Path,
 
 
 def test_no_code_comes_in_with_a_request(guarded: TritonServer, papers: Path, tmp_path: Path) -> None:
-    """Triton's load interface takes a model's files from the request: shut without the key."""
+    """Triton's load endpoint accepts a model's files in the request: it is closed without the key."""
     planted = tmp_path / "planted"
     code = f"open({str(planted)!r}, 'w')\nclass TritonPythonModel:\n    def execute(self, requests): pass\n"
     config = json.dumps({"backend": "python", "max_batch_size": 0})
@@ -132,7 +132,7 @@ def test_without_a_key_nobody_has_one(server: TritonServer) -> None:
 
 
 def test_a_photograph_of_many_megabytes_over_rest(server: TritonServer, tmp_path: Path, photos: list[bytes]) -> None:
-    """With stacks of the usual depth, curl ends Triton 2.51 with 5 MB."""
+    """With stacks of the default size, a body of 5 MB from curl crashes Triton 2.51."""
     pid, large = server.pid, tmp_path / "large.jpg"
     large.write_bytes(photos[0] + bytes(20 * 2**20))
     command = ["sh", str(ROOT / "examples" / "rest.sh"), str(large), server.http_url]
@@ -142,7 +142,7 @@ def test_a_photograph_of_many_megabytes_over_rest(server: TritonServer, tmp_path
 
 
 def test_a_body_in_a_million_fragments_over_rest(server: TritonServer) -> None:
-    """CVE-2025-23310: Triton 2.51 takes stack for each."""
+    """CVE-2025-23310: Triton 2.51 uses stack space for each fragment."""
     pid = server.pid
     connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=60)
     fragments = (b"x" * 4 for _ in range(2**20))

@@ -36,7 +36,7 @@ def contents(repository: Path) -> dict[str, bytes]:
 
 
 def cpu_seconds(repository: Path) -> float:
-    """Processor time that the models' processes have taken so far."""
+    """Return the processor time that the models' processes have used so far."""
     stats = [Path(f"/proc/{worker}/stat").read_text() for worker in workers_of(repository).values()]
     fields = [stat.rpartition(")")[2].split() for stat in stats]
     return sum(int(taken[11]) + int(taken[12]) for taken in fields) / os.sysconf("SC_CLK_TCK")
@@ -44,7 +44,7 @@ def cpu_seconds(repository: Path) -> float:
 
 @pytest.fixture
 def copy(repository: Path, tmp_path: Path) -> Path:
-    """A copy under a name of its own, by which its server's processes are found."""
+    """A copy with its own path, which identifies its server's processes."""
     return Path(shutil.copytree(repository, tmp_path / "repository"))
 
 
@@ -86,7 +86,7 @@ def test_a_drain_ends_at_its_limit(repository: Path, photos: list[bytes]) -> Non
     started_to_stop = time.monotonic()
     server.stop()
     assert time.monotonic() - started_to_stop >= 1 and server.pid is None
-    # It unloads its models meanwhile; img2poem's client calls either NotReady.
+    # The server unloads its models meanwhile; img2poem's client reports both errors as NotReady.
     assert re.search("UNAVAILABLE|has no available versions", refused.result(30))
     client.close()
 
@@ -148,7 +148,7 @@ def test_curl_alone_gets_a_poem(server: TritonServer, photo_file: Path) -> None:
 
 
 def test_any_choice_of_outputs_is_answered(server: TritonServer, photos: list[bytes]) -> None:
-    """Triton prunes steps by the outputs that nobody asked for; no step that is needed may be among them."""
+    """Triton prunes steps by the outputs that were not requested; it must keep every step that is needed."""
     names = ("text", "tokens", "score", "length", "embedding")
     client = triton.InferenceServerClient(server.grpc_url.removeprefix("grpc://"))
     inputs = [triton.InferInput("image", [1, 1], "BYTES")]
@@ -165,7 +165,7 @@ def test_any_choice_of_outputs_is_answered(server: TritonServer, photos: list[by
 
 
 def test_decoder_steps_are_served(server: TritonServer) -> None:
-    """Driving decoder_init and decoder_step by hand gives the greedy poem's first words."""
+    """Calling decoder_init and decoder_step directly gives the greedy poem's first words."""
     client = triton.InferenceServerClient(server.grpc_url.removeprefix("grpc://"))
 
     def call(model: str, outputs: list[str], **tensors: np.ndarray) -> list[np.ndarray]:

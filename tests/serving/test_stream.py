@@ -1,4 +1,4 @@
-"""Poems line by line from the real server."""
+"""Poems from the real server, line by line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STRATEGIES: list[Sampling | Greedy] = [
 
 
 def counted(server: TritonServer) -> dict[str, float]:
-    """Our own metrics: by name, those of poems by reason."""
+    """Return our own metrics by name; those of poems by reason."""
     with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
         found = re.findall(r'^img2poem_(\w+)_total\{.*?(?:reason="(\w+)")?\} (\d+)', response.read().decode(), re.M)
     return {reason or name: float(count) for name, reason, count in found}
@@ -44,7 +44,7 @@ def counted(server: TritonServer) -> dict[str, float]:
 
 @pytest.fixture
 def before(server: TritonServer) -> dict[str, float]:
-    """What was counted before a test, once nothing of the last one is."""
+    """The counters before a test, when the previous test's no longer change."""
     found: dict[str, float] = {}
     while found != (found := counted(server)):
         time.sleep(0.1)
@@ -52,7 +52,7 @@ def before(server: TritonServer) -> dict[str, float]:
 
 
 def counted_since(server: TritonServer, before: dict[str, float], poems: int) -> dict[str, float]:
-    """What was counted since, once the given number of poems is: they are counted just after their last response."""
+    """Return the increase of the counters once ``poems`` poems are counted, just after their last responses."""
     grown: dict[str, float] = {}
 
     def whole() -> bool:
@@ -86,7 +86,7 @@ def test_a_stream_gives_the_tokens_of_the_whole_poem(
 
 
 def test_lines_come_before_the_poem_is_whole(server: TritonServer, photos: list[bytes]) -> None:
-    """Medians of poems of eight lines; docs/serving.md has the figures of an idle machine."""
+    """Medians for poems of eight lines; docs/serving.md has the figures of an idle machine."""
     parts = []
     with streaming(server) as stream:
         for seed in range(9):
@@ -105,7 +105,7 @@ def test_options_that_are_not_given_have_the_defaults_of_sampling(server: Triton
 
 
 def test_many_streams_go_on_together_and_as_they_do_alone(server: TritonServer, photos: list[bytes]) -> None:
-    """More than there are slots; their lines are decoded in batches."""
+    """More streams than slots; their lines are decoded in batches."""
 
     def stream_of(job: int) -> list[int]:
         with streaming(server) as stream:
@@ -128,7 +128,7 @@ def test_many_streams_go_on_together_and_as_they_do_alone(server: TritonServer, 
 
 
 def test_a_cancelled_stream_frees_its_slot(server: TritonServer, before: dict[str, float], photos: list[bytes]) -> None:
-    """All slots are taken by poems whose callers go away after a line; the next poem must not wait for them."""
+    """All slots are taken by poems whose callers disconnect after a line; the next poem must not wait for them."""
     client = client_of(server)
     for _ in range(STREAMS * 2):
         with streaming(server) as stream:
@@ -182,7 +182,7 @@ def test_what_cannot_be_streamed_says_why(
     [({}, "BadImage: "), ({"forbidden_tokens": [-1] * MAX_FORBIDDEN}, "InvalidOption: forbidden_tokens must be")],
 )
 def test_the_fault_is_said_to_be_the_callers(server: TritonServer, asked: dict[str, list[int]], says: str) -> None:
-    """Over REST, for a stream of gRPC has no status a response."""
+    """Over REST, since a gRPC stream has no status per response."""
     body = {"image_base64": base64.b64encode(b"not a picture").decode(), **asked}
     url = f"{server.http_url}/v2/models/img2poem_stream/generate"
     with pytest.raises(urllib.error.HTTPError) as raised:

@@ -30,7 +30,7 @@ def test_a_crashed_server_starts_again_until_it_crashes_too_often(
         assert "signal SIGKILL; starting it again in 1 s (1 of 2 restarts)" in line_with(process, "starting it again")
         line_with(process, "ready again: ")
 
-        # Triton itself would go on, "ready", and refuse every poem.
+        # Triton itself would keep running, "ready", and fail every poem.
         os.kill(workers_of(copy)["decode_image"], signal.SIGKILL)
         assert "process of decode_image died" in line_with(process, "in 2 s (2 of 2 restarts)")
         line_with(process, "ready again: ")

@@ -1,4 +1,4 @@
-"""Models packed together compute what they computed apart, and each weight stands once."""
+"""Packed models give the same results as separate ones, and each weight is stored once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARED = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
 
 
 def _model(path: Path, own: float) -> None:
-    """Write a model that adds a large constant of its own, in a loop's body, and multiplies by the shared weights."""
+    """Write a model that adds a large constant of its own in a loop's body and multiplies by the shared weights."""
     bias = numpy_helper.from_array(np.full((1, 64), own, np.float32).repeat(64, 0), "bias")
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["state", "bias"], ["next"])],
@@ -77,7 +77,7 @@ def test_they_compute_the_same_from_fewer_bytes(apart: Path, together: Path) -> 
         request = Infer(model, {"x": x}, ("y",))
         found = [LocalEndpoint(folder).infer(request, _call()).tensors["y"] for folder in (apart, together)]
         assert np.array_equal(*found)
-    assert (together / WEIGHTS).stat().st_size == 3 * SHARED.nbytes  # the shared ones, and one of each
+    assert (together / WEIGHTS).stat().st_size == 3 * SHARED.nbytes  # the shared weights, and one constant of each
     report = inspect(together)
     assert not report.problems and [model.name for model in report.models] == ["one", "two"]
     assert report.shared == 3 * SHARED.nbytes and (together / "MODEL_CARD.md").is_file()

@@ -1,4 +1,4 @@
-"""The page of options is what the code says, and the code says it of every option."""
+"""The page of options matches the code, and the code describes every option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A release holds what it should, or is not made."""
+"""A release contains the right files, or is not made."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_wheel_with_a_file_too_many_or_too_few_is_refused(built: tuple[Path, P
 
 
 def _lite(path: Path, *without: str, size: int = 0) -> list[str]:
-    """Write a wheel of models; returns the names of its files."""
+    """Write a wheel of models and return the names of its files."""
     inside = (
         "__init__.py",
         *(f"repository/{name}" for name in ("manifest.json", "MODEL_CARD.md", "LICENSE", "a.onnx")),
@@ -153,7 +153,7 @@ def test_a_fresh_environment_has_only_what_was_installed(tmp_path: Path, built: 
     assert found.keys() <= {version}
     fresh = Fresh(found.get(version, Path(sys.executable)), tmp_path / "fresh", built)
     with pytest.raises(ReleaseError, match="installing img2poem offline failed"):
-        fresh.install("img2poem")  # its dependencies are not there, and nothing is fetched
+        fresh.install("img2poem")  # its dependencies are missing, and nothing is downloaded
     assert "img2poem" not in fresh.installed()
 
 

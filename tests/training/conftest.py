@@ -1,4 +1,4 @@
-"""A handful of made records in the original file formats, and the commands that train on them."""
+"""A few made-up records in the original file formats, and the commands that train on them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERSES = {
 
 
 def poems(collection: str, names: dict[str, str], captioned: bool) -> list[dict[str, str]]:
-    """Return two poems about each photograph of a colour, by name; with a caption where the set has none of its own."""
+    """Return two poems about each photograph of a colour, by name; with captions if the set has none."""
     return [
         {"set": collection, "photo": name, "form": form, "poem": verse.format(colour)}
         | ({"caption": f"A {colour} picture of a sea."} if captioned else {})
@@ -43,7 +43,7 @@ def archive(path: Path, files: dict[str, bytes]) -> None:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Plain colours as photographs, with captions, scenes and ratings that name or follow the colour."""
+    """Photographs of plain colours, with captions, scenes and ratings that name or follow the colour."""
     root = tmp_path_factory.mktemp("data")
     photos = {i: encoded(Image.new("RGB", (32, 32), COLOURS[i % 8]), "JPEG") for i in range(320)}
     archive(root / "flickr8k.tar", {f"flickr8k/{i}.jpg": data for i, data in photos.items()})
@@ -74,19 +74,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(module: str, data: Path, work: Path, *options: str) -> list[str]:
-    """Return the command of a stage on the CPU."""
+    """Return the command that runs a stage on the CPU."""
     known = ["--data", str(data), "--work", str(work), "--accelerator", "cpu"]
     return [sys.executable, "-m", f"training.{module}", *known, *options]
 
 
 def run(module: str, data: Path, work: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a stage to its end."""
+    """Run a stage and return the finished process."""
     return subprocess.run(command(module, data, work, *options), cwd=ROOT, capture_output=True, text=True, timeout=500)
 
 
 @pytest.fixture(scope="session")
 def aligned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work folder with everything before the generator."""
+    """A work folder with the results of all stages before the generator."""
     work = tmp_path_factory.mktemp("work")
     for stage, options in {"scene": (), "sentiment": ("--epochs", "4"), "alignment": ("--epochs", "8")}.items():
         done = run(stage, data, work, *options)

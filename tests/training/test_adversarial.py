@@ -58,7 +58,7 @@ def test_the_policy_learns_what_is_rewarded() -> None:
     decoder = small_decoder()
     optimizer = torch.optim.Adam(decoder.parameters(), lr=1e-2)
     photos = torch.nn.functional.normalize(torch.randn(64, 8), dim=-1)
-    wanted = torch.where(photos[:, 0] > 0, 10, 11)  # which word depends on the photograph
+    wanted = torch.where(photos[:, 0] > 0, 10, 11)  # the right word depends on the photograph
 
     def worth(tokens: torch.Tensor) -> torch.Tensor:
         return (tokens == wanted.unsqueeze(1)).float().sum(1) / (tokens != PAD).sum(1)
@@ -76,7 +76,7 @@ def test_the_policy_learns_what_is_rewarded() -> None:
 
 
 class Aligner(torch.nn.Module):
-    """Word counts as a poem's embedding."""
+    """Uses a poem's word counts as its embedding."""
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         counts = torch.zeros(len(ids), VOCABULARY).scatter_add(1, ids, mask.float())

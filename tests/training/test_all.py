@@ -16,7 +16,7 @@ from ..conftest import ROOT
 from .conftest import COLOURS, command, run
 
 SHORT = (
-    # Three photographs are too few to choose an epoch by.
+    # Three photographs are too few to select an epoch.
     "--scene.patience",
     "None",
     *(

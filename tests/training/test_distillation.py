@@ -1,4 +1,4 @@
-"""What the teacher writes, and which of it is kept."""
+"""The teacher's poems, and which of them are kept."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_low_temperature_writes_what_is_likeliest() -> None:
     [
         ("A dog.\nA ball.\nThe sea.", True),
         ("A dog.\nA ball.", False),
-        ("A dog.\nA ball.\nA dog,\nand the sea.", False),  # a line twice, but for its mark
+        ("A dog.\nA ball.\nA dog,\nand the sea.", False),  # a line repeats, except for its mark
         ("A dog.\nA ball.\nThe sea", False),
         ("A dog.\nA ball.\n.", False),
         ("\n".join(f"Line {word}." for word in "abcdefg"), False),
@@ -81,7 +81,7 @@ def test_the_least_likely_and_the_least_near_are_dropped(tmp_path: Path) -> None
                     "cosine": number / 100,
                 }
                 file.write(json.dumps(record) + "\n")
-                if number < 3:  # the same poem once more
+                if number < 3:  # a duplicate
                     file.write(json.dumps(record) + "\n")
     counts = collected(tmp_path, pieces, DistillationSettings(least_likely=0.1, least_near=0.2))
     assert counts == {"written": 103, "well_formed": 103, "distinct": 100, "kept": 72}

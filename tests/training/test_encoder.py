@@ -1,4 +1,4 @@
-"""Cross-validation of an encoder's head: what is judged was not learned from."""
+"""Cross-validation of an encoder's head: the evaluated photographs are not trained on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def head() -> EncoderHead:
 def test_what_features_tell_is_found_and_what_they_do_not_tell_is_not(run: Run, head: EncoderHead) -> None:
     torch.manual_seed(0)
     moods, noise = torch.randn(COUNT, 1), torch.randn(COUNT, 1)
-    # Each photograph has a feature of its own, by which a head can learn its mood by heart, beside what moods share.
+    # Beside the mood's shared features, each photograph has its own, which lets a head memorise its mood.
     features = torch.cat([moods.expand(-1, 20), 5 * torch.eye(COUNT), torch.zeros(COUNT, 1280 - 20 - COUNT)], dim=1)
     before = {name: tensor.clone() for name, tensor in head.state_dict().items()}
     told = cross_validated(run, TASK, SETTINGS, head, TensorDataset(features, moods))

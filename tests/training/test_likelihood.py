@@ -1,4 +1,4 @@
-"""Batches of texts with their points, and what they cost a decoder."""
+"""Batches of texts with their embeddings, and a decoder's loss on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reading sheet: in a browser as a reader has it, as plain text, and its table."""
+"""The reading sheet in a browser and as plain text, and the table of its marks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def poem(system: str, name: str) -> str:
 
 @pytest.fixture
 def poems(tmp_path: Path) -> Path:
-    """Twelve poems as training.evaluate writes them."""
+    """Twelve poems in the format of training.evaluate."""
     rows = [{"photo": n, "captions": [f"a caption of {n}"], **{s: poem(s, n) for s in SYSTEMS}} for n in NAMES]
     path = tmp_path / "poems.json"
     path.write_text(json.dumps({"photographs": 4, "systems": {s: {"relevance": 0.1} for s in SYSTEMS}, "poems": rows}))
@@ -45,7 +45,7 @@ def poems(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Flickr8k with the photographs of the poems, each of a width of its own."""
+    """Flickr8k with the poems' photographs, each with a different width."""
     root = tmp_path / "data"
     root.mkdir()
     encoded = {}
@@ -72,7 +72,7 @@ def systems_of(key: Path) -> list[str]:
 
 @pytest.fixture
 def page(poems: Path, data: Path, tmp_path: Path) -> Iterator[Page]:
-    """The sheet in a browser; it fails the test by any error of its own and any request."""
+    """The sheet in a browser; the test fails if the sheet has an error or makes a request."""
     if CHROMIUM is None and "CI" not in os.environ:
         pytest.skip("no Chromium; apt-get install chromium")
     sheet = tmp_path / "sheet.html"
@@ -98,7 +98,7 @@ def test_a_sheet_is_read_by_keys_kept_saved_and_tabled(page: Page, tmp_path: Pat
         assert text == poem(system, name), "the key says whose poem it is; no markup of it is run"
         width = page.locator("#photo").evaluate("image => image.decode().then(() => image.naturalWidth)")
         assert width == 100 + NAMES.index(name), "beside its photograph"
-        page.keyboard.type({"teacher": "n43y", "lite": "Y11n", "written": "x6n55y"}[system])  # other keys do nothing
+        page.keyboard.type({"teacher": "n43y", "lite": "Y11n", "written": "x6n55y"}[system])  # other keys are ignored
     expect(page.get_by_role("status")).to_have_text("12 of 12 marked")
     assert not Axe().run(page).response["violations"]
     page.reload()
@@ -107,7 +107,7 @@ def test_a_sheet_is_read_by_keys_kept_saved_and_tabled(page: Page, tmp_path: Pat
         page.get_by_role("button", name="Save the marks").click()
     download.value.save_as(tmp_path / "marks.json")
     table = reading("table", tmp_path / "marks.json", key)
-    # Wilson's interval of 4 of 4 is 51 to 100 per cent.
+    # Wilson's interval for 4 of 4 is 51 to 100 per cent.
     assert "| teacher | 4 | 100 (51 to 100) | 4.0 (4.0 to 4.0) | 3.0 (3.0 to 3.0) | 100 (51 to 100) |" in table
     assert "| lite | 4 | 0 (0 to 49) | 1.0 (1.0 to 1.0) | 1.0 (1.0 to 1.0) | 0 (0 to 49) |" in table
     assert "| written | 4 | 100 (51 to 100) | 5.0 (5.0 to 5.0) |" in table and "not marked" not in table
@@ -156,7 +156,7 @@ def test_plain_text_is_read_with_captions_and_marked_by_lines(poems: Path, tmp_p
     lines = [f"{i}. n 4 {next(fits) if s == 'lite' else 5} y\n" for i, s in enumerate(systems, 1) if "poems" not in s]
     (tmp_path / "marks.txt").write_text("\n".join(lines))
     table = reading("table", tmp_path / "marks.txt", key)
-    half = 1.96 * math.sqrt(0.5) / math.sqrt(2)  # of 1 and 2
+    half = 1.96 * math.sqrt(0.5) / math.sqrt(2)  # for 1 and 2
     assert f"| lite | 2 | 100 (34 to 100) | 4.0 (4.0 to 4.0) | 1.5 (1.0 to {1.5 + half:.1f}) |" in table
     assert "| more: written | 1 | 100 (21 to 100) | 4.0 | 5.0 |" in table and "| poems: written | 0 |" in table
     assert "2 of 5 poems are not marked" in table

@@ -1,4 +1,4 @@
-"""What a run is refused for before any work, and what makes it another run."""
+"""Options that a run refuses before any work, and options that make it a different run."""
 
 from __future__ import annotations
 

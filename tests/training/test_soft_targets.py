@@ -1,4 +1,4 @@
-"""What the teacher would say next, and the loss that is learned from it."""
+"""The teacher's probabilities of the next token, and the loss against them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_killed_run_goes_on_with_the_next_piece(tmp_path: Path, monkeypatch: p
 
 
 def targets(chances: list[list[float]], tokens: list[list[int]]) -> SoftTargets:
-    """Targets of one poem, the other tokens at chance 0."""
+    """Targets of one poem; all other tokens have probability 0."""
     filled = torch.zeros(len(chances), TOP), torch.zeros(len(chances), TOP)
     for row, (own, ids) in enumerate(zip(chances, tokens, strict=True)):
         filled[0][row, : len(ids)], filled[1][row, : len(own)] = torch.tensor(ids).float(), torch.tensor(own)

@@ -70,7 +70,7 @@ def test_polarity_labels_are_learned_as_valence(data: Path, tmp_path: Path) -> N
 def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(data: Path, aligned: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     shutil.copytree(aligned, work)
-    # Without a learning rate no epoch is better than the first, and each must be kept all the same.
+    # With a learning rate of 0 no epoch is better than the first, but each must be kept.
     options = (*EPOCHS, "--learning-rate", "0")
     process = subprocess.Popen(command("generator", data, work, *options), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -80,7 +80,7 @@ def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(data: Path, aligned
     [last] = (work / "lite" / "generator").rglob("last.ckpt")
     kept = last.read_bytes()
 
-    # A file that may not grow fails as one on a full disk does, by an OSError in the midst of writing.
+    # A file size limit fails like a full disk: an OSError in the middle of writing.
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, resource.RLIM_INFINITY))
 

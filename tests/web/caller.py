@@ -1,4 +1,4 @@
-"""A caller of the application in this process, who may go away."""
+"""A caller of the application in this process, which can disconnect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.types import Message
 
 
 class Caller:
-    """Who waits for an answer until told to go away."""
+    """Waits for a response until it is told to disconnect."""
 
     def __init__(self, body: bytes = b"") -> None:
         self.leaves, self.body = asyncio.Event(), [{"type": "http.request", "body": body}] if body else []
@@ -17,7 +17,7 @@ class Caller:
         self.answer: list[Message] = []
 
     async def asks(self, app: FastAPI, path: str) -> None:
-        """Ask in the application's event loop."""
+        """Send the request in the application's event loop."""
         path, _, query = path.partition("?")
         method = "POST" if self.body else "GET"
         scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": []}

@@ -1,4 +1,4 @@
-"""The gateway as its callers meet it: a process that listens, and the application in this one."""
+"""The gateway as a listening process, and the application in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..conftest import ROOT
 
 @contextmanager
 def running(*options: str | Path, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """``img2poem web`` in a process of its own, and its address."""
+    """Run ``img2poem web`` in a separate process; yield its address."""
     port = port or Ports.free().http
     command = [sys.executable, "-m", "img2poem", "web", "--port", str(port), *map(str, options)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -42,7 +42,7 @@ def gateway(repository: Path) -> Iterator[str]:
 
 @contextmanager
 def opened(target: str | Path, **settings: object) -> Iterator[TestClient]:
-    """The application in this process, with its lifespan."""
+    """Run the application in this process, with its lifespan."""
     app = create_app(target, WebSettings(**{"rate": None, **settings}))  # type: ignore[arg-type]
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client

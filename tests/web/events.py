@@ -1,4 +1,4 @@
-"""What a stream of server-sent events says."""
+"""Parsing of server-sent events."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from typing import Any
 
 
 def events_of(text: str) -> list[tuple[str, Any]]:
-    """Name and data of each event."""
+    """Return name and data of each event."""
     return [(name, json.loads(data)) for name, data in re.findall(r"^event: (\w+)\r?\ndata: (.*)$", text, re.M)]

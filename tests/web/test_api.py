@@ -1,4 +1,4 @@
-"""What the REST interface answers is what the library returns; what it refuses, it explains."""
+"""The REST interface returns the library's results, and explains what it refuses."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_forms_are_read_strictly(client: TestClient, photos: list[bytes]) -> Non
         ({"photo": photos[0]}, {"surprise": "1"}, 422),
         ({"photo": photos[0], "second": photos[1]}, {}, 400),
     ):
-        files = files or {"other": (None, "no file")}  # so that it is a form of parts
+        files = files or {"other": (None, "no file")}  # makes it a multipart form
         answer = client.post("/v1/poems", data=data, files=files)
         assert answer.status_code == status, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
@@ -210,7 +210,7 @@ def test_without_models_it_lives_and_says_so() -> None:
         poem = client.post("/v1/poems", content=encoded(gradient(), "PNG"))
     assert (ready.status_code, ready.headers["retry-after"]) == (503, "2")
     assert poem.status_code in (502, 504)
-    # Where the models are is nothing to callers.
+    # Callers must not learn where the models are.
     assert address not in ready.text + poem.text
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's chat interface, by its own client and by plain requests."""
+"""OpenAI's chat interface, with its own client and with plain requests."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_several_poems_and_any_seed(client: TestClient, photos: list[bytes]) -> 
 
     one, two = poems(n=2, seed=2**63 - 1)
     assert one != two and poems(seed=2**63 - 1) == [one] and poems(seed=0) == [two]
-    assert poems() != poems()  # without a seed, another poem each time
+    assert poems() != poems()  # without a seed, each poem differs
     [short] = poems(seed=1, max_tokens=6)
     assert len(short.split()) <= 6
     assert poems(seed=1, max_completion_tokens=4000, max_tokens=1) == poems(seed=1)
@@ -152,7 +152,7 @@ def test_the_guards_hold_and_speak_as_openai_does(repository: Path, photos: list
     assert large.status_code == 413 and "1 MiB" in large.json()["error"]["message"]
     assert strange.status_code == 421 and "--allow-host" in strange.json()["error"]["message"]
     assert often.json()["error"]["type"] == "rate_limit_error" and int(often.headers["retry-after"]) > 0
-    assert elsewhere.json()["type"] == "about:blank"  # the other routes keep their own shape
+    assert elsewhere.json()["type"] == "about:blank"  # other routes keep their error format
     assert all("content-security-policy" in one.headers for one in (large, method, strange, often))
 
 

@@ -1,4 +1,4 @@
-"""``img2poem web`` starts, refuses what cannot be, and ends in order."""
+"""``img2poem web`` starts, refuses invalid options, and shuts down cleanly."""
 
 from __future__ import annotations
 

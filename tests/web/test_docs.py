@@ -1,4 +1,4 @@
-"""The commands of docs/web.md run, leave no route out, and name the options that there are."""
+"""The commands of docs/web.md run, cover every route, and name existing options."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_curl_of_the_page_is_answered(gateway: str, tmp_path: Path, photos
     poems = [json.loads(answer) for answer in found[:3]]
     assert [poem["strategy"]["name"] for poem in poems] == ["best", "sample", "best"]
     assert len(poems[1]["lines"]) == 4 and [line[0].lower() for line in poems[2]["lines"]] == ["s", "e", "a"]
-    assert json.loads(found[4])["form"]["include"] == ["night"]  # the JSON, after the printf that wrote it
+    assert json.loads(found[4])["form"]["include"] == ["night"]  # the JSON after the printf that writes it
     assert events_of(found[5])[-1][0] == "poem"
     assert found[-2].endswith("data: [DONE]\n\n") and len(found[-1].splitlines()) >= 3
     with Image.open(tmp_path / "card.png") as card:

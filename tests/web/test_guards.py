@@ -66,7 +66,7 @@ def test_large_bodies_are_refused_with_and_without_a_length(repository: Path) ->
             assert answer.status_code == 413 and "1 MiB" in answer.json()["detail"]
         form = client.post("/v1/poems", files={"photo": b"x" * 2**21})
         assert form.status_code == 413
-        # What is just small enough is looked at.
+        # A body at the size limit is parsed.
         assert client.post("/v1/poems", content=b"x" * 2**20).status_code == 415
         assert client.get("/v1/about").json()["max_bytes"] == 2**20
 
@@ -80,7 +80,7 @@ def test_a_compressed_body_is_refused_as_one(client: TestClient, photos: list[by
 
 
 def test_json_may_begin_with_a_byte_order_mark(client: TestClient, photos: list[bytes]) -> None:
-    """As programs on Windows send it."""
+    """Programs on Windows send one."""
     url = f"data:image/jpeg;base64,{base64.b64encode(photos[0]).decode()}"
     message = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
     bodies = {
@@ -126,7 +126,7 @@ def test_what_nobody_foresaw_is_answered_and_counted_as_all_else(repository: Pat
 
 
 def test_an_answer_that_breaks_once_begun_breaks_off(repository: Path) -> None:
-    """The server closes a connection whose application raises; what was sent would else look whole."""
+    """The server closes the connection if the application raises: otherwise a partial response would look complete."""
 
     async def parts() -> AsyncIterator[bytes]:
         yield b"half"
@@ -171,7 +171,7 @@ def test_pages_from_elsewhere_are_let_in_where_they_are_named(repository: Path) 
         refused = client.options("/v1/poems", headers={"origin": other, **asked})
     assert before.status_code == 200 and before.headers["access-control-allow-origin"] == mine
     assert "authorization" in before.headers["access-control-allow-headers"]
-    # Scripts can read why they were refused, whoever refused them.
+    # Scripts can read why they were refused, whichever component refused them.
     assert [answer.status_code for answer in answers] == [415, 429]
     assert all(answer.headers["access-control-allow-origin"] == mine for answer in answers)
     assert "access-control-allow-origin" not in strange.headers and refused.status_code == 400
@@ -215,7 +215,7 @@ def test_a_head_is_counted_as_one(repository: Path) -> None:
 
 @pytest.mark.parametrize("chunked", [True, False], ids=["chunked", "with its length"])
 def test_who_sends_too_much_reads_the_answer(repository: Path, chunked: bool) -> None:
-    """The connection was closed while the body still came, and the answer was lost in its reset."""
+    """Regression: the connection was closed while the body was still arriving, and its reset lost the response."""
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {64 * 2**20}"
     head = f"POST /v1/poems HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}\r\n\r\n"
     piece = b"x" * 2**20

@@ -1,4 +1,4 @@
-"""The page in a real browser, with the real models behind it."""
+"""The page in a real browser, with the real models."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, gateway: str) -> Iterator[Page]:
-    """The page, without motion; it fails the test by any error of its own and any request to elsewhere."""
+    """The page, without motion; the test fails if it has an error or makes a request to another site."""
     page, faults = browser.new_page(reduced_motion="reduce"), []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda asked: None if asked.url.startswith((gateway, "blob:")) else faults.append(asked.url))
-    page.on("filechooser", lambda chooser: None)  # from now on: a key is quicker than the browser learns of it
+    page.on("filechooser", lambda chooser: None)  # registered early: a key press is faster than the registration
     page.goto(gateway)
     yield page
     page.close()
@@ -69,7 +69,7 @@ def state(page: Page, name: str) -> None:
 
 
 def settled(page: Page) -> None:
-    """Nothing is being written any more."""
+    """Wait until nothing is being written any more."""
     expect(page.locator("#again")).to_be_visible()
     state(page, "done")
 
@@ -82,7 +82,7 @@ def wish(page: Page, **fields: str) -> None:
 
 
 def written(gateway: str, photo: Path, seed: int) -> list[str]:
-    """The lines that the gateway gives for a seed, as the page prints them."""
+    """Return the gateway's lines for a seed, as the page prints them."""
     url = f"{gateway}/v1/poems?strategy=sample&seed={seed}"
     lines: list[str] = httpx.post(url, content=photo.read_bytes(), timeout=60).json()["lines"]
     return [line.replace("'", "\u2019") for line in lines]
@@ -114,7 +114,7 @@ def test_lines_come_one_by_one(browser: Browser, gateway: str, photo: Path) -> N
     page = browser.new_page()
     page.clock.install(time=0)
     page.goto(gateway)
-    page.clock.pause_at(3_600_000)  # an hour later, from when on the test says how time goes on
+    page.clock.pause_at(3_600_000)  # an hour later; from here on the test moves the clock
     choose(page, photo)
     for count in (1, 2):
         expect(page.locator(LINES)).to_have_count(count)
@@ -232,7 +232,7 @@ def test_a_stream_that_breaks_off_is_told(page: Page, photo: Path) -> None:
     page.unroute("**/v1/poems/stream")
     page.get_by_role("button", name="Try again").click()
     settled(page)
-    expect(page.locator("#choices label")).to_have_count(3)  # half a poem is none to choose
+    expect(page.locator("#choices label")).to_have_count(3)  # an unfinished poem is not offered
 
 
 def test_it_can_be_stopped(page: Page, photo: Path) -> None:
@@ -302,7 +302,7 @@ def test_every_width_and_scheme_can_be_used(
 
 
 def _accessible(page: Page, width: int) -> None:
-    """By axe-core's rules, with nothing that sticks out and no target too small for a finger."""
+    """By axe-core's rules, without horizontal overflow and with large enough touch targets."""
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for button in page.get_by_role("button").all():
         box = button.bounding_box()
@@ -345,7 +345,7 @@ def test_a_photograph_can_be_taken(page: Page) -> None:
     page.get_by_role("button", name="Take the photograph").click()
     settled(page)
     assert page.locator(LINES).count() >= 3
-    assert page.locator("video").evaluate("video => video.srcObject") is None  # the camera is off
+    assert page.locator("video").evaluate("video => video.srcObject") is None  # the camera is released
 
 
 def test_text_and_card_can_be_taken_along(browser: Browser, gateway: str, photo: Path) -> None:

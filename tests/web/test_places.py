@@ -1,4 +1,4 @@
-"""Turns, and callers who go away."""
+"""Concurrency limit, queue, and callers that disconnect."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from .conftest import opened
 
 @dataclass
 class Gateway:
-    """An application whose work in threads goes on until it is told to end."""
+    """An application whose work in threads continues until told to end."""
 
     client: TestClient
     begun: threading.Event
     ends: threading.Event
 
     def asked(self, caller: Caller, path: str) -> Future[None]:
-        """What comes of a request that is under way."""
+        """Return the future of a running request."""
         return self.loop.start_task_soon(caller.asks, cast("FastAPI", self.client.app), path)
 
     def left(self, caller: Caller) -> None:
@@ -56,7 +56,7 @@ class Gateway:
 
 @contextmanager
 def slow(repository: Path, monkeypatch: pytest.MonkeyPatch, waiting: int) -> Iterator[Gateway]:
-    """A gateway of one place, whose work in threads takes as long as the test wants."""
+    """A gateway with one place, whose work in threads lasts as long as the test wants."""
     begun, ends = threading.Event(), threading.Event()
 
     def slowed(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,7 +132,7 @@ def test_places_are_few_and_come_free_again() -> None:
         with pytest.raises(Overloaded):
             async with places.taken(callers[3].request):
                 pass
-        callers[1].leaves.set()  # its place in the line is free again
+        callers[1].leaves.set()  # frees its place in the queue
         with pytest.raises(ClientDisconnect):
             await second
         third = asyncio.create_task(work(names[2], callers[2]))
@@ -180,7 +180,7 @@ def test_a_place_that_comes_as_its_caller_is_cancelled_is_not_lost() -> None:
         async with places.taken(callers[0].request):
             waiting = asyncio.create_task(work(callers[1]))
             await asyncio.sleep(0.01)
-        for _ in range(steps):  # the place is on its way
+        for _ in range(steps):  # the place is being handed over
             await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -197,7 +197,7 @@ def _metric(gateway: str, name: str) -> float:
 
 @pytest.mark.parametrize("path", ["poems", "poems/stream"])
 def test_who_goes_away_ends_the_work(gateway: str, photos: list[bytes], path: str) -> None:
-    """A poem of that form takes many requests to the models; none follows when nobody waits for it."""
+    """A poem of this form takes many requests to the models; none follows after the caller has disconnected."""
     before = _metric(gateway, "img2poem_web_poems_total")
     form = {"rhyme": "AABBCCDD", "n": 16, "strategy": "best-of"}
     with httpx.Client(base_url=gateway, timeout=0.7) as client, pytest.raises(httpx.ReadTimeout):

@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI document allows, and much that it does not, is answered as it says."""
+"""Requests that the OpenAPI document allows, and many that it does not, get the documented responses."""
 
 from __future__ import annotations
 
