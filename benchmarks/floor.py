@@ -19,7 +19,7 @@ from onnxruntime import InferenceSession
 from export import rewrite
 from export.quantise import FUSED
 from export.settings import IR_VERSION
-from img2poem.engines.local import session_options
+from img2poem.artifacts.sessions import session_options
 
 #: These change no shape: their first input takes their place.
 _LEFT_OUT = {"Add", "Clip", "Div", "Gelu", "Identity", "LayerNormalization", "Mul", "Relu", "Sigmoid", "Sub"}

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from img2poem.decoding import OPTIONS
-from img2poem.noise import BITS
-from img2poem.text import UNK
+from img2poem.decoding.noise import BITS
+from img2poem.decoding.strategies import OPTIONS
+from img2poem.text.vocabulary import UNK
 
 #: Largest magnitude of a coordinate of an embedding, which is a unit vector; its products stay finite in float16 too.
 _COORDINATE = 100.0
@@ -47,7 +47,7 @@ def scores(x: Tensor) -> Tensor:
 
 
 def noise(x: Tensor) -> Tensor:
-    """Return the float32 ``x`` as noise in (0, 1), as :func:`img2poem.noise.noise` makes it."""
+    """Return the float32 ``x`` as noise in (0, 1), as :func:`img2poem.decoding.noise.noise` makes it."""
     return _within(x, _NOISE, 1.0 - _NOISE, _NOISE)
 
 

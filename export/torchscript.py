@@ -1,7 +1,7 @@
 """Torch modules to TorchScript files for Triton's PyTorch backend.
 
 The decoding loops have no TorchScript of their own: tracing would freeze how often they run. What a caller
-decodes with is ``decoder_init`` and ``decoder_step``, by :mod:`img2poem.searches`.
+decodes with is ``decoder_init`` and ``decoder_step``, by :mod:`img2poem.decoding.search`.
 """
 
 from __future__ import annotations

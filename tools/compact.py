@@ -1,4 +1,4 @@
-"""Pack models of an exported repository for use in process: every weight once (:mod:`img2poem.compact`)."""
+"""Pack models of an exported repository for use in process: every weight once (:mod:`img2poem.artifacts.compact`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from export.rewrite import graphs
-from img2poem import manifest
-from img2poem.compact import WEIGHTS, compact_name
+from img2poem.artifacts import manifest
+from img2poem.artifacts.compact import WEIGHTS, compact_name
 from img2poem.errors import BadRepository
 
 #: Bytes from which on a tensor is worth a place among the shared weights.

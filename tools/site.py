@@ -1,8 +1,8 @@
 """Hooks of MkDocs: a file outside ``docs/`` that a page links to becomes a page of the site.
 
-Pages are read in the repository too, and link to its files: ``../img2poem/images.py``, ``../CONTRIBUTING.md``. On the
-site these are pages below ``source/``: Markdown and notebooks as text, other files as highlighted code, folders as
-lists of their files.
+Pages are read in the repository too, and link to its files: ``../img2poem/images/decode.py``, ``../CONTRIBUTING.md``.
+On the site these are pages below ``source/``: Markdown and notebooks as text, other files as highlighted code, folders
+as lists of their files.
 """
 
 from __future__ import annotations

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..decoding import Strategy
-from ..orthography import FINAL, LINE_END, OPEN, POEM_END, WORD, Orthography
-from ..text import BOS, EOS, NEWLINE, PAD
-from ..vocabulary import ALWAYS, MAX_NGRAM
+from ..decoding.strategies import Strategy
+from ..text.orthography import FINAL, LINE_END, OPEN, POEM_END, WORD, Orthography
+from ..text.vocabulary import ALWAYS, BOS, EOS, MAX_NGRAM, NEWLINE, PAD
 
 #: Log-probability of what may not come.
 NEVER = float("-inf")

@@ -12,10 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..decoding import TOP_TOKENS
-from ..orthography import Orthography
-from ..text import EOS, PAD
-from ..vocabulary import ALWAYS, PERIOD
+from ..decoding.strategies import TOP_TOKENS
+from ..text.orthography import Orthography
+from ..text.vocabulary import ALWAYS, EOS, PAD, PERIOD
 from .poem_decoder import Condition, PoemDecoder
 from .rules import NEVER, Candidates, History, Limits, RowOptions, Rules
 
