@@ -16,7 +16,7 @@ nox.options.sessions = ["client", "oldest", "server"]
 
 EXPECTED = Path("build/expected.json")
 #: Tests that need nothing but the client.
-LIGHT = ("tests/test_images.py", "tests/test_decoding.py", "tests/test_hostile_images.py")
+LIGHT = ("tests/images/test_decode.py", "tests/decoding/test_strategies.py", "tests/images/test_hostile.py")
 TOOLS = ("pytest>=8.3", "hypothesis>=6.100", "filelock>=3.12", "rich>=13", "pillow-heif>=1")
 #: The lowest versions of what the extras `local` and `client` ask for.
 OLDEST = (

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from img2poem.console import reporting
+from img2poem.cli.console import reporting
 
 from . import gpu, growth, one_process, packages, served
 from .photographs import photographs

@@ -27,7 +27,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from img2poem import BeamSearch, BestOf, Form, Greedy, Img2Poem, Img2PoemError, Sampling
-from img2poem.decoding import AnyStrategy
+from img2poem.decoding.strategies import AnyStrategy
 from img2poem.serving.server import Ports
 
 from .endurance_faults import Faults

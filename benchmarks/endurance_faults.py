@@ -71,7 +71,7 @@ class Faults:
             "FAKETIME_CACHE_DURATION": "1",
         }
         lines = [
-            "from img2poem.cli import app",
+            "from img2poem.cli.app import app",
             "from img2poem.serving import wheel",
             "usual = wheel.environment",
             f"wheel.environment = lambda triton: {{**usual(triton), **{clock!r}}}",

@@ -19,7 +19,7 @@ from onnxruntime import InferenceSession
 from export import rewrite
 from export.quantise import FUSED
 from export.settings import IR_VERSION
-from img2poem.engines.local import session_options
+from img2poem.artifacts.sessions import session_options
 
 #: Operators that keep the shape: each is replaced by its first input.
 _LEFT_OUT = {"Add", "Clip", "Div", "Gelu", "Identity", "LayerNormalization", "Mul", "Relu", "Sigmoid", "Sub"}

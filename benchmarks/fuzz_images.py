@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from img2poem.errors import BadImage
-from img2poem.images import FORMATS, check, decode
+from img2poem.images.decode import FORMATS, check, decode
 
 from .hostile_images import mutated
 from .image_bombs import bombs

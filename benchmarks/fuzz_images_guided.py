@@ -27,7 +27,8 @@ with atheris.instrument_imports():
         WebPImagePlugin,
     )
 
-    from img2poem import images, metadata  # noqa: F401
+    from img2poem.images import metadata  # noqa: F401
+    from img2poem.images.decode import SIZE, decode
 
 from img2poem.errors import BadImage
 
@@ -37,10 +38,10 @@ from .hostile_images import seeds
 def one(data: bytes) -> None:
     """Decode one input; any error other than ``BadImage`` ends the search."""
     try:
-        pixels = images.decode(data)
+        pixels = decode(data)
     except BadImage:
         return
-    if pixels.shape != (images.SIZE, images.SIZE, 3):
+    if pixels.shape != (SIZE, SIZE, 3):
         raise AssertionError(f"pixels {pixels.shape}")
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from img2poem import BeamSearch, Greedy
-from img2poem.decoding import Strategy
+from img2poem.decoding.strategies import Strategy
 from img2poem.nn import search
 from img2poem.nn.model import load_package
 from img2poem.nn.rules import RowOptions
@@ -102,7 +102,7 @@ def _onnx(repository: Path, batch: int) -> Iterator[tuple[str, Job]]:
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return
-    from img2poem.engines.local import open_session
+    from img2poem.artifacts.sessions import open_session
 
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 224, 224, 3), np.uint8)
     encoder = open_session(repository / "image_encoder" / "1" / "model.onnx", "cuda")

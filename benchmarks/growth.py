@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from img2poem import BeamSearch, Greedy
-from img2poem.decoding import AnyStrategy
-from img2poem.engines.local import open_session
+from img2poem.artifacts.sessions import open_session
+from img2poem.decoding.strategies import AnyStrategy
 from img2poem.serving.server import Ports, TritonServer
 from img2poem.serving.workers import processes_of_models
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from img2poem.atomic import write_atomically
+from img2poem.files.atomic import write_atomically
 
 from . import one_process, packages, served
 from .photographs import photographs

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from img2poem import BeamSearch, Greedy, Img2Poem, Sampling
-from img2poem.flows import line_options
-from img2poem.images import decode
+from img2poem.client.operations import line_options
+from img2poem.images.decode import decode
 from img2poem.serving.server import TritonServer
 
 from .streams import inputs_of, streaming

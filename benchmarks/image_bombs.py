@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from img2poem.images import MAX_BYTES
+from img2poem.images.decode import MAX_BYTES
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 _HUGE = 50_000

@@ -31,8 +31,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from img2poem.artifacts.inspection import inspect
 from img2poem.errors import Img2PoemError
-from img2poem.inspection import inspect
 
 from .photographs import photographs
 

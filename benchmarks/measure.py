@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from img2poem.decoding import AnyStrategy
-from img2poem.noise import drawn
+from img2poem.decoding.noise import drawn
+from img2poem.decoding.strategies import AnyStrategy
 
 
 @dataclass

@@ -9,8 +9,8 @@ import torch
 
 from export.all import export
 from export.settings import Precision, Settings
+from img2poem.artifacts.package import EncoderConfig
 from img2poem.nn.model import PhotoToPoem, load_package, save_package
-from img2poem.package import EncoderConfig
 
 from .reference import STEPS, WORDS
 

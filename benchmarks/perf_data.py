@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from img2poem import BeamSearch, BestOf, Greedy, Sampling
-from img2poem.commands.options import StrategyName
-from img2poem.decoding import AnyStrategy
+from img2poem.cli.options import StrategyName
+from img2poem.decoding.strategies import AnyStrategy
 
 from .photographs import photographs
 

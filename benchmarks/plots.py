@@ -22,10 +22,10 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from img2poem.atomic import write_atomically
-from img2poem.console import reporting, tell
+from img2poem.artifacts.package import load_config
+from img2poem.cli.console import reporting, tell
 from img2poem.errors import InvalidOption
-from img2poem.package import load_config
+from img2poem.files.atomic import write_atomically
 
 #: Okabe and Ito's palette, safe for colour blindness, on a white card: legible on light and dark pages.
 _STYLE: dict[Any, Any] = {

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from img2poem.atomic import write_atomically
+from img2poem.files.atomic import write_atomically
 
 _TOOLS = ("img2poem", "onnxruntime", "torch", "numpy", "pillow", "nvidia-pytriton", "tritonclient")
 

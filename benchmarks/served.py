@@ -15,9 +15,9 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
-from img2poem.decoding import AnyStrategy
-from img2poem.engines.local import open_session
-from img2poem.images import decode
+from img2poem.artifacts.sessions import open_session
+from img2poem.decoding.strategies import AnyStrategy
+from img2poem.images.decode import decode
 from img2poem.serving.server import Ports, TritonServer
 
 from .measure import Times, milliseconds, side_by_side

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from img2poem import Img2Poem, Sampling
-from img2poem.flows import line_options
+from img2poem.client.operations import line_options
 from img2poem.serving.server import Ports, TritonServer
 
 from .photographs import photographs

@@ -21,8 +21,8 @@ import numpy as np
 import typer
 
 from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
-from img2poem.decoding import AnyStrategy
-from img2poem.images import decode
+from img2poem.decoding.strategies import AnyStrategy
+from img2poem.images.decode import decode
 
 _PHOTOS = 12
 _LIBRARIES = ("numpy", "pillow", "tokenizers", "onnxruntime", "tritonclient", "nvidia-pytriton")

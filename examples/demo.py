@@ -15,7 +15,7 @@ from pathlib import Path
 
 from img2poem import Img2Poem, Img2PoemError
 from img2poem.errors import BadImage
-from img2poem.images import check, read_photo
+from img2poem.images.decode import check, read_photo
 from img2poem.serving.server import Ports, TritonServer
 
 REPOSITORY = Path("triton_repo")

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from img2poem import manifest
-from img2poem.cores import allowed
+from img2poem.artifacts import manifest
+from img2poem.artifacts.package import load_config
 from img2poem.errors import BadRepository, Img2PoemError
-from img2poem.package import load_config
-from img2poem.replacing import replacing
-from img2poem.vocabulary import word_list
+from img2poem.files.atomic_folder import replacing
+from img2poem.system.cores import allowed
+from img2poem.text.vocabulary import word_list
 
 from . import table
 from .repository import fingerprint, is_current, write_manifest

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from img2poem.decoding import OPTIONS
-from img2poem.noise import BITS
-from img2poem.text import UNK
+from img2poem.decoding.noise import BITS
+from img2poem.decoding.strategies import OPTIONS
+from img2poem.text.vocabulary import UNK
 
 #: Largest absolute coordinate of an embedding, a unit vector. Products of coordinates stay finite even in float16.
 _COORDINATE = 100.0
@@ -47,7 +47,7 @@ def scores(x: Tensor) -> Tensor:
 
 
 def noise(x: Tensor) -> Tensor:
-    """Return float32 ``x`` clamped to (0, 1), the range of :func:`img2poem.noise.noise`."""
+    """Return float32 ``x`` clamped to (0, 1), the range of :func:`img2poem.decoding.noise.noise`."""
     return _within(x, _NOISE, 1.0 - _NOISE, _NOISE)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from img2poem.decoding import OPTIONS
+from img2poem.artifacts.package import PackageConfig
+from img2poem.decoding.strategies import OPTIONS
 from img2poem.errors import InvalidOption
-from img2poem.package import PackageConfig
 
 from . import onnx, quality, stream, torchscript, triton, warmup
 from .ensembles import DECODERS, ENSEMBLES, ensemble_config

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import track
 
-from img2poem import manifest
+from img2poem.artifacts import manifest
+from img2poem.artifacts.package import contract_hash, load_config
 from img2poem.errors import BadRepository, ContractMismatch, Img2PoemError
-from img2poem.package import contract_hash, load_config
 
 from . import table
 from .settings import Settings

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import onnx
 
-from img2poem.package import PackageConfig
-from img2poem.text import PoemTokenizer
+from img2poem.artifacts.package import PackageConfig
+from img2poem.text.tokenizer import PoemTokenizer
 
 from . import noise, parity, poem_text
 from .served import INSTANCES, MAX_BATCH, MAX_BATCH_OF_CANDIDATES, TensorSpec

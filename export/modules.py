@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from img2poem.decoding import SAMPLE_OPTIONS
+from img2poem.decoding.strategies import SAMPLE_OPTIONS
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.lines import LineDecoder, Prefix
 from img2poem.nn.poem_decoder import PoemDecoder
@@ -19,9 +19,8 @@ from img2poem.nn.poem_encoder import PoemEncoder
 from img2poem.nn.rerank import Rerank
 from img2poem.nn.rules import NEVER, RowOptions
 from img2poem.nn.search import BeamSearch, DecoderStep, GreedySearch, Sampling
-from img2poem.orthography import Orthography
-from img2poem.text import PAD
-from img2poem.vocabulary import ALWAYS
+from img2poem.text.orthography import Orthography
+from img2poem.text.vocabulary import ALWAYS, PAD
 
 from . import bounds
 

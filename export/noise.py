@@ -1,4 +1,4 @@
-"""``noise`` and ``candidate_noise``: from a seed to the noise of :mod:`img2poem.noise`, which sampling uses.
+"""``noise`` and ``candidate_noise``: from a seed to the noise of :mod:`img2poem.decoding.noise`, which sampling uses.
 
 They make the seed, a few bytes, an input of the ensembles: a client in any language gets the same poem for a seed.
 
@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from img2poem.decoding import MAX_TOKENS, OPTIONS, TOP_TOKENS
-from img2poem.noise import BITS, DRAWS, GAMMA, LAST_SHIFT, ROUNDS
+from img2poem.decoding.noise import BITS, DRAWS, GAMMA, LAST_SHIFT, ROUNDS
+from img2poem.decoding.strategies import MAX_TOKENS, OPTIONS, TOP_TOKENS
 
 from .graph import Graph
 from .served import FREE, TensorSpec
@@ -83,7 +83,7 @@ class _Arithmetic(Graph):
         return self.node("BitShift", [value, amount], direction="RIGHT")
 
     def hash(self, value: str) -> str:
-        """The hash of :mod:`img2poem.noise`, uint64 to uint64."""
+        """The hash of :mod:`img2poem.decoding.noise`, uint64 to uint64."""
         for shift, factor in ROUNDS:
             mixed = self.signed(self.node("BitwiseXor", [value, self.shifted(value, shift)]))
             value = self.unsigned(self.node("Mul", [mixed, self.int64(f"factor_{shift}", factor)]))

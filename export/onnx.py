@@ -22,8 +22,8 @@ from onnxscript import ir
 from onnxscript.optimizer import optimize_ir
 from torchvision.models import ResNet50_Weights
 
-from img2poem.package import PackageConfig
-from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
+from img2poem.artifacts.package import PackageConfig
+from img2poem.text.vocabulary import BOS, EOS, NEWLINE, PAD, UNK
 
 from .rewrite import bodies
 from .served import FREE, ServedModel

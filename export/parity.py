@@ -17,13 +17,12 @@ import torch
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from img2poem.decoding import OPTIONS
-from img2poem.engines.local import open_session
+from img2poem.artifacts.sessions import Device, open_session
+from img2poem.decoding.noise import noise as noise_of
+from img2poem.decoding.strategies import OPTIONS
 from img2poem.errors import BadRepository, Img2PoemError
-from img2poem.noise import noise as noise_of
-from img2poem.targets import Device
-from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
-from img2poem.vocabulary import FIRST_WORD
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import BOS, EOS, FIRST_WORD, NEWLINE, PAD
 
 from . import noise, poem_text, torchscript
 from .served import FREE, Inputs, ServedModel, TensorSpec
@@ -255,7 +254,7 @@ def check_noise(several: bool, embedding_dim: int, path: Path, seed: int = 1) ->
         [got] = _run(session, name, {"seed": seeds, **rest})
         want = noise_of(seeds, count)
         if not np.array_equal(got, want if several else want[:, 0]):
-            raise ParityError(f"{name} does not give the noise of img2poem.noise at batch {batch}")
+            raise ParityError(f"{name} does not give the noise of img2poem.decoding.noise at batch {batch}")
     return Parity(0.0, _milliseconds(lambda inputs: _run(session, name, inputs), {"seed": seeds, **rest}))
 
 

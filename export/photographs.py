@@ -15,7 +15,7 @@ from PIL import Image
 from img2poem.datasets import photographs
 from img2poem.datasets.splits import split_of
 from img2poem.errors import InvalidOption
-from img2poem.images import decode
+from img2poem.images.decode import decode
 
 CALIBRATION = 128
 TEST = 128

@@ -1,7 +1,7 @@
 """``poem_text``: token ids to the poem's text as an ONNX graph of string operators.
 
 The ensemble returns text, so that a client in any language needs no tokenizer. The graph follows
-:func:`img2poem.presentation.text_of`; a parity check compares the two.
+:func:`img2poem.text.presentation.text_of`; a parity check compares the two.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from img2poem.presentation import ends_sentence, is_joined, is_joining, written
-from img2poem.text import EOS, NEWLINE, PAD, UNK
+from img2poem.text.presentation import ends_sentence, is_joined, is_joining, written
+from img2poem.text.vocabulary import EOS, NEWLINE, PAD, UNK
 
 from .graph import Graph
 from .served import TensorSpec

@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from img2poem.artifacts.sessions import Device, open_session
 from img2poem.datasets import photographs
 from img2poem.datasets.splits import split_of
-from img2poem.decoding import Greedy
-from img2poem.engines.local import open_session
-from img2poem.images import decode
+from img2poem.decoding.strategies import Greedy
+from img2poem.images.decode import decode
 from img2poem.metrics import retrieval
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_encoder import pad
 from img2poem.nn.rules import RowOptions
 from img2poem.nn.search import GreedySearch
-from img2poem.targets import Device
-from img2poem.text import BOS, EOS, PAD, PoemTokenizer
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import BOS, EOS, PAD
 
 from .modules import ServedDecoderStep
 from .parity import ParityError

@@ -7,13 +7,17 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
-from img2poem import manifest
-from img2poem.package import contract_hash
+from img2poem.artifacts import manifest
+from img2poem.artifacts.package import contract_hash
 
 from .settings import Settings
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SOURCES = ("export", "img2poem/nn")
+#: Folders of our code that exported files depend on, or may.
+_SOURCES = (
+    "export",
+    *(f"img2poem/{room}" for room in "artifacts client decoding files form images nn system text validation".split()),
+)
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "tritonclient")
 
 
@@ -23,7 +27,7 @@ def sources() -> dict[str, str]:
     files = [
         *(path for folder in _SOURCES for path in (_ROOT / folder).rglob("*.py")),
         *(_ROOT / "img2poem").glob("*.py"),
-        _ROOT / "img2poem" / "forbidden_words.txt",
+        _ROOT / "img2poem" / "text" / "forbidden_words.txt",
     ]
     for path in sorted(files):
         code.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

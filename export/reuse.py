@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from img2poem import manifest
+from img2poem.artifacts import manifest
 
 from .served import ServedModel
 

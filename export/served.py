@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from img2poem.decoding import (
+from img2poem.artifacts.package import PackageConfig
+from img2poem.decoding.noise import noise
+from img2poem.decoding.strategies import (
     BEAM_OPTIONS,
     MAX_BEAM_WIDTH,
     MAX_TOKENS,
@@ -25,9 +27,8 @@ from img2poem.nn.lines import LineDecoder
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.rerank import Rerank
 from img2poem.nn.search import BeamSearch, GreedySearch, Sampling
-from img2poem.noise import noise
-from img2poem.package import PackageConfig
-from img2poem.text import BOS, EOS, NEWLINE, PAD, PoemTokenizer
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import BOS, EOS, NEWLINE, PAD
 
 from .modules import (
     ServedCandidates,

@@ -1,7 +1,7 @@
 """Export torch modules to TorchScript files for Triton's PyTorch backend.
 
 The decoding loops have no TorchScript file: tracing would freeze their number of steps. Clients decode with
-``decoder_init`` and ``decoder_step`` through :mod:`img2poem.searches`.
+``decoder_init`` and ``decoder_step`` through :mod:`img2poem.decoding.search`.
 """
 
 from __future__ import annotations

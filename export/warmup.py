@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from img2poem.decoding import BeamSearch, Greedy, Sampling
+from img2poem.decoding.strategies import BeamSearch, Greedy, Sampling
 
 from .served import TensorSpec
 

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import onnx as onnx_format
 import torch
 
-from img2poem.cores import allowed
+from img2poem.artifacts.package import PackageConfig, contract_hash
+from img2poem.artifacts.sessions import Device
 from img2poem.nn.model import PhotoToPoem, load_package
-from img2poem.package import PackageConfig, contract_hash
-from img2poem.targets import Device
-from img2poem.text import PoemTokenizer
+from img2poem.system.cores import allowed
+from img2poem.text.tokenizer import PoemTokenizer
 
 from . import onnx, parity, placement, torchscript, triton
 from .precision import Converter

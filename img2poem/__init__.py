@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from .calls import CallEvent, Line
-from .client import Img2Poem
-from .decoding import BeamSearch, BestOf, Greedy, Sampling, strategy_from_json
+from .client.client import Img2Poem
+from .client.results import Description, Health, Info, Label, Match, Model, Poem
+from .decoding.strategies import BeamSearch, BestOf, Greedy, Sampling, strategy_from_json
 from .errors import (
     BadImage,
     Cancelled,
@@ -18,14 +18,14 @@ from .errors import (
     ServerError,
     Timeout,
 )
-from .form import Form
-from .results import Description, Health, Info, Label, Match, Model, Poem
-from .targets import Tls
+from .form.form import Form
+from .requests import CallEvent, Line
+from .transports.address import Tls
+from .version import __version__
 
 if TYPE_CHECKING:
-    from .aio import AsyncImg2Poem
+    from .client.aio import AsyncImg2Poem
 
-__version__ = "0.1.0"
 __all__ = [
     "AsyncImg2Poem",
     "BadImage",
@@ -64,6 +64,6 @@ def __getattr__(name: str) -> object:
     """Import the client for asyncio when it is first used: asyncio alone takes a third of the time of the rest."""
     if name != "AsyncImg2Poem":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .aio import AsyncImg2Poem
+    from .client.aio import AsyncImg2Poem
 
     return AsyncImg2Poem

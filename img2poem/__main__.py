@@ -1,5 +1,5 @@
 """``python -m img2poem``."""
 
-from .cli import app
+from .cli.app import app
 
 app()

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from img2poem import AsyncImg2Poem, BeamSearch, BestOf, Img2Poem, Sampling
-from img2poem.decoding import AnyStrategy
-from img2poem.images import decode
+from img2poem.decoding.noise import drawn as decoder_inputs
+from img2poem.decoding.strategies import AnyStrategy
+from img2poem.images.decode import decode
 from img2poem.nn import rules, search
 from img2poem.nn.model import load_package
 from img2poem.nn.rerank import Rerank
-from img2poem.noise import drawn as decoder_inputs
 
 from .conftest import WEIGHTS
 

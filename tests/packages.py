@@ -11,9 +11,7 @@ from pathlib import Path
 
 import torch
 
-from img2poem.datasets.photo_poems import PhotoPoems
-from img2poem.nn.model import PhotoToPoem, save_package
-from img2poem.package import (
+from img2poem.artifacts.package import (
     ARCHITECTURE_VERSION,
     DecoderConfig,
     EncoderConfig,
@@ -22,8 +20,10 @@ from img2poem.package import (
     PoemEncoderConfig,
     Preprocessing,
 )
-from img2poem.text import PoemTokenizer
-from img2poem.vocabulary import Contractions, contractions
+from img2poem.datasets.photo_poems import PhotoPoems
+from img2poem.nn.model import PhotoToPoem, save_package
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import Contractions, contractions
 
 from .conftest import ROOT
 

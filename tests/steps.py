@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 
 from export.modules import ServedDecoderInit, ServedDecoderStep
-from img2poem.calls import Answer, Flow, Infer
 from img2poem.nn.poem_decoder import PoemDecoder
+from img2poem.requests import Answer, Flow, Infer
 
 T = TypeVar("T")
 

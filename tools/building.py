@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from img2poem import __version__
-from img2poem.engines.local import MODELS
+from img2poem.transports.local import MODELS
 
 from . import distributions
 from .compact import compact
@@ -49,7 +49,7 @@ def build_lite(root: Path, repository: Path, weights: Path, work: Path) -> Path:
 
     Args:
         root: the project.
-        repository: an export of ``weights`` with the models of :data:`img2poem.engines.local.MODELS`.
+        repository: an export of ``weights`` with the models of :data:`img2poem.transports.local.MODELS`.
         weights: the model package, whose card is added.
         work: an empty folder for the build.
 

@@ -1,4 +1,4 @@
-"""Pack models of an exported repository for in-process use: every weight is stored once (:mod:`img2poem.compact`)."""
+"""Pack models of an exported repository for in-process use: every weight is stored once (:mod:`img2poem.artifacts.compact`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from export.rewrite import graphs
-from img2poem import manifest
-from img2poem.compact import WEIGHTS, compact_name
+from img2poem.artifacts import manifest
+from img2poem.artifacts.compact import WEIGHTS, compact_name
 from img2poem.errors import BadRepository
 
 #: Size in bytes from which a tensor is moved to the shared weights.

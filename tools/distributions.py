@@ -33,7 +33,7 @@ def check_wheel(path: Path, expected: Collection[str], version: str) -> None:
             ``local`` does not require the models.
     """
     _check_files(path, expected)
-    if "img2poem = img2poem.cli:app" not in _information(path, "entry_points.txt"):
+    if "img2poem = img2poem.cli.app:app" not in _information(path, "entry_points.txt"):
         raise ReleaseError(f"{path.name} does not install the command img2poem; see project.scripts in pyproject.toml")
     needed = Metadata.from_email(_information(path, "METADATA"), validate=False).requires_dist or []
     if f"img2poem-lite=={version}; extra == 'local'" not in (str(one).replace('"', "'") for one in needed):

@@ -10,9 +10,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from img2poem.atomic import write_atomically
-from img2poem.console import reporting, tell
+from img2poem.cli.console import reporting, tell
 from img2poem.errors import Img2PoemError
+from img2poem.files.atomic import write_atomically
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 #: Timeout of a cell in seconds.

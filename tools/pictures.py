@@ -22,9 +22,9 @@ from PIL import Image
 
 from img2poem import Img2Poem
 from img2poem import __file__ as package
-from img2poem.atomic import write_atomically
-from img2poem.card import Layout, card
-from img2poem.console import reporting, tell
+from img2poem.cli.console import reporting, tell
+from img2poem.files.atomic import write_atomically
+from img2poem.images.card import Layout, card
 from img2poem.serving.server import Ports
 
 SAMPLES = sorted((Path(package).parent / "web" / "pages" / "samples").glob("*.jpg"))

@@ -15,8 +15,10 @@ import typer
 import export.all
 import export.check
 import training.evaluate
-from img2poem import cli, decoding, form
-from img2poem.atomic import write_atomically
+from img2poem.cli import app
+from img2poem.decoding import strategies
+from img2poem.files.atomic import write_atomically
+from img2poem.form import form
 from training import (
     adversarial,
     alignment,
@@ -55,7 +57,7 @@ STAGES: dict[str, Callable[..., Any]] = {
     "adversarial": adversarial.AdversarialSettings,
     "package": package.PackageSettings,
 }
-_STRATEGIES = (decoding.Greedy, decoding.BeamSearch, decoding.Sampling, decoding.BestOf)
+_STRATEGIES = (strategies.Greedy, strategies.BeamSearch, strategies.Sampling, strategies.BestOf)
 #: Files that read environment variables, and the variables' meanings.
 _READ_IN = ("deploy/start.sh", "deploy/compose.yaml", "examples/service.py")
 _VARIABLES = {
@@ -81,9 +83,9 @@ def page() -> str:
 
 
 def _commands() -> Iterator[str]:
-    yield f"## `img2poem`\n\n{_prose(cli.main)}\n"
-    yield _table(options.Row.columns, (row.cells for row in options.of_command(cli.main)))
-    for command in cli.app.registered_commands:
+    yield f"## `img2poem`\n\n{_prose(app.main)}\n"
+    yield _table(options.Row.columns, (row.cells for row in options.of_command(app.main)))
+    for command in app.app.registered_commands:
         assert command.callback is not None
         rows = list(options.of_command(command.callback))
         placeholders = [row.name for row in rows if not row.name.startswith("-")]
@@ -97,8 +99,8 @@ def _strategies() -> Iterator[str]:
         "## Decoding strategies\n\nKeyword arguments of the classes in `img2poem`. A value out of its range is an "
         "`InvalidOption`.\nThese are common to `Greedy`, `BeamSearch` and `Sampling`:\n"
     )
-    yield _fields(decoding.Strategy, ())
-    common = {field.name for field in dataclasses.fields(decoding.Strategy)}
+    yield _fields(strategies.Strategy, ())
+    common = {field.name for field in dataclasses.fields(strategies.Strategy)}
     for strategy in _STRATEGIES:
         yield f"### `{strategy.__name__}`\n\n{_prose(strategy)}\n"
         yield _fields(strategy, common)
@@ -122,8 +124,8 @@ def _fields(strategy: type, leave_out: Iterable[str]) -> str:
 
 def _range(strategy: type, field: str) -> str:
     if field == "forbidden":
-        return f"{decoding.MAX_FORBIDDEN} words at most"
-    option = decoding.OPTIONS.get("beam_width" if field == "width" else field)
+        return f"{strategies.MAX_FORBIDDEN} words at most"
+    option = strategies.OPTIONS.get("beam_width" if field == "width" else field)
     if option is None:
         return ""
     highest = str(option.highest) if isinstance(option.highest, int) else f"{option.highest:g}"

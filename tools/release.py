@@ -23,9 +23,9 @@ from benchmarks.photographs import photographs
 from export.all import export
 from export.settings import Settings
 from img2poem import __version__
-from img2poem.atomic import write_atomically
-from img2poem.console import reporting, tell
-from img2poem.engines.local import MODELS
+from img2poem.cli.console import reporting, tell
+from img2poem.files.atomic import write_atomically
+from img2poem.transports.local import MODELS
 
 from . import distributions
 from .building import build_code, build_lite

@@ -1,6 +1,6 @@
 """MkDocs hooks: files outside ``docs/`` that pages link to become pages of the site.
 
-In the repository, pages link to its files: ``../img2poem/images.py``, ``../CONTRIBUTING.md``. On the site these become
+In the repository, pages link to its files: ``../img2poem/images/decode.py``, ``../CONTRIBUTING.md``. On the site these become
 pages below ``source/``: Markdown and notebooks as text, other files as highlighted code, folders as lists of files.
 """
 

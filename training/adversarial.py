@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from img2poem.text import BOS, NEWLINE, PAD
+from img2poem.text.vocabulary import BOS, NEWLINE, PAD
 
 from .alignment import AlignmentData
 from .fitting import Result, Stage, once, result_path, rounded, step_seed

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from img2poem.nn.poem_encoder import pad
-from img2poem.vocabulary import PAD
+from img2poem.text.vocabulary import PAD
 
 
 def by_length(items: Sequence[Sized], name: str, size: int = 64) -> Iterator[list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from img2poem.package import PackageConfig
+from img2poem.artifacts.package import PackageConfig
 
 _TEMPLATE = """\
 # {name}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from img2poem.atomic import write_atomically
+from img2poem.files.atomic import write_atomically
 
 NAME = "curves.json"
 

@@ -24,10 +24,10 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from img2poem.atomic import write_atomically
-from img2poem.decoding import TOP_TOKENS
+from img2poem.decoding.strategies import TOP_TOKENS
+from img2poem.files.atomic import write_atomically
 from img2poem.nn.transformer_decoder import Layer, TransformerDecoder
-from img2poem.vocabulary import CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, SPECIAL_TOKENS, UNK
+from img2poem.text.vocabulary import CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, SPECIAL_TOKENS, UNK
 
 from .alignment import AlignmentData
 from .fitting import Result, Stage, load_prefixed

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from img2poem.datasets.splits import split_of
-from img2poem.images import decode
+from img2poem.images.decode import decode
 from img2poem.nn.image_encoder import EncoderHead, ImageEncoder
 
 from .features import PhotoSource, photos_of, trunk_features

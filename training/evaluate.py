@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from img2poem import metrics
-from img2poem.atomic import write_atomically
 from img2poem.datasets import photographs
-from img2poem.decoding import Sampling
-from img2poem.images import decode
+from img2poem.decoding.strategies import Sampling
+from img2poem.files.atomic import write_atomically
+from img2poem.images.decode import decode
 from img2poem.metrics.words import words
 from img2poem.nn.model import PhotoToPoem, load_package, save_package
-from img2poem.text import PoemTokenizer
-from img2poem.vocabulary import BOS
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import BOS
 
 from .card import evaluation_tables, model_card
 from .corpus import Corpus, Photo

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import nn
 
+from img2poem.artifacts.package import Preprocessing
 from img2poem.datasets import ImagePolarity, photographs
 from img2poem.datasets.errors import MissingData
-from img2poem.images import decode
+from img2poem.images.decode import decode
 from img2poem.nn.image_encoder import Normalise
 from img2poem.nn.poem_encoder import PoemEncoder, pad
-from img2poem.package import Preprocessing
-from img2poem.text import BOS, EOS, PAD, PoemTokenizer
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import BOS, EOS, PAD
 
 from .batches import by_length
 from .corpus import Corpus, first

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.recurrence import compile_steps
-from img2poem.vocabulary import BOS, CAPTION
+from img2poem.text.vocabulary import BOS, CAPTION
 
 from .alignment import AlignmentData
 from .distillation import POEMS, SOFT_TARGETS

@@ -21,7 +21,7 @@ from img2poem.nn.discriminators import (
     StyleDiscriminator,
 )
 from img2poem.nn.poem_encoder import PoemEncoder, pad
-from img2poem.text import BOS, EOS, NEWLINE, PAD
+from img2poem.text.vocabulary import BOS, EOS, NEWLINE, PAD
 
 from .texts import Points
 

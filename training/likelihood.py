@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.transformer_decoder import TransformerDecoder
-from img2poem.vocabulary import CAPTION, EOS, PAD, UNK
+from img2poem.text.vocabulary import CAPTION, EOS, PAD, UNK
 
 from .batches import padded
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from img2poem.atomic import write_atomically
 from img2poem.datasets import BadData
 from img2poem.datasets.files import json_of, read_bytes, text_of
+from img2poem.files.atomic import write_atomically
 
 _Z = 1.96  # for 95 %
 _LINE = re.compile(r"(\d+)\.?\s+([yn])\s+([1-5])\s+([1-5])\s+([yn])", re.IGNORECASE)

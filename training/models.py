@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from img2poem.package import (
+from img2poem.artifacts.package import (
     ARCHITECTURE_VERSION,
     DecoderConfig,
     EncoderConfig,
@@ -11,7 +11,7 @@ from img2poem.package import (
     PoemEncoderConfig,
     Preprocessing,
 )
-from img2poem.vocabulary import Contractions
+from img2poem.text.vocabulary import Contractions
 
 EMBEDDING_DIM = 512
 #: Weight of a nat per token in the choice among several poems, in units of the cosine.

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import torch
 
+from img2poem.artifacts.package import PackageConfig
 from img2poem.nn.model import save_package
-from img2poem.package import PackageConfig
 
 from .card import model_card
 from .fitting import Result, result_path

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from img2poem.datasets import photographs
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.model import PhotoToPoem
-from img2poem.text import PoemTokenizer
-from img2poem.vocabulary import contractions
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import contractions
 
 from .corpus import Corpus
 from .fitting import Result, load_prefixed, read_result, result_path

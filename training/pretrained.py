@@ -12,10 +12,11 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertModel
 
+from img2poem.artifacts.package import PoemEncoderConfig
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.poem_encoder import PoemEncoder
-from img2poem.package import PoemEncoderConfig
-from img2poem.text import NEWLINE, SPECIAL_TOKENS, UNK, PoemTokenizer
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import NEWLINE, SPECIAL_TOKENS, UNK
 
 MAX_TEXT_TOKENS = 128
 # Size of the aligner's vocabulary: the decoder's words, and as many of BERT's pieces as fit into a small package.

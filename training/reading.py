@@ -25,9 +25,9 @@ from typing import Annotated, Any
 import tyro
 from PIL import Image, ImageOps
 
-from img2poem.atomic import write_atomically
 from img2poem.datasets import BadData, MissingData, photographs
 from img2poem.datasets.files import json_of, read_bytes
+from img2poem.files.atomic import write_atomically
 
 from .marks import Key, read_marks, table_of
 from .run import reporting

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from img2poem.nn.poem_decoder import PoemDecoder
-from img2poem.vocabulary import BOS, CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, UNK
+from img2poem.text.vocabulary import BOS, CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, UNK
 
 #: Tokens that are never sampled: padding, the unknown token and begin tokens.
 _NEVER = (PAD, BOS, UNK, CAPTION, FREE, RHYMED)

@@ -19,7 +19,7 @@ import torch
 import tyro
 from safetensors import SafetensorError
 
-from img2poem import manifest
+from img2poem.artifacts import manifest
 from img2poem.errors import Img2PoemError
 
 S = TypeVar("S")

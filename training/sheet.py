@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from img2poem.atomic import write_atomically
+from img2poem.files.atomic import write_atomically
 
 _COLUMNS = 5
 _PHOTO = (320, 240)  # largest width and height of a photograph

@@ -9,11 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from img2poem.artifacts.package import TransformerConfig
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.transformer_decoder import TransformerDecoder
-from img2poem.package import TransformerConfig
-from img2poem.text import PoemTokenizer
-from img2poem.vocabulary import BOS, CAPTION, EOS, FREE, NEWLINE, PAD, PUNCTUATION, RHYMED, SUFFIXES, UNK
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import BOS, CAPTION, EOS, FREE, NEWLINE, PAD, PUNCTUATION, RHYMED, SUFFIXES, UNK
 
 _POSITIONS = 192
 #: Texts whose SmolLM2 embeddings initialise our special tokens.

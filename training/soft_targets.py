@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from img2poem.nn.transformer_decoder import TransformerDecoder
-from img2poem.vocabulary import EOS
+from img2poem.text.vocabulary import EOS
 
 from .batches import padded
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from img2poem.nn.transformer_decoder import TransformerDecoder
-from img2poem.vocabulary import BOS, CAPTION, FREE, RHYMED
+from img2poem.text.vocabulary import BOS, CAPTION, FREE, RHYMED
 
 from .alignment import AlignmentData
 from .corpus import Photo

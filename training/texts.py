@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import IterableDataset
 
-from img2poem.text import PoemTokenizer
-from img2poem.vocabulary import EOS
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import EOS
 
 from .alignment import AlignmentData, Texts, embed_photos, project
 from .batches import padded

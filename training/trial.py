@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from img2poem import metrics
-from img2poem.decoding import Sampling
+from img2poem.decoding.strategies import Sampling
 
 from .alignment import AlignmentData, embed_photos
 from .generator import StudentTexts

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from img2poem.decoding import MAX_TOKENS, BeamSearch, Greedy, Sampling, Strategy
+from img2poem.decoding.noise import noise
+from img2poem.decoding.strategies import MAX_TOKENS, BeamSearch, Greedy, Sampling, Strategy
 from img2poem.nn import search
 from img2poem.nn.model import PhotoToPoem
 from img2poem.nn.poem_encoder import pad
 from img2poem.nn.rerank import Rerank
 from img2poem.nn.rules import RowOptions
-from img2poem.noise import noise
-from img2poem.text import BOS, EOS, PAD, PoemTokenizer
+from img2poem.text.tokenizer import PoemTokenizer
+from img2poem.text.vocabulary import BOS, EOS, PAD
 
 from .batches import by_length
 

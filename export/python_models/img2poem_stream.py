@@ -14,11 +14,11 @@ from contextlib import suppress
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from img2poem.decoding import MAX_TOKENS, Sampling, check_tensors
+from img2poem.decoding.noise import drawn
+from img2poem.decoding.strategies import MAX_TOKENS, Sampling, check_tensors
 from img2poem.errors import BadImage, Img2PoemError, InvalidOption
-from img2poem.images import decode
-from img2poem.noise import drawn
-from img2poem.text import EOS
+from img2poem.images.decode import decode
+from img2poem.text.vocabulary import EOS
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 DEFAULTS = Sampling().tensors()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Img2PoemError, InvalidOption, MissingDependency
-from ..images import decode
+from ..images.decode import decode
 from .errors import DownloadStopped
 
 try:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from ..atomic import write_atomically
+from ..files.atomic import write_atomically
 
 
 class PartialFile:

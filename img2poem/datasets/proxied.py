@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ..proxies import proxy_of
+from ..system.proxies import proxy_of
 
 
 class Proxied(httpx.AsyncBaseTransport):

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from rich.table import Table
 
-from ..atomic import write_atomically
+from ..files.atomic import write_atomically
 
 #: ``downloaded`` now or ``present`` before; else ``dead``: the address leads nowhere any more; ``invalid``: it
 #: leads to something else, or something damaged; ``failed``: it may work another time.

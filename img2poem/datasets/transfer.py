@@ -10,7 +10,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from ..errors import InvalidOption
-from ..images import MAX_BYTES
+from ..images.decode import MAX_BYTES
 from .partial import PartialFile
 from .report import Outcome
 

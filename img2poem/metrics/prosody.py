@@ -9,7 +9,7 @@ from itertools import chain, pairwise
 
 import numpy as np
 
-from ..pronunciations import dictionary
+from ..text.pronunciations import dictionary
 from .words import lines, share
 
 # The e of "love", "lovely", "loved", "loves"; without it, groups of vowels are as many as syllables in 90 % of the

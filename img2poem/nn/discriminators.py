@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..text import PAD
+from ..text.vocabulary import PAD
 
 #: Classes of :class:`MultiModalDiscriminator`, in the order of its logits.
 PAIRED, UNPAIRED, GENERATED = range(3)

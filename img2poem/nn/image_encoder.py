@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..package import EncoderConfig, ImageEncoderConfig, Preprocessing
+from ..artifacts.package import EncoderConfig, ImageEncoderConfig, Preprocessing
 from .backbones import BACKBONES
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..orthography import Orthography
-from ..text import EOS, NEWLINE, PAD
+from ..text.orthography import Orthography
+from ..text.vocabulary import EOS, NEWLINE, PAD
 from .poem_decoder import PoemDecoder
 from .rules import History, Limits, RowOptions, Rules
 from .search import DecoderStep, State, draw, gumbel_of, loop

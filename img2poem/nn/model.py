@@ -9,10 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ..artifacts.package import PackageConfig, load_config, seal
 from ..errors import BadPackage
-from ..package import PackageConfig, load_config, seal
-from ..replacing import replacing
-from ..text import PoemTokenizer
+from ..files.atomic_folder import replacing
+from ..text.tokenizer import PoemTokenizer
 from .image_encoder import ImageEncoder
 from .poem_decoder import PoemDecoder
 from .poem_encoder import PoemEncoder

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..package import DecoderConfig
+from ..artifacts.package import DecoderConfig
 from .recurrence import recurrence
 
 

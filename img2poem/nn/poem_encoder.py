@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..package import PoemEncoderConfig
+from ..artifacts.package import PoemEncoderConfig
 
 
 class PoemEncoder(nn.Module):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..text import BOS, PAD
+from ..text.vocabulary import BOS, PAD
 from .poem_encoder import PoemEncoder
 
 

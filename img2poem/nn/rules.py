@@ -1,7 +1,7 @@
 """What makes a token sequence a poem: the rules that every search applies at each step.
 
 Rules act on the candidates of a step (:class:`img2poem.nn.search.DecoderStep`) and do not renormalise
-their log-probabilities: :mod:`img2poem.searches` applies the same rules in numpy to what a served step
+their log-probabilities: :mod:`img2poem.decoding.search` applies the same rules in numpy to what a served step
 returns. Options are tensors with one value a row; rows of one batch may differ in all of them.
 """
 
@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..decoding import Strategy
-from ..orthography import FINAL, LINE_END, OPEN, POEM_END, WORD, Orthography
-from ..text import BOS, EOS, NEWLINE, PAD
-from ..vocabulary import ALWAYS, MAX_NGRAM
+from ..decoding.strategies import Strategy
+from ..text.orthography import FINAL, LINE_END, OPEN, POEM_END, WORD, Orthography
+from ..text.vocabulary import ALWAYS, BOS, EOS, MAX_NGRAM, NEWLINE, PAD
 
 #: Log-probability of what may not come.
 NEVER = float("-inf")

@@ -1,7 +1,7 @@
 """Greedy search, beam search and sampling as torch modules whose whole loop exports to one ONNX ``Loop``.
 
 Each chooses among the candidates of a :class:`DecoderStep`, by the :class:`Rules`; options are tensors with
-one value a row. :mod:`img2poem.searches` has the same searches in numpy, over served steps.
+one value a row. :mod:`img2poem.decoding.search` has the same searches in numpy, over served steps.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..decoding import TOP_TOKENS
-from ..orthography import Orthography
-from ..text import EOS, PAD
-from ..vocabulary import ALWAYS, PERIOD
+from ..decoding.strategies import TOP_TOKENS
+from ..text.orthography import Orthography
+from ..text.vocabulary import ALWAYS, EOS, PAD, PERIOD
 from .poem_decoder import Condition, PoemDecoder
 from .rules import NEVER, Candidates, History, Limits, RowOptions, Rules
 

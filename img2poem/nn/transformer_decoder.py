@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..package import TransformerConfig
+from ..artifacts.package import TransformerConfig
 
 # Added to the logit of what may not be looked at; not infinite, so that no row of the softmax is empty.
 _FAR = -30_000.0

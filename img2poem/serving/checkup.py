@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from ..errors import ContractMismatch, MissingDependency
-from . import sharing, wheel
+from . import shared_memory, wheel
 from .repository import faults
 from .server import taken_ports
 from .settings import Ports, ServerSettings
@@ -124,7 +124,7 @@ def _ports(ports: Ports, settings: ServerSettings) -> Iterator[Finding]:
 
 def _memory(repository: Path) -> Iterator[Finding]:
     models = [*repository.glob("*/*/model.*")]
-    sizes = [path.stat().st_size / _MIB for path in models for _ in range(sharing.instances(path.parents[1]))]
+    sizes = [path.stat().st_size / _MIB for path in models for _ in range(shared_memory.instances(path.parents[1]))]
     needed = _SERVER_MIB + sum(_MODEL_MIB + _MODEL_FACTOR * size for size in sizes)
     free = _available() / _MIB
     detail = f"{free:,.0f} MiB free, about {needed:,.0f} MiB needed for {len(models)} models"
@@ -147,11 +147,11 @@ def _available() -> float:
 
 
 def _shared_memory(repository: Path) -> Iterator[Finding]:
-    free, needed = sharing.free(), sharing.needed(repository)
-    detail = f"{free / _MIB:,.0f} MiB free in {sharing.FOLDER}, {needed / _MIB:,.0f} MiB needed at the start"
-    wanted = (needed + sharing.ROOM) / _MIB
+    free, needed = shared_memory.free(), shared_memory.needed(repository)
+    detail = f"{free / _MIB:,.0f} MiB free in {shared_memory.FOLDER}, {needed / _MIB:,.0f} MiB needed at the start"
+    wanted = (needed + shared_memory.ROOM) / _MIB
     advice = f"photographs take more of it: give the container {wanted:,.0f} MiB at least (--shm-size)"
-    if free >= needed + sharing.ROOM:
+    if free >= needed + shared_memory.ROOM:
         yield Finding("shared memory", Verdict.ok, detail)
     else:
         yield Finding("shared memory", Verdict.warning if free >= needed else Verdict.failed, detail, advice)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .. import manifest
+from ..artifacts import manifest
+from ..artifacts.inspection import is_package, no_repository
+from ..artifacts.manifest import named
 from ..errors import BadRepository, ContractMismatch
-from ..inspection import is_package, no_repository
-from ..manifest import named
 
 _CONTRACT = "img2poem.contract"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import InvalidOption, ServerError
-from ..outputs import check_log
-from . import sharing, wheel
+from ..files.outputs import check_log
+from . import shared_memory, wheel
 from .repository import verify
 from .settings import Ports, ServerSettings, reachable
 from .workers import Workers
@@ -110,10 +110,10 @@ class TritonServer:
             verify(self.repository)
         for fault in taken_ports(self.ports, self.settings):
             raise fault
-        if (free := sharing.free()) < (needed := sharing.needed(self.repository)):
-            here, wanted, enough = (size // 2**20 for size in (free, needed, needed + sharing.ROOM))
+        if (free := shared_memory.free()) < (needed := shared_memory.needed(self.repository)):
+            here, wanted, enough = (size // 2**20 for size in (free, needed, needed + shared_memory.ROOM))
             raise ServerError(
-                f"{sharing.FOLDER} has {here} MiB free, the server needs {wanted} MiB to start; "
+                f"{shared_memory.FOLDER} has {here} MiB free, the server needs {wanted} MiB to start; "
                 f"give the container {enough} MiB (--shm-size)"
             )
         self._folder = tempfile.TemporaryDirectory(prefix="img2poem-triton-")
@@ -131,7 +131,7 @@ class TritonServer:
                     env=wheel.environment(triton),
                     start_new_session=True,
                 )
-            self._guard = _guard(self._process.pid, sharing.FOLDER / self._shared)
+            self._guard = _guard(self._process.pid, shared_memory.FOLDER / self._shared)
             self._wait_until_ready(before)
             self._workers = Workers(self._process.pid)
         except BaseException:
@@ -169,7 +169,7 @@ class TritonServer:
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
                 self._process = self._workers = None
-                for path in sharing.FOLDER.glob(f"{self._shared}*"):
+                for path in shared_memory.FOLDER.glob(f"{self._shared}*"):
                     path.unlink(missing_ok=True)
             if self._guard is not None:
                 self._guard.kill()
@@ -189,7 +189,7 @@ class TritonServer:
             "--allow-gpu-metrics=false",
             f"--exit-timeout-secs={_EXIT_SECONDS}",
             # Backends that are written in Python, as ours for ONNX Runtime, go by what is said of Triton's own.
-            f"--backend-config=python,shm-default-byte-size={sharing.REGION}",
+            f"--backend-config=python,shm-default-byte-size={shared_memory.REGION}",
             f"--backend-config=python,shm-region-prefix-name={self._shared}",
             *self.settings.arguments(self.ports, triton / "caches"),
         ]

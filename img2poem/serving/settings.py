@@ -11,8 +11,8 @@ from enum import Enum
 from pathlib import Path
 
 from ..errors import InvalidOption
-from ..reading import check_readable
-from ..targets import as_path
+from ..files.reading import check_readable
+from ..transports.address import as_path
 
 #: Interfaces that can read the host's memory, replace a model by code of the caller's, or write files:
 #: open only to callers who send the key.

@@ -12,14 +12,15 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
-from ..aio import AsyncImg2Poem
-from ..calls import Line
-from ..card import Layout, card
-from ..decoding import AnyStrategy
-from ..form import Form
-from ..images import FORMATS
-from ..results import Description, FinishReason, Model, Poem
-from .asking import (
+from ..client.aio import AsyncImg2Poem
+from ..client.results import Description, FinishReason, Model, Poem
+from ..decoding.strategies import AnyStrategy
+from ..form.form import Form
+from ..images.card import Layout, card
+from ..images.decode import FORMATS
+from ..requests import Line
+from .admission import unless_gone
+from .api_request import (
     Asked,
     CardOptions,
     DescribeOptions,
@@ -29,7 +30,6 @@ from .asking import (
     description_asked,
     poem_asked,
 )
-from .places import unless_gone
 from .problems import documented, problem_of, request_id
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class _Order:
 async def _in_turn(request: Request, asked: AskedPoem) -> AsyncIterator[_Order]:
     """Wait for a place once the upload has come: a slow one keeps nobody waiting."""
     order = _Order(asked.photo, asked.options.searched("sample"), asked.options.form())
-    async with request.app.state.places.taken(request):
+    async with request.app.state.admission.taken(request):
         yield order
 
 
@@ -168,7 +168,7 @@ async def about(request: Request, poet: Poet) -> About:
 async def _done(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do ``work`` when its turn comes, unless its caller goes away."""
     try:
-        async with request.app.state.places.taken(request):
+        async with request.app.state.admission.taken(request):
             return await unless_gone(request, work)
     finally:
         work.close()  # where its turn never came

@@ -1,4 +1,4 @@
-"""The application: routes, guards, and the client of the models that they share."""
+"""The application: routes, middleware, and the client of the models that they share."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
-from .. import __version__
-from ..aio import AsyncImg2Poem
+from ..client.aio import AsyncImg2Poem
 from ..errors import NotReady
-from ..targets import Target, Tls
+from ..transports.address import Target, Tls
+from ..version import __version__
 from . import api, chat, problems
+from .admission import AdmissionQueue, Threads
 from .chat_errors import ChatErrors
-from .guards import Limits, Watch
 from .metrics import Metrics
-from .places import Places, Threads
+from .middleware import Limits, Watch
 from .reference import page_of
 from .settings import WebSettings
 
@@ -74,7 +74,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.poet, app.state.settings, app.state.metrics = poet, settings, metrics
-    app.state.places = Places(settings.concurrency, settings.waiting, metrics)
+    app.state.admission = AdmissionQueue(settings.concurrency, settings.waiting, metrics)
     problems.install(app)
     app.include_router(api.router)
     app.include_router(chat.router)

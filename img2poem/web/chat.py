@@ -13,13 +13,13 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from ..aio import AsyncImg2Poem
-from ..calls import Line
-from ..results import Poem, json_line
+from ..client.aio import AsyncImg2Poem
+from ..client.results import Poem, json_line
+from ..requests import Line
+from .admission import unless_gone
 from .api import Poet
 from .chat_errors import chat_documented, chat_problem
 from .chat_request import MODEL, ChatOrder, body_of_chat, chat_order
-from .places import unless_gone
 from .problems import problem_of, request_id
 
 FinishReason = Literal["stop", "length"]
@@ -95,7 +95,7 @@ class _Events(StreamingResponse):
 
 async def _in_turn(request: Request, order: Annotated[ChatOrder, Depends(chat_order)]) -> AsyncIterator[ChatOrder]:
     """Wait for a place once the upload has come, and hold it until the answer has been sent."""
-    async with request.app.state.places.taken(request):
+    async with request.app.state.admission.taken(request):
         yield order
 
 

@@ -15,9 +15,9 @@ from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from ..decoding import MAX_TOKENS, OPTIONS, AnyStrategy, BestOf, Greedy, Sampling, distinct
+from ..client.shared import checked
+from ..decoding.strategies import MAX_TOKENS, OPTIONS, AnyStrategy, BestOf, Greedy, Sampling, distinct
 from ..errors import BadImage
-from ..operations import checked
 from .data_urls import photo_of, without_mark
 
 #: The name under which what is served can be asked for.

@@ -101,7 +101,7 @@ def answer(found: Mapping[str, Any], headers: Mapping[str, str] | None = None) -
 
 
 def install(app: FastAPI) -> None:
-    """Make every failure of ``app`` that somebody foresaw a problem; :class:`.guards.Watch` does with the others."""
+    """Make every foreseen failure of ``app`` a problem; :class:`.middleware.Watch` does so with the others."""
 
     @app.exception_handler(errors.Img2PoemError)
     async def failed(request: Request, error: errors.Img2PoemError) -> ProblemResponse:

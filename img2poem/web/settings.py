@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from ..errors import InvalidOption
-from ..images import MAX_BYTES
+from ..images.decode import MAX_BYTES
 
 _MOST_MB = MAX_BYTES // 2**20
 

@@ -17,7 +17,7 @@ from img2poem.datasets.download import Download, DownloadOptions, DownloadReport
 from img2poem.datasets.errors import DownloadStopped
 from img2poem.datasets.partial import PartialFile
 from img2poem.errors import InvalidOption
-from img2poem.images import decode
+from img2poem.images.decode import decode
 from tests.datasets.server import (
     Handler,
     PhotoServer,

@@ -8,7 +8,7 @@ import re
 ELSEWHERE = {
     ("docs/models.md", ""): "tests/serving/test_models_page.py",
     ("docs/web.md", "(curl|printf|OPENAI_BASE_URL=)"): "tests/web/test_docs.py",
-    ("docs/reliability.md", "(openssl|model_signing) "): "tests/test_signing.py",
+    ("docs/reliability.md", "(openssl|model_signing) "): "tests/artifacts/test_signing.py",
 }
 
 #: Patterns of commands that no test runs. Instead, tests check that the modules, sub-commands, options, files, targets
@@ -17,11 +17,11 @@ NOT_RUN = {
     r"\. \.venv/bin/activate$": "changes the shell that it runs in",
     r"make ": "sets up an environment of several GB, or runs this suite; the targets' commands are on the pages too",
     r"pip (install|download) ": "changes the environment, or fetches what does",
-    r"img2poem --install-completion": "changes the user's shell; tests/test_cli.py tries the completion",
+    r"img2poem --install-completion": "changes the user's shell; tests/cli/test_app.py tries the completion",
     r"img2poem serve(?! --check)": "runs until it is stopped; tests/serving starts it with these options",
     r"img2poem web": "runs until it is stopped; tests/web starts it with these options",
     r"img2poem write photo.jpg --engine triton_repo.mine": "needs the repository of a training that is not run",
-    r"img2poem \w+ photo.jpg --url https:": "needs a server behind TLS; tests/test_source.py asks one",
+    r"img2poem \w+ photo.jpg --url https:": "needs a server behind TLS; tests/cli/test_source.py asks one",
     r"python -m export\.all": "minutes; the fixture of the repository makes the first export, tests/export the others",
     r"python -m export\.check": "on a GPU, or minutes; tests/export/test_check.py does it on the CPU",
     r"python -m training\.": "minutes to hours; tests/training runs every stage on made-up data",

@@ -15,7 +15,7 @@ from unittest import mock
 
 import typer
 
-from img2poem.cli import app
+from img2poem.cli.app import app
 
 from ..conftest import ROOT
 

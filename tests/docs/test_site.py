@@ -73,8 +73,8 @@ def test_the_reference_has_what_the_library_exports(site: Path) -> None:
 
 def test_links_to_files_of_the_repository_lead_to_pages(site: Path) -> None:
     page = (site / "how-it-works.html").read_text(encoding="utf-8")
-    assert 'href="source/img2poem/images.py.html"' in page
-    code = (site / "source/img2poem/images.py.html").read_text(encoding="utf-8")
+    assert 'href="source/img2poem/images/decode.py.html"' in page
+    code = (site / "source/img2poem/images/decode.py.html").read_text(encoding="utf-8")
     assert "def read_photo" in re.sub("<[^>]+>", "", code)
 
 

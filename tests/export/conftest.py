@@ -6,7 +6,7 @@ import pytest
 
 from export.served import ServedModel, served_models
 from img2poem.nn.model import PhotoToPoem, load_package
-from img2poem.text import PoemTokenizer
+from img2poem.text.tokenizer import PoemTokenizer
 
 from ..conftest import WEIGHTS
 

@@ -17,9 +17,9 @@ from tritonclient.grpc import model_config_pb2 as pb
 from export import build, parity
 from export.all import export
 from export.settings import Settings
+from img2poem.artifacts.inspection import inspect
 from img2poem.errors import BadPackage, BadRepository
-from img2poem.inspection import inspect
-from img2poem.replacing import replacing
+from img2poem.files.atomic_folder import replacing
 
 from ..conftest import ROOT, WEIGHTS
 

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from export.served import Inputs, ServedModel
-from img2poem.decoding import BEAM_OPTIONS, OPTIONS, SAMPLE_OPTIONS
-from img2poem.engines.local import open_session
+from img2poem.artifacts.sessions import open_session
+from img2poem.decoding.strategies import BEAM_OPTIONS, OPTIONS, SAMPLE_OPTIONS
 
 #: Models whose inputs can be invalid; every value of a pixel is valid.
 MODELS = (

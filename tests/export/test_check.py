@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from export.all import export
 from export.check import On, check
 from export.settings import Settings
-from img2poem import manifest
+from img2poem.artifacts import manifest
 from img2poem.errors import BadRepository, ContractMismatch, MissingDependency
 from img2poem.nn.model import load_package, save_package
 

@@ -20,7 +20,7 @@ from export.served import INSTANCES, ServedModel, TensorSpec
 from export.settings import Settings
 from export.stream import DECODER
 from img2poem.nn.model import PhotoToPoem
-from img2poem.text import PoemTokenizer
+from img2poem.text.tokenizer import PoemTokenizer
 
 from ..conftest import WEIGHTS
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from img2poem import BeamSearch, BestOf, Img2Poem, Sampling
-from img2poem.images import decode
+from img2poem.images.decode import decode
 from img2poem.serving.server import TritonServer
 
 

@@ -19,7 +19,7 @@ from export.settings import OPSETS
 from img2poem.errors import BadRepository
 from img2poem.nn.model import PhotoToPoem, load_package
 from img2poem.nn.poem_decoder import Condition, PoemDecoder
-from img2poem.text import PoemTokenizer
+from img2poem.text.tokenizer import PoemTokenizer
 
 from ..conftest import WEIGHTS
 

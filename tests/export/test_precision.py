@@ -15,9 +15,9 @@ from onnxruntime import InferenceSession
 from export import half, parity, photographs, pixels, quality, quantise, ranges, rewrite
 from export.parity import ParityError
 from export.served import ServedModel
-from img2poem.engines.local import open_session
+from img2poem.artifacts.sessions import open_session
 from img2poem.nn.model import PhotoToPoem
-from img2poem.text import PoemTokenizer
+from img2poem.text.tokenizer import PoemTokenizer
 
 
 def loaded(repository: Path, model: str) -> onnx.ModelProto:

@@ -18,10 +18,10 @@ from export.all import export
 from export.reuse import Earlier
 from export.served import MAX_BATCH, MAX_BATCH_OF_CANDIDATES
 from export.settings import Settings
+from img2poem.artifacts.package import contract_hash
 from img2poem.errors import InvalidOption
 from img2poem.nn.model import load_package, save_package
-from img2poem.package import contract_hash
-from img2poem.text import EOS
+from img2poem.text.vocabulary import EOS
 
 from ..conftest import WEIGHTS
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from img2poem.decoding import MAX_FORBIDDEN
+from img2poem.artifacts.package import DecoderConfig
+from img2poem.decoding.strategies import MAX_FORBIDDEN
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.rules import RowOptions
-from img2poem.orthography import Orthography
-from img2poem.package import DecoderConfig
-from img2poem.text import PAD, SPECIAL_TOKENS
-from img2poem.vocabulary import PUNCTUATION, SUFFIXES
+from img2poem.text.orthography import Orthography
+from img2poem.text.vocabulary import PAD, PUNCTUATION, SPECIAL_TOKENS, SUFFIXES
 
 EMBEDDING_DIM = 12
 STEPS = 24

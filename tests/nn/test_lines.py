@@ -6,7 +6,7 @@ from torch import Tensor
 
 from img2poem.nn.lines import LineDecoder, Prefix
 from img2poem.nn.search import TOP_TOKENS, GreedySearch, Sampling
-from img2poem.text import EOS, NEWLINE, PAD
+from img2poem.text.vocabulary import EOS, NEWLINE, PAD
 
 from .models import PIECES, STEPS, embeddings, options, small_decoder
 

@@ -5,13 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from img2poem.artifacts.package import EncoderConfig, ImageEncoderConfig, PoemEncoderConfig, Preprocessing
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.losses import ranking_loss
 from img2poem.nn.poem_encoder import PoemEncoder, pad
 from img2poem.nn.rerank import Rerank
-from img2poem.package import EncoderConfig, ImageEncoderConfig, PoemEncoderConfig, Preprocessing
-from img2poem.text import BOS, EOS
-from img2poem.vocabulary import FIRST_WORD
+from img2poem.text.vocabulary import BOS, EOS, FIRST_WORD
 
 from .models import EMBEDDING_DIM, PIECES, embeddings, small_decoder, step
 

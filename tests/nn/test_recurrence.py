@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from img2poem.nn.recurrence import recurrence
-from img2poem.vocabulary import BOS, EOS
+from img2poem.text.vocabulary import BOS, EOS
 
 from .models import EMBEDDING_DIM, small_decoder
 

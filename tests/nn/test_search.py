@@ -13,9 +13,21 @@ from export.modules import ServedDecoderStep
 from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.rules import Candidates, History, Limits, RowOptions, Rules
 from img2poem.nn.search import TOP_TOKENS, BeamSearch, DecoderStep, GreedySearch, Hypotheses, Sampling
-from img2poem.orthography import Orthography
-from img2poem.text import BOS, EOS, NEWLINE, PAD, UNK
-from img2poem.vocabulary import ALWAYS, CAPTION, FINAL_MARKS, FIRST_WORD, FREE, RHYMED, SUFFIX_IDS
+from img2poem.text.orthography import Orthography
+from img2poem.text.vocabulary import (
+    ALWAYS,
+    BOS,
+    CAPTION,
+    EOS,
+    FINAL_MARKS,
+    FIRST_WORD,
+    FREE,
+    NEWLINE,
+    PAD,
+    RHYMED,
+    SUFFIX_IDS,
+    UNK,
+)
 
 from .models import ORTHOGRAPHY, PIECES, STEPS, embeddings, options, small_decoder
 from .models import step as step_of_all

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from img2poem.artifacts.package import TransformerConfig
 from img2poem.nn.transformer_decoder import TransformerDecoder, attention, causal
-from img2poem.package import TransformerConfig
 
 CONFIG = TransformerConfig(
     vocabulary_size=40,

@@ -8,7 +8,7 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from benchmarks.streams import inputs_of
-from img2poem.decoding import AnyStrategy, BeamSearch, Greedy
+from img2poem.decoding.strategies import AnyStrategy, BeamSearch, Greedy
 from img2poem.serving.settings import KEY_HEADER
 
 KEY = "a-key-for-the-tests-0123"

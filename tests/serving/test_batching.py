@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.streams import client_of
 from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
-from img2poem.decoding import AnyStrategy
+from img2poem.decoding.strategies import AnyStrategy
 from img2poem.serving.server import TritonServer
 
 CALLERS = 64

@@ -13,8 +13,8 @@ import tritonclient.grpc as triton
 
 from benchmarks.streams import client_of, inputs_of
 from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
-from img2poem.decoding import AnyStrategy
-from img2poem.images import decode
+from img2poem.decoding.strategies import AnyStrategy
+from img2poem.images.decode import decode
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 OWN = {"max_tokens": 41}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from img2poem import manifest
+from img2poem.artifacts import manifest
 from img2poem.errors import BadRepository, ContractMismatch
 from img2poem.serving.checkup import Verdict, check_up
 from img2poem.serving.repository import faults, verify

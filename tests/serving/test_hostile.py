@@ -19,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from benchmarks.streams import client_of, inputs_of
 from img2poem import Greedy, Img2Poem
-from img2poem.decoding import AnyStrategy, BeamSearch, BestOf, Sampling
+from img2poem.decoding.strategies import AnyStrategy, BeamSearch, BestOf, Sampling
 from img2poem.serving.server import TritonServer
 
 from ..waiting import eventually

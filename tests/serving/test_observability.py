@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.streams import client_of
-from img2poem.decoding import Greedy
+from img2poem.decoding.strategies import Greedy
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 from ..waiting import eventually

@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from benchmarks.streams import client_of
 from img2poem.errors import InvalidOption
-from img2poem.images import MAX_BYTES
+from img2poem.images.decode import MAX_BYTES
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 from img2poem.serving.settings import KEY_HEADER, LogLevel, ModelControl, Tls
 

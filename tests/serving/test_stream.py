@@ -18,8 +18,8 @@ from tritonclient.utils import InferenceServerException
 from benchmarks.streams import client_of, streaming
 from export.settings import Settings
 from img2poem import Greedy, Img2Poem, Sampling
-from img2poem.decoding import MAX_FORBIDDEN
-from img2poem.flows import line_options
+from img2poem.client.operations import line_options
+from img2poem.decoding.strategies import MAX_FORBIDDEN
 from img2poem.serving.server import TritonServer
 
 from ..waiting import eventually

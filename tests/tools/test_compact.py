@@ -9,12 +9,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from img2poem import manifest
-from img2poem.calls import Call, Deadline, Infer
-from img2poem.compact import WEIGHTS
-from img2poem.engines.local import LocalEndpoint
+from img2poem.artifacts import manifest
+from img2poem.artifacts.compact import WEIGHTS
+from img2poem.artifacts.inspection import inspect
 from img2poem.errors import BadRepository
-from img2poem.inspection import inspect
+from img2poem.requests import Call, Deadline, Infer
+from img2poem.transports.local import LocalEndpoint
 from tools.compact import compact
 
 SHARED = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)

@@ -12,7 +12,7 @@ import pytest
 import typer
 import tyro
 
-from img2poem import cli
+from img2poem.cli import app
 from tools import options, reference
 from training import evaluate
 from training.run import Arguments
@@ -33,7 +33,7 @@ def test_the_committed_page_is_what_the_code_says(tmp_path: Path) -> None:
 
 
 def test_every_option_that_the_command_line_takes_is_there_by_its_name() -> None:
-    for name, command in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]
+    for name, command in typer.main.get_command(app.app).commands.items():  # type: ignore[attr-defined]
         [section] = re.findall(rf"^### `img2poem {name}\b.*?(?=^##)", PAGE, re.M | re.S)
         listed = set(re.findall(r"--[a-z][a-z0-9-]*", " ".join(re.findall(r"^\| `(.*?)` \|", section, re.M))))
         assert listed == {o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("--")}, name

@@ -29,7 +29,7 @@ def test_wheel_and_source_distribution_are_built_of_what_git_tracks(built: tuple
     wheel, sdist = built
     assert wheel.name == f"img2poem-{__version__}-py3-none-any.whl" and sdist.name == f"img2poem-{__version__}.tar.gz"
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"img2poem/py.typed", "img2poem/web/pages/index.html", "img2poem/forbidden_words.txt"} <= {*names}
+    assert {"img2poem/py.typed", "img2poem/web/pages/index.html", "img2poem/text/forbidden_words.txt"} <= {*names}
     with tarfile.open(sdist) as archive:
         inside = archive.getnames()
     assert any(name.endswith("/tests/conftest.py") for name in inside)

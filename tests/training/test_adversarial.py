@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
+from img2poem.artifacts.package import DecoderConfig
 from img2poem.nn.poem_decoder import PoemDecoder
-from img2poem.package import DecoderConfig
-from img2poem.vocabulary import BOS, EOS, NEWLINE, PAD, SPECIAL_TOKENS, UNK
+from img2poem.text.vocabulary import BOS, EOS, NEWLINE, PAD, SPECIAL_TOKENS, UNK
 from training.adversarial import policy_loss
 from training.judge import Human, Judge, Weights
 from training.rollout import finish, line_ends, sample

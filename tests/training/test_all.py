@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from img2poem.artifacts.package import load_config
 from img2poem.nn.model import load_package
-from img2poem.package import load_config
 
 from ..conftest import ROOT
 from .conftest import COLOURS, command, run

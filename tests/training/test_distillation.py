@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from img2poem.nn.transformer_decoder import TransformerDecoder
-from img2poem.vocabulary import BOS, CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, UNK
+from img2poem.text.vocabulary import BOS, CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, UNK
 from training.distillation import DistillationSettings, collected, well_formed, write
 
 from ..nn.test_transformer_decoder import CONFIG

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from img2poem.artifacts.package import EncoderConfig
 from img2poem.nn.image_encoder import EncoderHead
-from img2poem.package import EncoderConfig
 from training.encoder import EncoderSettings, EncoderTask, cross_validated
 from training.run import Run
 

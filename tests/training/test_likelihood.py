@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from img2poem.nn.transformer_decoder import TransformerDecoder
-from img2poem.vocabulary import BOS, EOS, PAD, UNK
+from img2poem.text.vocabulary import BOS, EOS, PAD, UNK
 from training.alignment import Texts
 from training.batches import padded
 from training.likelihood import HeldOutPoems, likelihood_loss

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from img2poem.nn.transformer_decoder import TransformerDecoder
-from img2poem.vocabulary import BOS, CAPTION, EOS, FREE, PAD
+from img2poem.text.vocabulary import BOS, CAPTION, EOS, FREE, PAD
 from training import soft_targets
 from training.batches import padded
 from training.likelihood import distillation_loss, likelihood_loss

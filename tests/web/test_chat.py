@@ -21,7 +21,7 @@ from img2poem.serving.server import Ports
 from ..waiting import eventually
 from .caller import Caller
 from .conftest import opened
-from .test_places import slow
+from .test_admission import slow
 
 
 def url_of(photo: bytes) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from img2poem.web.asking import PoemOptions
+from img2poem.web.api_request import PoemOptions
 
 from ..conftest import ROOT
 from .events import events_of

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-from img2poem.cores import allowed
+from img2poem.system.cores import allowed
 
 _CONTRACT = "img2poem.contract"
 _PRECISION = "img2poem.precision"

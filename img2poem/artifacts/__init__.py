@@ -1,0 +1,1 @@
+"""Model packages and model repositories: configuration, manifests, stamps, ONNX files."""

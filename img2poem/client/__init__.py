@@ -1,0 +1,1 @@
+"""The clients, blocking and for asyncio, and the operations that they share."""

@@ -1,0 +1,1 @@
+"""Decoding strategies, their noise, and the searches over the served steps."""

@@ -1,0 +1,1 @@
+"""Photographs: decoding to pixels, colours, metadata, and cards."""

@@ -1,0 +1,333 @@
+"""From an encoded photograph to pixels: the one preprocessing of training, export, client, server.
+
+The result is ``uint8 [size, size, 3]`` in sRGB order; normalisation by mean and standard deviation
+happens inside the exported graph. The picture is stretched to a square, not cropped: the whole
+scene stays in view, and the training copies of Flickr8k have lost their aspect ratio anyway.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import BadImage
+from .colour import keeps_mode, to_srgb
+from .heic import is_heic, is_readable, open_heic
+from .metadata import Metered, orientation, without_metadata
+from .quiet import quiet
+
+#: The only formats that are ever opened; Pillow's other decoders are never reached.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIC")
+#: Endings of their files, in small letters.
+SUFFIXES = tuple(".jpg .jpeg .jfif .png .gif .webp .bmp .tif .tiff .avif .heic .heif".split())
+_PILLOWS = FORMATS[:-1]
+#: How files of these formats begin, where that is long enough to tell.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
+#: How those of AVIF do, behind the length of their first box.
+_AVIF = (b"ftypavif", b"ftypavis")
+#: Largest accepted picture, in pixels as its header declares them (an 8000 x 6000 one has 48 M); of formats that
+#: take longer to decode, less: each keeps below 2 s and 512 MiB (docs/reliability.md).
+MAX_PIXELS = 100_000_000
+_MAX_PIXELS_OF = {"JPEG": MAX_PIXELS, "WEBP": 20_000_000, "AVIF": 20_000_000}
+_MAX_PIXELS_ELSE = 50_000_000
+#: Largest product of pixels and scans of a JPEG, each of which goes over all pixels.
+_MAX_SCANNED = 500_000_000
+_SCAN = b"\xff\xda"
+#: Largest accepted file, in bytes.
+MAX_BYTES = 64 * 2**20
+
+SIZE = 224
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.I)
+#: Modes of Pillow's that a PNG file keeps as they are.
+_LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_WHITE = (255, 255, 255, 255)
+#: How many times the target's resolution a picture keeps until the last, bicubic, step.
+_GAP = 3
+#: Pixels that are converted at once.
+_BAND = 2**20
+#: What the orientation of EXIF asks for.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Readable(Protocol):
+    """A file object in binary mode."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes."""
+
+
+#: What a photograph can be given as: a path, the encoded file's bytes, a file object, a picture of Pillow's, or
+#: pixels uint8 ``[height, width, 3]`` in RGB. Never an address: nothing is fetched from the network.
+Photo = str | os.PathLike[str] | bytes | bytearray | memoryview | Readable | Image.Image | NDArray[np.uint8]
+
+
+def is_photo(value: object) -> bool:
+    """Whether ``value`` is given as one photograph, not as several."""
+    single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+    return isinstance(value, single) or hasattr(value, "read") or not isinstance(value, Iterable)
+
+
+def read_photo(photo: Photo) -> bytes:
+    """Return the encoded bytes of a photograph; pictures and pixels are encoded without loss.
+
+    Raises:
+        BadImage: the path is missing, a folder, unreadable, empty, or above ``MAX_BYTES``; a file object does
+            not give bytes; an array does not hold pixels; anything that is no ``Photo``.
+    """
+    if isinstance(photo, bytes | bytearray | memoryview):
+        data = bytes(photo)
+    elif isinstance(photo, Image.Image):
+        data = _encoded(photo)
+    elif isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+            raise BadImage(f"pixels must be uint8 [height, width, 3], not {photo.dtype} {list(photo.shape)}")
+        data = _encoded(Image.fromarray(photo))
+    elif isinstance(photo, str | os.PathLike):
+        data = _read_path(os.fsdecode(photo))
+    else:
+        data = _read(photo)
+    if not data:
+        raise BadImage("the file is empty")
+    if len(data) > MAX_BYTES:
+        raise BadImage(_too_many_bytes(len(data)))
+    return data
+
+
+def _read_path(path: str) -> bytes:
+    if not path:
+        raise BadImage("no such file: its name is empty")
+    try:
+        if os.path.isdir(path):
+            raise BadImage("is a folder, not a photograph")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size  # none of a device or a pipe, which may have no end
+            if size > MAX_BYTES:
+                raise BadImage(_too_many_bytes(size))
+            return _read(file)
+    except FileNotFoundError:
+        if _ADDRESS.match(path):
+            raise BadImage(
+                "is an address; photographs are not fetched from the network, give the file's path or bytes"
+            ) from None
+        raise BadImage("no such file") from None
+    except (OSError, ValueError) as error:
+        raise BadImage(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _read(file: Readable) -> bytes:
+    data = bytearray()
+    try:
+        # One read of a pipe, a socket or an unbuffered file gives what is there, not all that comes.
+        while len(data) <= MAX_BYTES:
+            part = file.read(MAX_BYTES + 1 - len(data))
+            if not isinstance(part, bytes):
+                raise BadImage("the file is not open in binary mode")
+            if not part:
+                break
+            data += part
+    except AttributeError:
+        raise BadImage(f"a photograph cannot be a {type(file).__name__}") from None
+    except (OSError, ValueError) as error:
+        raise BadImage(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not data and _place(file) > 0:
+        raise BadImage("nothing is left to read: the file is at its end; seek(0) goes back to its beginning")
+    return bytes(data)
+
+
+def _place(file: Readable) -> int:
+    try:
+        return int(file.tell())  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):  # a pipe has no place
+        return 0
+
+
+def _encoded(image: Image.Image) -> bytes:
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage(f"{image.width} x {image.height} is more than the {MAX_PIXELS / 1e6:.0f} megapixels allowed")
+    buffer = io.BytesIO()
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in _LOSSLESS:
+            upright.save(buffer, "PNG", compress_level=1)  # its profile too
+        else:
+            rgb = upright if keeps_mode(upright) else _to_rgb(upright, _white_of(upright))
+            to_srgb(rgb, upright).save(buffer, "PNG", compress_level=1, icc_profile=None)
+    except Exception as error:  # Pillow's decoders, of a picture that was only opened, raise a dozen types
+        raise BadImage(f"truncated or damaged: {error}") from error
+    return buffer.getvalue()
+
+
+def check(data: bytes) -> None:
+    """Check format and declared size from the header alone, without decoding any pixel.
+
+    HEIC that cannot be read here passes: it may be decoded elsewhere.
+
+    Raises:
+        BadImage: not one of ``FORMATS``, or more than ``MAX_PIXELS`` declared.
+    """
+    if is_heic(data) and not is_readable():
+        return
+    with _opened(data):
+        pass
+
+
+def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
+    """Decode an encoded photograph to ``uint8 [size, size, 3]``, upright, in sRGB.
+
+    EXIF orientation is applied, colours are converted by the file's own ICC profile, transparency is laid on white,
+    the first frame of an animation is taken, 16-bit greyscale is scaled to 8. A JPEG is decoded at the smallest scale
+    that still has twice the target's resolution (``Image.draft``), which is several times faster.
+
+    Raises:
+        BadImage: not one of ``FORMATS``, too many bytes or pixels, truncated or damaged.
+    """
+    with _opened(data) as image:
+        _draft(image, 2 * size)
+        image.load()
+        return np.asarray(_scaled(image, size, (size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
+def picture(data: bytes, longest: int) -> Image.Image:
+    """Decode an encoded photograph for the eye: RGB, upright, its longer side at most ``longest`` pixels.
+
+    It has its own proportions and is never enlarged; else as :func:`decode`.
+
+    Raises:
+        BadImage: as :func:`decode`.
+    """
+    with _opened(data) as image:
+        _draft(image, longest)
+        image.load()
+        scale = min(1.0, longest / max(image.size))
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        return _scaled(image, longest, (width, height), Image.Resampling.LANCZOS)
+
+
+def _draft(image: Image.Image, least: int) -> None:
+    if image.format == "JPEG":  # of HEIC it would be another picture, the preview
+        image.draft("RGB", (least, least))
+
+
+def _scaled(image: Image.Image, least: int, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
+    """Return a picture of ``size``, in sRGB, upright; ``least`` is what :func:`_reduced` keeps resolution for.
+
+    Colours are converted, and the picture turned, once it is small: that is less work. The result is the same but for
+    spaces of another gamma, as ProPhoto, whose pixels are averaged a little darker.
+    """
+    reduced, box = _reduced(image, least)
+    return _turned(to_srgb(reduced.resize(size, how, box), image), image)
+
+
+def _turned(small: Image.Image, image: Image.Image) -> Image.Image:
+    """Turn a smaller copy of ``image`` upright; a TIFF is turned by Pillow itself."""
+    turn = None if image.format == "TIFF" else _TURNS.get(orientation(image.info.get("exif") or b""))
+    return small if turn is None else small.transpose(turn)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Open ``data``, translating whatever Pillow raises, inside the block too, into ``BadImage``."""
+    try:
+        with quiet():  # we hold our own limit on pixels; Pillow's warning about its lower one would only confuse
+            if len(data) > MAX_BYTES:
+                raise BadImage(_too_many_bytes(len(data)))
+            bare = without_metadata(data)
+            file = Metered(bare.file)
+            with open_heic(file) if is_heic(data) else Image.open(file, formats=_PILLOWS) as image:
+                _check_size(image, bare.file)
+                file.left = None
+                image.info.update(bare.beside)
+                yield image
+    except BadImage:
+        raise
+    except UnidentifiedImageError:
+        if data.startswith(_SIGNATURES) or data[4:12] in _AVIF:
+            raise BadImage("truncated or damaged, or of a kind that cannot be read; save it as a JPEG or PNG") from None
+        raise BadImage(f"not a picture in a known format ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"too many pixels: {error}") from None
+    except MemoryError:
+        raise BadImage("too large to decode in the memory at hand") from None
+    except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
+        raise BadImage(f"truncated or damaged: {error}") from error
+
+
+def _check_size(image: Image.Image, data: bytes) -> None:
+    width, height = image.size
+    most = _MAX_PIXELS_OF.get(image.format or "", _MAX_PIXELS_ELSE)
+    if width * height > most:
+        raise BadImage(
+            f"{width} x {height} is more than the {most / 1e6:.0f} megapixels allowed for {image.format}; "
+            "make the picture smaller"
+        )
+    if image.format == "JPEG" and width * height * data.count(_SCAN) > _MAX_SCANNED:
+        raise BadImage(f"{width} x {height} in {data.count(_SCAN)} scans takes too long; save it without progression")
+
+
+def _reduced(image: Image.Image, size: int) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """Return the picture with at least three times ``size`` left of each side, and which part of that it is.
+
+    It is in RGB, or in its own mode where its profile asks for that.
+
+    As ``Image.resize`` does it with ``reducing_gap=3``, but in bands: a copy of the whole in another mode would take
+    four bytes a pixel, and sixteen for 16-bit greyscale.
+    """
+    white = _white_of(image)
+    width, height = image.size
+    across, down = (max(1, int(side / size / _GAP)) for side in (width, height))
+    kept = keeps_mode(image)
+    reduced = Image.new(image.mode if kept else "RGB", (-(-width // across), -(-height // down)))
+    band = down * max(1, _BAND // (down * width))
+    for top in range(0, height, band):
+        part = image.crop((0, top, width, min(top + band, height)))
+        part = part if kept else _to_rgb(part, white)
+        reduced.paste(part.reduce((across, down)), (0, top // down))
+    return reduced, (0, 0, width / across, height / down)
+
+
+def _white_of(image: Image.Image) -> float:
+    """Return the value that is white in greyscale of more than 8 bits.
+
+    Of numbers of 32 bits and of fractions no file says it: it is the least of the usual ones that none is above.
+    """
+    if image.mode not in ("I", "F"):
+        return 65535.0
+    _, highest = cast("tuple[float, float]", image.getextrema())  # a picture of one band
+    usual = (255.0, 65535.0, 2.0**31 - 1) if image.mode == "I" else (1.0, 255.0, 65535.0)
+    return next((white for white in usual if highest <= white), usual[-1])
+
+
+def _to_rgb(image: Image.Image, white: float) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        # The little more keeps what is exact from falling below a whole number.
+        values = np.asarray(image, dtype=np.float64)
+        grey = np.nan_to_num(values * (255 / white) + 1e-6)
+        if "transparency" in image.info:  # the value that is clear, in a PNG of 16 bits
+            grey[values == image.info["transparency"]] = 255
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _too_many_bytes(count: int) -> str:
+    allowed = f"more than the {MAX_BYTES // 2**20} MiB allowed"
+    # Of a file without a size, one byte more is all that was read.
+    return allowed if count == MAX_BYTES + 1 else f"{count / 2**20:.0f} MiB is {allowed}"

@@ -1,0 +1,1 @@
+"""The vocabulary, the tokenizer, and the text that people read."""

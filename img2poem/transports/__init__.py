@@ -1,0 +1,1 @@
+"""The ways to the served models: in process, over gRPC, over HTTP."""

@@ -1,0 +1,375 @@
+"""A Triton server over gRPC, by tritonclient."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import struct
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifacts.inspection import PREFIX
+from ..errors import (
+    Cancelled,
+    ConnectionFailed,
+    Img2PoemError,
+    InvalidOption,
+    MissingDependency,
+    Overloaded,
+    ServerError,
+    Timeout,
+)
+from ..requests import Answer, Call, Follow, Infer, ModelInfo
+from ..system.proxies import proxy_of
+from . import server_errors
+from .address import Access
+from .base import check_id
+from .forks import PerLoop, PerProcess, close_each
+
+#: tritonclient replaces its own channel arguments, limits on sizes among them, when it is given any. Without the
+#: others a channel may wait two minutes before it tries to reach a server that was restarted.
+_CHANNEL = [
+    # So that another channel is another connection.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+class _Connected:
+    """What both endpoints do about their connection."""
+
+    _client: PerProcess[Any] | PerLoop[Any]
+
+    def _renew_after(self, error: Img2PoemError, client: Any) -> None:
+        """Leave a connection where answers do not come.
+
+        One that lost its place in the stream waits for ever, and one that could not be made refuses all calls until
+        gRPC tries again, at its own pace, though the server may long be back.
+        """
+        if isinstance(error, Timeout | ConnectionFailed):
+            self._client.renew(client)
+
+    @contextlib.contextmanager
+    def _until_closed(self) -> Iterator[None]:
+        """Turn the cancellation of a call whose channel was closed into our error; a task's own stays what it is."""
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            # Before Python 3.11 a task does not tell that it is being cancelled.
+            cancelling = getattr(asyncio.current_task(), "cancelling", int)
+            if self._client.closed and not cancelling():
+                raise Cancelled("the client was closed") from error
+            raise
+
+
+class GrpcEndpoint(_Connected):
+    """Blocking; one connection for all threads.
+
+    Args:
+        url: ``grpc`` or ``grpcs``, with a port.
+        access: headers and TLS.
+
+    Raises:
+        MissingDependency: tritonclient is not installed.
+        InvalidOption: the TLS files cannot be used.
+    """
+
+    def __init__(self, url: SplitResult, access: Access) -> None:
+        self.name = url.geturl()
+        self._url, self._access = url, access
+        self._client: PerProcess[Any] = PerProcess(lambda: connected(url, access, asynchronous=False))
+        self._streaming: PerProcess[set[Any]] = PerProcess(set)
+        # Also when the program ends, while there are threads still that a channel waits for as it is closed.
+        weakref.finalize(self, _end_all, self._streaming)
+        self._client.get()
+
+    def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model."""
+        sent = arguments(request, call, self._access)
+        result = self._answered("infer", call, **sent, client_timeout=call.deadline.left())
+        return answer(result, request, call, self.name)
+
+    def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is."""
+        found = self._answered("get_model_config", call, model, client_timeout=call.deadline.left())
+        return info(model, found.config)
+
+    def follow(self, request: Follow, call: Call) -> Generator[Answer, None, None]:
+        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+        from tritonclient.utils import InferenceServerException
+
+        open_streams, parts = self._streaming.get(), queue.SimpleQueue[tuple[Any, Any]]()
+        # tritonclient has one stream a client: each is a connection of its own.
+        client = connected(self._url, self._access, asynchronous=False)
+        open_streams.add(client)
+        try:
+            _start(client, lambda result, error: parts.put((result, error)), headers(self._access))
+            with contextlib.suppress(InferenceServerException):  # of a stream that broke: why comes as a part
+                client.async_stream_infer(**arguments(request, call, self._access))
+            while True:
+                result, error = parts.get(timeout=call.deadline.left())
+                if error is not None:
+                    raise translated(error, call, self.name) from error
+                yield answer(result, request, call, self.name)
+        except queue.Empty:
+            raise call.deadline.missed() from None
+        finally:
+            if client in open_streams:
+                open_streams.discard(client)
+                _end(client)
+
+    def ready(self, call: Call) -> bool:
+        """Whether every model is loaded."""
+        return bool(self._answered("is_server_ready", call, client_timeout=call.deadline.left()))
+
+    def close(self) -> None:
+        """Close the connections."""
+        if (client := self._client.close()) is not None:
+            client.close()
+        _end_all(self._streaming)
+
+    def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
+        from tritonclient.utils import InferenceServerException
+
+        client = self._client.get()
+        try:
+            return getattr(client, method)(*args, headers=headers(self._access), **kwargs)
+        except InferenceServerException as error:
+            found = translated(error, call, self.name)
+            self._renew_after(found, client)
+            raise found from error
+        except ValueError as error:  # of a channel that was closed
+            raise Cancelled("the client was closed") from error
+
+
+def _start(client: Any, callback: Callable[[Any, Any], None], sent: dict[str, str]) -> None:
+    """Start the stream of a client of tritonclient's.
+
+    A daemon thread does it, since the thread that reads the stream is as the one that makes it: a program that ends in
+    the middle of a poem would wait for that thread, and it for the server, for ever.
+    """
+    failed: list[Exception] = []
+
+    def start() -> None:
+        try:
+            client.start_stream(callback, headers=sent)
+        except Exception as error:
+            failed.append(error)
+
+    starting = threading.Thread(target=start, daemon=True)
+    starting.start()
+    starting.join()
+    if failed:
+        raise failed[0]
+
+
+class AsyncGrpcEndpoint(_Connected):
+    """For asyncio; as :class:`GrpcEndpoint`."""
+
+    def __init__(self, url: SplitResult, access: Access) -> None:
+        self.name = url.geturl()
+        self._access = access
+        self._client: PerLoop[Any] = PerLoop(lambda: connected(url, access, asynchronous=True))
+
+    async def infer(self, request: Infer, call: Call) -> Answer:
+        """Run a model."""
+        sent = arguments(request, call, self._access)
+        result = await self._answered("infer", call, **sent, client_timeout=call.deadline.left())
+        return answer(result, request, call, self.name)
+
+    async def look(self, model: str, call: Call) -> ModelInfo:
+        """Return what a model is."""
+        found = await self._answered("get_model_config", call, model, client_timeout=call.deadline.left())
+        return info(model, found.config)
+
+    async def follow(self, request: Follow, call: Call) -> AsyncGenerator[Answer, None]:
+        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+        from grpc.aio import AioRpcError
+        from tritonclient.utils import InferenceServerException
+
+        async def asked() -> AsyncGenerator[dict[str, Any], None]:
+            yield arguments(request, call, self._access)
+
+        client = self._client.get()
+        parts = client.stream_infer(asked(), headers=headers(self._access))
+        try:
+            while True:
+                with self._until_closed():
+                    result, error = await _part(parts, call.deadline.left())
+                if error is not None:
+                    raise translated(error, call, self.name) from error
+                yield answer(result, request, call, self.name)
+        except StopAsyncIteration:
+            return
+        except (AioRpcError, TimeoutError) as error:
+            found: Img2PoemError = call.deadline.missed()
+            if isinstance(error, AioRpcError):
+                found = translated(InferenceServerException(error.details() or "", str(error.code())), call, self.name)
+            self._renew_after(found, client)
+            raise found from error
+        finally:
+            parts.cancel()
+
+    async def ready(self, call: Call) -> bool:
+        """Whether every model is loaded."""
+        return bool(await self._answered("is_server_ready", call, client_timeout=call.deadline.left()))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await close_each(self._client.close(), lambda client: client.close())
+
+    async def _answered(self, method: str, call: Call, *args: Any, **kwargs: Any) -> Any:
+        from grpc.aio import UsageError
+        from tritonclient.utils import InferenceServerException
+
+        client = self._client.get()
+        try:
+            with self._until_closed():
+                return await getattr(client, method)(*args, headers=headers(self._access), **kwargs)
+        except InferenceServerException as error:
+            found = translated(error, call, self.name)
+            self._renew_after(found, client)
+            raise found from error
+        except UsageError as error:  # of a channel that was closed
+            raise Cancelled("the client was closed") from error
+
+
+async def _part(parts: Any, seconds: float) -> Any:
+    """Return the next part of a stream.
+
+    Raises:
+        TimeoutError: it does not come in time. (gRPC's cancellation is not one that ``anyio.fail_after`` knows again.)
+    """
+    reading = asyncio.ensure_future(parts.__anext__())
+    reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        await asyncio.wait((reading,), timeout=seconds)
+        if not reading.done():
+            raise TimeoutError
+        return reading.result()
+    finally:
+        reading.cancel()
+
+
+def connected(url: SplitResult, access: Access, asynchronous: bool) -> Any:
+    """Return tritonclient's client for ``url``; it connects at its first request."""
+    try:
+        if asynchronous:
+            from tritonclient.grpc.aio import InferenceServerClient
+        else:
+            from tritonclient.grpc import InferenceServerClient
+    except ImportError:
+        raise MissingDependency("talking to a server needs tritonclient; pip install 'img2poem[client]'") from None
+    tls = access.tls
+    files = {"root_certificates": tls.ca, "private_key": tls.key, "certificate_chain": tls.certificate}
+    secure = {"ssl": True, **{name: path and str(path) for name, path in files.items()}}
+    direct = [] if proxy_of(url) else [("grpc.enable_http_proxy", 0)]
+    try:
+        return InferenceServerClient(
+            url.netloc, channel_args=[*_CHANNEL, *direct], **(secure if url.scheme == "grpcs" else {})
+        )
+    except (OSError, ValueError) as error:
+        raise InvalidOption(f"{url.geturl()} cannot be used: {error}") from error
+
+
+def headers(access: Access) -> dict[str, str]:
+    """Return the headers as gRPC wants them."""
+    return {name.lower(): value for name, value in access.headers.items()}
+
+
+def arguments(request: Infer, call: Call, access: Access) -> dict[str, Any]:
+    """Return the arguments of tritonclient's ``infer``."""
+    from tritonclient.grpc import InferRequestedOutput
+
+    return {
+        "model_name": request.model,
+        "inputs": [_input(name, value) for name, value in request.inputs.items()],
+        "outputs": [InferRequestedOutput(name) for name in request.outputs],
+        "request_id": call.request_id,
+        "priority": access.priority,
+    }
+
+
+def answer(result: Any, request: Infer, call: Call, name: str) -> Answer:
+    """Return the answer in a result of tritonclient's.
+
+    Raises:
+        ServerError: it answers another request, or lacks an output.
+    """
+    response = result.get_response()
+    check_id(response.id, call, name)
+    try:
+        tensors = {output: result.as_numpy(output) for output in request.outputs}
+    except (ValueError, TypeError, IndexError, struct.error) as error:  # of bytes that do not fill their shape
+        raise ServerError(f"{name} answered tensors that are not whole") from error
+    # A part of a stream has what is known by then.
+    absent = [output for output, value in tensors.items() if value is None and not isinstance(request, Follow)]
+    if absent:
+        raise ServerError(f"{name} answered {request.model} without {', '.join(absent)}")
+    return Answer(tensors, response.model_version)
+
+
+def info(model: str, config: Any) -> ModelInfo:
+    """Return what a ``ModelConfig`` message says."""
+    stamps = {
+        key.removeprefix(PREFIX): str(value.string_value)
+        for key, value in config.parameters.items()
+        if key.startswith(PREFIX)
+    }
+    return ModelInfo(model, stamps, tuple(step.model_name for step in config.ensemble_scheduling.step))
+
+
+def translated(error: Any, call: Call, name: str) -> Img2PoemError:
+    """Return our error for tritonclient's."""
+    status, message = str(error.status()), str(error.message())
+    if "DEADLINE_EXCEEDED" in status:
+        return call.deadline.missed()
+    if "CANCELLED" in status:
+        return Cancelled("the client was closed")
+    if "RESOURCE_EXHAUSTED" in status:
+        return Overloaded(f"{name} has too many requests waiting: {message}")
+    found = server_errors.from_message(message, name)
+    broken = "UNAVAILABLE" in status or "RST_STREAM" in message or "Socket closed" in message
+    if type(found) is not ServerError:
+        return found
+    if broken:
+        return ConnectionFailed(server_errors.unreachable(name, message, proxy_of(urlsplit(name))))
+    if "UNAUTHENTICATED" in status or "PERMISSION_DENIED" in status:
+        return server_errors.refused(name, message)
+    return server_errors.stranger(name, message) if "UNIMPLEMENTED" in status else found
+
+
+def _end_all(streaming: PerProcess[set[Any]]) -> None:
+    """End the streams that are open, for the last time."""
+    clients = streaming.close() or set()
+    while clients:
+        _end(clients.pop())
+
+
+def _end(client: Any) -> None:
+    """Cancel what the stream of ``client`` runs still, and close it."""
+    # tritonclient itself leaves the thread behind that waits for the next request of a cancelled stream.
+    if (stream := client._stream) is not None:
+        stream._request_queue.put(None)
+    client.stop_stream(cancel_requests=True)
+    client.close()
+
+
+def _input(name: str, value: NDArray[Any]) -> Any:
+    from tritonclient.grpc import InferInput
+    from tritonclient.utils import np_to_triton_dtype
+
+    tensor = InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))
+    tensor.set_data_from_numpy(np.ascontiguousarray(value))
+    return tensor
