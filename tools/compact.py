@@ -1,4 +1,7 @@
-"""Pack models of an exported repository for in-process use: every weight is stored once (:mod:`img2poem.artifacts.compact`)."""
+"""Pack models of an exported repository for in-process use (:mod:`img2poem.artifacts.compact`).
+
+Every weight is stored once.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """MkDocs hooks: files outside ``docs/`` that pages link to become pages of the site.
 
-In the repository, pages link to its files: ``../img2poem/images/decode.py``, ``../CONTRIBUTING.md``. On the site these become
-pages below ``source/``: Markdown and notebooks as text, other files as highlighted code, folders as lists of files.
+In the repository, pages link to its files: ``../img2poem/images/decode.py``, ``../CONTRIBUTING.md``. On the site these
+become pages below ``source/``: Markdown and notebooks as text, other files as highlighted code, folders as lists of
+files.
 """
 
 from __future__ import annotations
