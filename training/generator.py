@@ -34,6 +34,7 @@ from .soft_targets import SoftTargets, read_poems
 from .texts import Batch, Mixture, Points, Text, TextBatches, chosen, closed, encoded
 
 _MONITOR = "validation/photo"
+_MULTIPLE = 8  # of the padded length: few shapes of products, for each of which oneDNN makes a kernel
 _HELD_OUT = 400  # validation poems at most
 
 
@@ -179,7 +180,7 @@ class GeneratorTraining(L.LightningModule):
         count = min(s.epoch_batches, -(-everything // s.batch))
         draw = texts.drawing(captions, written)
         return DataLoader(
-            TextBatches(draw, texts.points, s.conditions, count, s.batch, step_seed(self), soft=texts.soft),
+            TextBatches(draw, texts.points, s.conditions, count, s.batch, step_seed(self), _MULTIPLE, texts.soft),
             batch_size=None,
         )
 

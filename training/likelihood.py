@@ -68,6 +68,9 @@ def distillation_loss(
     written = ids[:, 1:].flatten()[chosen].unsqueeze(1)
     tokens = torch.cat([written, tokens], dim=-1)
     weights = torch.cat([1 - share * chances.sum(-1, keepdim=True).round(), share * chances], dim=-1)
+    # Few shapes of products: oneDNN takes a tenth of a second to make a kernel for each.
+    more = (0, 0, 0, -len(features) % _PART)
+    features, tokens, weights = (F.pad(part, more) for part in (features, tokens, weights))
     loss, nats = _SoftCrossEntropy.apply(features, decoder.token_embedding.weight, decoder.output_bias, tokens, weights)
     return loss, nats.detach()
 
@@ -82,16 +85,17 @@ class _SoftCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, tokens: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        table, count = weight.to(features.dtype), len(features)
+        table, whole = weight.to(features.dtype), weights.sum(-1, keepdim=True)  # 1, and 0 for padding
+        count = whole.count_nonzero()
         of_features, of_weight, of_bias = torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)
         loss, nats = features.new_zeros((), dtype=torch.float32), features.new_zeros((), dtype=torch.float32)
-        for start in range(0, count, _PART):
+        for start in range(0, len(features), _PART):
             part = slice(start, start + _PART)
             log_probs = F.linear(features[part], table).float().add_(bias).log_softmax(-1)
             chosen = log_probs.gather(1, tokens[part])
             loss -= (weights[part] * chosen).sum() / count
-            nats -= chosen[:, 0].sum() / count
-            gradient = log_probs.exp_().scatter_add_(1, tokens[part], -weights[part]).div_(count)
+            nats -= (whole[part, 0] * chosen[:, 0]).sum() / count
+            gradient = log_probs.exp_().mul_(whole[part]).scatter_add_(1, tokens[part], -weights[part]).div_(count)
             of_bias += gradient.sum(0)
             gradient = gradient.to(features.dtype)
             of_features[part] = gradient @ table
