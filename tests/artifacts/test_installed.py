@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from img2poem import AsyncImg2Poem, Img2Poem, __version__
 from img2poem.artifacts import manifest
@@ -105,7 +106,7 @@ def test_a_damaged_package_is_installed_again_and_not_exported(package: Callable
 def test_every_command_looks_there(
     folder: Path, arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "photo.jpg").touch()
+    Image.new("RGB", (8, 8)).save(folder / "photo.jpg")
     monkeypatch.setattr(sys, "argv", ["img2poem", *arguments.split()])
     with pytest.raises(SystemExit) as ended:
         app()

@@ -106,7 +106,8 @@ def test_slow_answers_are_waited_for_so_long(
     report = fetch(photo_server, tmp_path, {"a.jpg": route}, IMPATIENT)
     assert [result.outcome for result in report.results] == [outcome]
     assert report.reasons("failed") == ({"timeout": 1} if outcome == "failed" else {})
-    assert photo_server.requests["/a.jpg"] == requests
+    # On a busy machine an attempt may time out before its request is sent.
+    assert requests - (outcome == "failed") <= photo_server.requests["/a.jpg"] <= requests
 
 
 @pytest.mark.parametrize("url", ["", "a.jpg", "http://", "file:///etc/hostname", "http://[::1", "http://\ud800/a.jpg"])

@@ -223,7 +223,7 @@ def test_noise_of_another_constant_is_caught(tmp_path: Path, several: bool) -> N
     [gamma] = [t for t in proto.graph.initializer if t.name == "gamma"]
     gamma.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(gamma) + 2, "gamma"))
     onnx.save(proto, tmp_path / "model.onnx")
-    with pytest.raises(ParityError, match=r"noise does not give the noise of img2poem\.noise at batch 1"):
+    with pytest.raises(ParityError, match=r"noise does not give the noise of img2poem\.decoding\.noise at batch 1"):
         parity.check_noise(several, 512, tmp_path / "model.onnx")
 
 

@@ -35,6 +35,7 @@ SHORT = (
         "--teacher.no-compiled",
         "--distillation.poems",
         "200",
+        "--distillation.no-compiled",
         "--generator.epochs",
         "2",
         "--generator.epoch-batches",

@@ -88,4 +88,4 @@ def test_the_least_likely_and_the_least_near_are_dropped(tmp_path: Path) -> None
     with lzma.open(tmp_path / "poems.jsonl.xz") as file:
         kept = [json.loads(line) for line in file]
     assert {record["photo"] for record in kept} == {f"{number}.jpg" for number in range(18, 90)}
-    assert kept[0].keys() == {"set", "photo", "form", "poem"}
+    assert kept[0].keys() == {"set", "photo", "caption", "form", "poem"}
