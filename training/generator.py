@@ -114,8 +114,8 @@ class StudentTexts:
             points=Points.of(parts, data),
             soft=_soft_targets(parts) if distilled and soft else None,
         )
-        poems = found.taught + found.written
-        if found.soft is not None and found.soft.starts.diff().tolist() != [len(ids) + 1 for _, ids in poems]:
+        counts = [len(ids) + 1 for _, ids in found.taught + found.written]
+        if found.soft is not None and found.soft.starts.diff().tolist() != counts:
             raise MissingData("the soft targets are of other poems; run again: python -m training.distillation")
         if not found.written or not found.held_out:
             raise ValueError("too few photographs with poems: none are left to train on or to validate by")

@@ -91,4 +91,4 @@ def recurrence(gates: Tensor, w_hh: Tensor, b_hh: Tensor, first: Tensor) -> Tens
         b_hh: their bias.
         first: state before the first step, ``[B, hidden_dim]``.
     """
-    return _Recurrence.apply(gates, w_hh, b_hh, first)  # type: ignore[no-any-return]
+    return _Recurrence.apply(gates, w_hh, b_hh, first)

@@ -11,6 +11,7 @@ from img2poem.nn.transformer_decoder import TransformerDecoder
 from img2poem.text.vocabulary import BOS, CAPTION, EOS, FREE, PAD
 from training import soft_targets
 from training.batches import padded
+from training.generator import principal_components
 from training.likelihood import distillation_loss, likelihood_loss
 from training.soft_targets import TOP, SoftTargets, Told, write_soft_targets
 
@@ -50,6 +51,15 @@ def test_a_killed_run_goes_on_with_the_next_piece(tmp_path: Path, monkeypatch: p
     write_soft_targets(tmp_path / "all", tmp_path / "pieces", decoder, told())
     assert len(SoftTargets.load(tmp_path / "all").starts) == len(POEMS) + 1
     assert all((tmp_path / "pieces" / name).stat().st_mtime_ns == time for name, time in written.items())
+
+
+def test_principal_components_keep_what_sets_words_apart() -> None:
+    torch.manual_seed(0)
+    words = torch.randn(60, 4) @ torch.randn(4, 9) + 5
+    found = principal_components(words, 6)
+    assert found.shape == (60, 6)
+    ours, theirs = torch.cdist(found, found), torch.cdist(words, words)
+    torch.testing.assert_close(ours, theirs * (ours.max() / theirs.max()), rtol=1e-3, atol=1e-2)
 
 
 def targets(chances: list[list[float]], tokens: list[list[int]]) -> SoftTargets:
