@@ -30,7 +30,7 @@ from img2poem.nn.transformer_decoder import Layer, TransformerDecoder
 from img2poem.text.vocabulary import CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, SPECIAL_TOKENS, UNK
 
 from .alignment import AlignmentData
-from .fitting import Result, Stage, load_prefixed
+from .fitting import Result, Stage, compiles, load_prefixed
 from .parts import Parts, result_of
 from .run import Run, fingerprint, main
 from .smollm2 import transformer_decoder
@@ -151,7 +151,7 @@ class Teacher:
         layers = sum(name.endswith(".down.weight") for name in tensors)
         self.decoder = transformer_decoder(self.tokenizer, prefix, config.embedding_dim, layers).bfloat16()
         load_prefixed(self.decoder, tensors, "teacher")
-        if compiled:
+        if compiles(compiled):
             for layer in self.decoder.layers:
                 layer.step = torch.compile(cast(Layer, layer).step, dynamic=True)  # type: ignore[assignment]
                 layer.compile(dynamic=True)

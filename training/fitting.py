@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
+import shutil
 import sys
 import time
 import warnings
@@ -166,6 +168,14 @@ def precision(run: Run) -> Any:
     if run.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+def compiles(wanted: bool) -> bool:
+    """Return whether to compile: if it is wanted and there is a C++ compiler, which ``torch.compile`` calls on CPUs."""
+    if wanted and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++")):
+        print("training: no C++ compiler (g++) was found, so nothing is compiled: training is slower", file=sys.stderr)
+        return False
+    return wanted
 
 
 def once() -> DataLoader[Any]:

@@ -26,7 +26,7 @@ from img2poem.text.vocabulary import BOS, CAPTION
 
 from .alignment import AlignmentData
 from .distillation import POEMS, SOFT_TARGETS
-from .fitting import Result, Stage, load_prefixed, once, rounded, schedule, start_of, step_seed
+from .fitting import Result, Stage, compiles, load_prefixed, once, rounded, schedule, start_of, step_seed
 from .likelihood import HeldOutPoems, distillation_loss, likelihood_loss
 from .parts import Parts, result_of, trained
 from .run import Run, fingerprint, main
@@ -230,7 +230,7 @@ def train(run: Run, settings: GeneratorSettings) -> Result:
     elif settings.distilled and settings.teachers_words:
         words = result_of(run, "teacher").tensors["teacher.token_embedding.weight"]
         decoder.token_embedding.weight.data.copy_(principal_components(words, decoder.config.token_dim))
-    if settings.compiled:
+    if compiles(settings.compiled):
         compile_steps()
     module = GeneratorTraining(decoder, texts, settings)
     stage.fit(

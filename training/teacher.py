@@ -25,7 +25,7 @@ from img2poem.text.vocabulary import BOS, CAPTION, FREE, RHYMED
 
 from .alignment import AlignmentData
 from .corpus import Photo
-from .fitting import Result, Stage, load_prefixed, once, rounded, schedule, start_of, step_seed
+from .fitting import Result, Stage, compiles, load_prefixed, once, rounded, schedule, start_of, step_seed
 from .likelihood import HeldOutPoems, computing, likelihood_loss
 from .parts import Parts
 from .run import Run, fingerprint, main
@@ -142,7 +142,7 @@ class TeacherTraining(L.LightningModule):
         self.settings = settings
         # In a list, so that the copy stays out of parameters and checkpoints.
         self._copy = [copy.deepcopy(decoder).bfloat16()]
-        if settings.compiled:
+        if compiles(settings.compiled):
             for layer in self._copy[0].layers:
                 layer.compile(dynamic=True)
 

@@ -12,7 +12,7 @@ import torch
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.backbones import EfficientNetLite, ResNet50
 from training.encoder import EncoderSettings, EncoderTraining
-from training.fitting import Stage, result_path, start_of
+from training.fitting import Stage, compiles, result_path, start_of
 from training.generator import GeneratorSettings
 from training.package import kept_decoder
 from training.parts import result_of
@@ -25,6 +25,16 @@ def run(tmp_path: Path) -> Run:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "oasis.csv").write_text("file,valence,arousal\n")
     return Run(tmp_path / "data", tmp_path / "runs")
+
+
+def test_nothing_is_compiled_without_a_compiler(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/c++" if name == "my-compiler" else None)
+    monkeypatch.setenv("CXX", "my-compiler")
+    assert compiles(True) and not compiles(False) and not capsys.readouterr().err
+    monkeypatch.delenv("CXX")
+    assert not compiles(True) and "no C++ compiler (g++) was found" in capsys.readouterr().err
 
 
 def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
