@@ -69,8 +69,22 @@ OPTIONS = {
 }
 
 
+class _Json:
+    """The JSON form of a strategy, a dataclass."""
+
+    name: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the options as what JSON has."""
+        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
+
+    def to_json(self) -> str:
+        """Return one line of JSON, of which :func:`strategy_from_json` makes the same again."""
+        return json.dumps(self.to_dict())
+
+
 @dataclass(frozen=True, kw_only=True)
-class Strategy:
+class Strategy(_Json):
     """Options common to all strategies. Use :class:`Greedy`, :class:`BeamSearch` or :class:`Sampling`.
 
     Args:
@@ -131,14 +145,6 @@ class Strategy:
             forbidden[0, : len(numbers)] = numbers
         return {name: forbidden if name == "forbidden_tokens" else tensors[name] for name in self._tensor_names()}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the name and the options as what JSON has."""
-        return {"name": self.name, **asdict(self)}
-
-    def to_json(self) -> str:
-        """Return one line of JSON, of which :func:`strategy_from_json` makes the same again."""
-        return json.dumps(self.to_dict())
-
     def _numbers(self) -> dict[str, float]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "forbidden"}
 
@@ -188,7 +194,7 @@ class Sampling(Strategy):
 
 
 @dataclass(frozen=True)
-class BestOf:
+class BestOf(_Json):
     """Draws ``n`` poems by ``sampling`` and keeps the best by cosine to the photograph and by likelihood.
 
     How much a nat of the decoder's log-probability a token counts, the package says.
@@ -212,14 +218,6 @@ class BestOf:
     def forbidden(self) -> tuple[str, ...]:
         """The words that do not come in the poem."""
         return self.sampling.forbidden
-
-    def to_dict(self) -> dict[str, Any]:
-        """As :meth:`Strategy.to_dict`."""
-        return {"name": self.name, **asdict(self)}
-
-    def to_json(self) -> str:
-        """As :meth:`Strategy.to_json`."""
-        return json.dumps(self.to_dict())
 
     def tensors(self, pieces: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
         """Return the options of ``sampling``, and ``n``; the first of the poems is its own."""
