@@ -37,7 +37,7 @@ from tests.datasets.server import (
 PHOTO = jpeg(1)
 LARGE = jpeg(2, (320, 240))
 FAST = DownloadOptions(concurrency=4, attempts=3, first_wait=0.01, max_wait=0.05, quiet=True)
-IMPATIENT = replace(FAST, read_timeout=0.3, total_timeout=0.6)
+IMPATIENT = replace(FAST, read_timeout=0.3, total_timeout=1.5)  # with time to connect on a busy machine
 
 
 def fetch(
@@ -106,8 +106,7 @@ def test_slow_answers_are_waited_for_so_long(
     report = fetch(photo_server, tmp_path, {"a.jpg": route}, IMPATIENT)
     assert [result.outcome for result in report.results] == [outcome]
     assert report.reasons("failed") == ({"timeout": 1} if outcome == "failed" else {})
-    # On a busy machine an attempt may time out before its request is sent.
-    assert requests - (outcome == "failed") <= photo_server.requests["/a.jpg"] <= requests
+    assert photo_server.requests["/a.jpg"] == requests
 
 
 @pytest.mark.parametrize("url", ["", "a.jpg", "http://", "file:///etc/hostname", "http://[::1", "http://\ud800/a.jpg"])

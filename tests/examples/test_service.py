@@ -45,13 +45,13 @@ def test_each_of_many_callers_gets_the_poem_of_its_photograph(
     def ask(i: int) -> httpx.Response:
         return client.post("/poem", params={"lines": 4}, content=photos[i % len(photos)])
 
-    with httpx.Client(base_url=service, timeout=120) as client, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(ask, range(48)))
+    with httpx.Client(base_url=service, timeout=120) as client, ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(80)))
     with Img2Poem(server.grpc_url) as poet:
         expected = [list(poem.lines) for poem in poet.write(photos, form=Form(lines=4))]
     assert {answer.status_code for answer in answers} == {200}
-    assert [answer.json()["lines"] for answer in answers] == [expected[i % len(photos)] for i in range(48)]
-    assert len({answer.json()["id"] for answer in answers}) == 48
+    assert [answer.json()["lines"] for answer in answers] == [expected[i % len(photos)] for i in range(80)]
+    assert len({answer.json()["id"] for answer in answers}) == 80
 
 
 @pytest.mark.parametrize(
