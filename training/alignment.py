@@ -121,6 +121,10 @@ class AlignmentData:
         ]
         return torch.tensor(chosen, dtype=torch.int64)
 
+    def index(self) -> dict[tuple[str, str], int]:
+        """Return the place in ``photos`` of each photograph by its collection and name."""
+        return {(photo.set, photo.name): i for i, photo in enumerate(self.photos)}
+
     def photo_features(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the features of photographs ``rows`` by trunk."""
         return {name: features[rows] for name, features in self.pixels.items()}

@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from img2poem.nn.poem_encoder import pad
 from img2poem.text.vocabulary import PAD
 
+#: Of a padded length: so products have few shapes, for each of which oneDNN, or torch's compiler, makes a kernel.
+MULTIPLE = 8
+
 
 def by_length(items: Sequence[Sized], name: str, size: int = 64) -> Iterator[list[int]]:
     """Yield the indices of all items in batches, shortest items first, under a progress bar called ``name``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,6 +35,11 @@ class Photo:
     def split(self) -> Split:
         """The photograph's split, by the hash of its name."""
         return split_of(self.name)
+
+
+def poems_about(photos: Sequence[Photo], rows: Iterable[int], faulty: bool) -> list[tuple[int, int]]:
+    """Return photograph and index of each poem about the photographs ``rows``, with or without those with a fault."""
+    return [(i, k) for i in rows for k, poem in enumerate(photos[i].poems) if faulty or poem.fault is None]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from .fitting import Result, Stage, compiles, load_prefixed
 from .parts import Parts, result_of
 from .run import Run, fingerprint, main
 from .smollm2 import transformer_decoder
-from .soft_targets import Told, read_poems, write_soft_targets
+from .soft_targets import Told, write_soft_targets
 from .teacher import LONGEST_POEM, TeacherTexts
 from .texts import Points, encoded
 from .writing import Writer
@@ -183,7 +183,7 @@ class Teacher:
 
     def told(self, records: Sequence[dict[str, Any]], data: AlignmentData) -> list[Told]:
         """Return its own poems, then the written ones about training photographs, each behind a caption."""
-        texts, photos = self.texts, {(photo.set, photo.name): i for i, photo in enumerate(data.photos)}
+        texts, photos = self.texts, data.index()
         own = [
             (Task(photos[r["set"], r["photo"]], r["caption"], RHYMED if r["form"] == "rhymed" else FREE), ids)
             for r, ids in zip(records, encoded(self.tokenizer, [r["poem"] for r in records], LONGEST_POEM), strict=True)
@@ -227,7 +227,7 @@ def train(run: Run, settings: DistillationSettings) -> Result:
             _write_piece(path, tasks[start : start + settings.piece], teacher, parts, data, settings, number)
     counts = collected(stage.folder, folder, settings)
     if settings.soft_targets:
-        poems = teacher.told(read_poems(stage.folder / POEMS), data)
+        poems = teacher.told(read_poems(stage.folder), data)
         path = stage.folder / SOFT_TARGETS
         counts["soft_targets"] = write_soft_targets(path, folder / "soft_targets", teacher.decoder, poems)
     return stage.finish({}, counts)
@@ -289,11 +289,14 @@ def collected(folder: Path, pieces: Path, settings: DistillationSettings) -> dic
     kept = _likely_and_near(distinct, settings)
     fields = ("set", "photo", "caption", "form", "poem")
     lines = "".join(json.dumps({name: record[name] for name in fields}) + "\n" for record in kept)
-    path = folder / POEMS
-    staging = path.with_suffix(".tmp")
-    staging.write_bytes(lzma.compress(lines.encode()))
-    staging.replace(path)
+    write_atomically(folder / POEMS, lzma.compress(lines.encode()))
     return {"written": len(records), "well_formed": len(formed), "distinct": len(distinct), "kept": len(kept)}
+
+
+def read_poems(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the poems that :func:`collected` kept."""
+    with lzma.open(folder / POEMS) as file:
+        return [json.loads(line) for line in file]
 
 
 def _likely_and_near(records: list[dict[str, Any]], settings: DistillationSettings) -> list[dict[str, Any]]:

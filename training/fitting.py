@@ -75,11 +75,9 @@ class Stage:
         """Write the result atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        staging = self._path.with_suffix(".tmp")
         sources = fingerprint(self.run.sources())
         metadata = {"fingerprint": self.fingerprint, "sources": sources, "metrics": json.dumps(metrics)}
-        save_file(tensors, staging, metadata)
-        staging.replace(self._path)
+        write_tensors(self._path, tensors, metadata)
         print(f"{self.name}: {metrics}", flush=True)
         return Result(self.fingerprint, sources, metrics, tensors)
 
@@ -159,6 +157,13 @@ class _EpochLines(Callback):
             f"{self._name}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {elapsed:.0f} s, {values}",
             flush=True,
         )
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a file of tensors, whole or not at all."""
+    staging = path.with_suffix(".tmp")
+    save_file(tensors, staging, metadata)
+    staging.replace(path)
 
 
 def precision(run: Run) -> Any:

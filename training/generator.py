@@ -25,16 +25,17 @@ from img2poem.nn.recurrence import compile_steps
 from img2poem.text.vocabulary import BOS, CAPTION
 
 from .alignment import AlignmentData
-from .distillation import POEMS, SOFT_TARGETS
+from .batches import MULTIPLE
+from .corpus import poems_about
+from .distillation import SOFT_TARGETS, read_poems
 from .fitting import Result, Stage, compiles, load_prefixed, once, rounded, schedule, start_of, step_seed
 from .likelihood import HeldOutPoems, distillation_loss, likelihood_loss
 from .parts import Parts, result_of, trained
 from .run import Run, fingerprint, main
-from .soft_targets import SoftTargets, read_poems
+from .soft_targets import SoftTargets
 from .texts import Batch, Mixture, Points, Text, TextBatches, chosen, closed, encoded
 
 _MONITOR = "validation/photo"
-_MULTIPLE = 8  # of the padded length: few shapes of products, for each of which oneDNN makes a kernel
 _HELD_OUT = 400  # validation poems at most
 
 
@@ -105,12 +106,16 @@ class StudentTexts:
             return [(photo, row) for (photo, _), row in zip(texts, ids, strict=True)]
 
         training = [i for i, photo in enumerate(photos) if photo.split == "train"]
-        poems = {i: [poem.text for poem in photo.poems if poem.fault is None] for i, photo in enumerate(photos)}
+        # Those of training in the order of their soft targets.
+        written, held_out = (
+            [(i, photos[i].poems[k].text) for i, k in poems_about(photos, split, faulty=False)]
+            for split in (training, data.rows("validation").tolist())
+        )
         found = cls(
-            written=rows([(i, text) for i in training for text in poems[i]]),
+            written=rows(written),
             taught=rows(_taught(parts, data)) if distilled else [],
             captions=rows([(i, text) for i in training for text in photos[i].captions]),
-            held_out=rows([(i, text) for i in data.rows("validation").tolist() for text in poems[i]][:_HELD_OUT]),
+            held_out=rows(held_out[:_HELD_OUT]),
             points=Points.of(parts, data),
             soft=_soft_targets(parts) if distilled and soft else None,
         )
@@ -148,8 +153,7 @@ class StudentTexts:
 
 def _taught(parts: Parts, data: AlignmentData) -> list[tuple[int, str]]:
     result_of(parts.run, "distillation")  # else it says what to run
-    rows = {(photo.set, photo.name): i for i, photo in enumerate(data.photos)}
-    records = read_poems(parts.run.root / "distillation" / POEMS)
+    rows, records = data.index(), read_poems(parts.run.root / "distillation")
     return [(rows[record["set"], record["photo"]], record["poem"]) for record in records]
 
 
@@ -180,7 +184,7 @@ class GeneratorTraining(L.LightningModule):
         count = min(s.epoch_batches, -(-everything // s.batch))
         draw = texts.drawing(captions, written)
         return DataLoader(
-            TextBatches(draw, texts.points, s.conditions, count, s.batch, step_seed(self), _MULTIPLE, texts.soft),
+            TextBatches(draw, texts.points, s.conditions, count, s.batch, step_seed(self), MULTIPLE, texts.soft),
             batch_size=None,
         )
 

@@ -6,22 +6,21 @@ the student learns more from the same poems (Hinton et al. 2015; Kim and Rush 20
 
 from __future__ import annotations
 
-import json
-import lzma
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from rich.progress import track
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from img2poem.nn.transformer_decoder import TransformerDecoder
 from img2poem.text.vocabulary import EOS
 
-from .batches import padded
+from .batches import MULTIPLE, padded
+from .fitting import write_tensors
 
 #: Most likely tokens that are kept at each place.
 TOP = 24
@@ -59,9 +58,7 @@ class SoftTargets:
 
     def save(self, path: Path) -> None:
         """Write a file, whole or not at all."""
-        staging = path.with_suffix(".tmp")
-        save_file({"tokens": self.tokens, "chances": self.chances, "starts": self.starts}, staging)
-        staging.replace(path)
+        write_tensors(path, {"tokens": self.tokens, "chances": self.chances, "starts": self.starts})
 
     def of(self, poem: int) -> tuple[Tensor, Tensor]:
         """Return tokens and chances ``[T, TOP]`` of one poem."""
@@ -75,7 +72,7 @@ class SoftTargets:
         for row, poem in enumerate(poems):
             if poem is not None:
                 own_tokens, own_chances = self.of(poem)
-                tokens[row, : len(own_tokens)], chances[row, : len(own_tokens)] = own_tokens.long(), own_chances.float()
+                tokens[row, : len(own_tokens)], chances[row, : len(own_tokens)] = own_tokens, own_chances
         return tokens, chances
 
 
@@ -86,7 +83,7 @@ def soft_targets(decoder: TransformerDecoder, poems: Sequence[Told]) -> SoftTarg
     order = sorted(range(len(poems)), key=lambda i: len(poems[i].before) + len(poems[i].ids))
     for start in range(0, len(order), _ROWS):
         rows = order[start : start + _ROWS]
-        ids = padded([[*poems[i].before, *poems[i].ids, EOS] for i in rows], 8)
+        ids = padded([[*poems[i].before, *poems[i].ids, EOS] for i in rows], MULTIPLE)
         points = torch.stack([poems[i].point for i in rows]).to(decoder.token_embedding.weight.dtype)
         features = decoder.features(ids[:, :-1], points)
         own = [features[row, len(poems[i].before) - 1 :][: len(poems[i].ids) + 1] for row, i in enumerate(rows)]
@@ -116,9 +113,3 @@ def write_soft_targets(path: Path, pieces: Path, decoder: TransformerDecoder, po
     found = SoftTargets.joined(parts)
     found.save(path)
     return len(found.tokens)
-
-
-def read_poems(path: Path) -> list[dict[str, Any]]:
-    """Return the records of the teacher's poems that the distillation stage kept."""
-    with lzma.open(path) as file:
-        return [json.loads(line) for line in file]

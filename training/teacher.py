@@ -24,7 +24,8 @@ from img2poem.nn.transformer_decoder import TransformerDecoder
 from img2poem.text.vocabulary import BOS, CAPTION, FREE, RHYMED
 
 from .alignment import AlignmentData
-from .corpus import Photo
+from .batches import MULTIPLE
+from .corpus import Photo, poems_about
 from .fitting import Result, Stage, compiles, load_prefixed, once, rounded, schedule, start_of, step_seed
 from .likelihood import HeldOutPoems, computing, likelihood_loss
 from .parts import Parts
@@ -86,7 +87,7 @@ class TeacherTexts:
             photos, encoded(tokenizer, [q.text for p in photos for q in p.poems], LONGEST_POEM), lambda p: p.poems
         )
         self.begins = [[_BEGIN[poem.form] for poem in photo.poems] for photo in photos]
-        self._faulty = [[poem.fault is not None for poem in photo.poems] for photo in photos]
+        self._photos = photos
         self._training = [i for i, p in enumerate(photos) if p.split == "train"]
         self._captioned = [i for i in self._training if self.captions[i]]
 
@@ -97,7 +98,7 @@ class TeacherTexts:
 
     def poems_of(self, split_rows: list[int], faulty: bool) -> list[tuple[int, int]]:
         """Return photograph and index of each poem about ``split_rows``, with or without poems marked as faulty."""
-        return [(i, k) for i in split_rows for k, fault in enumerate(self._faulty[i]) if faulty or not fault]
+        return poems_about(self._photos, split_rows, faulty)
 
     def drawing(self, captions: float, described: float, faulty: bool) -> Callable[[int], list[Text]]:
         """Return a function that draws rows: a share of ``captions``; a share ``described`` of poems follows one."""
@@ -158,7 +159,7 @@ class TeacherTraining(L.LightningModule):
         # The last epochs exclude poems that were marked as faulty.
         draw = self.texts.drawing(captions, s.described, faulty=progress < 0.75)
         batches = TextBatches(
-            draw, self.points, s.conditions, s.epoch_batches, s.batch, step_seed(self), 8 if s.compiled else 1
+            draw, self.points, s.conditions, s.epoch_batches, s.batch, step_seed(self), MULTIPLE if s.compiled else 1
         )
         return DataLoader(batches, batch_size=None)
 
