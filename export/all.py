@@ -108,10 +108,10 @@ def export(
         for row in build.build(weights, staging, settings, earlier, progress, at_a_time):
             rows.append(row)
             bar.advance(task)
-        write_manifest(staging, mark, {row.model: asdict(row.made) for row in rows if row.made})
+        write_manifest(staging, mark, settings.data, {row.model: asdict(row.made) for row in rows if row.made})
     console.print(table.table(rows))
     if settings.precision != "fp32" and (absent := quality.MODELS - {row.model for row in rows}):
-        console.print(f"what {settings.precision} costs was not measured, for want of {', '.join(sorted(absent))}")
+        console.print(f"the loss by {settings.precision} was not measured: this needs {', '.join(sorted(absent))}")
     return True
 
 
@@ -212,7 +212,7 @@ def main(
         typer.echo(f"export: {error}; nothing was replaced: make room, or name another --out", err=True)
         raise typer.Exit(1) from error
     except BrokenProcessPool as error:
-        typer.echo("export: a process was killed, most likely for want of memory; try --processes 1", err=True)
+        typer.echo("export: a process was killed, most likely because memory ran out; try --processes 1", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         typer.echo("export: interrupted; nothing was replaced", err=True)

@@ -87,8 +87,8 @@ def _settings(repository: Path, weights: Path) -> Settings:
     if found.about["contract"] != contract_hash(weights):
         raise ContractMismatch(f"{repository} was not exported from {weights}; name its package with --weights")
     lists = {name: tuple(value) for name, value in made_from["settings"].items() if isinstance(value, list)}
-    data = made_from["settings"]["data"]
-    return Settings(**{**made_from["settings"], **lists, "data": None if data == "None" else Path(data)})
+    data = found.about.get("data")
+    return Settings(**{**made_from["settings"], **lists, "data": data and Path(data)})
 
 
 def main(

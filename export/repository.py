@@ -48,6 +48,7 @@ def is_current(repository: Path, mark: dict[str, Any]) -> bool:
     return found.about.get("made_from") == mark and not any(manifest.differences(repository, found.files))
 
 
-def write_manifest(repository: Path, mark: dict[str, Any], models: dict[str, Any]) -> None:
+def write_manifest(repository: Path, mark: dict[str, Any], data: Path | None, models: dict[str, Any]) -> None:
     """Write ``manifest.json``: the repository's and each model's origin, and the SHA-256 of every file."""
-    manifest.write(repository, {"contract": mark["contract"], "made_from": mark, "models": models})
+    where = None if data is None else str(data)
+    manifest.write(repository, {"contract": mark["contract"], "made_from": mark, "data": where, "models": models})

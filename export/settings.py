@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from img2poem.datasets.contents import contents_of
 from img2poem.errors import InvalidOption
 
 Device = Literal["cpu", "gpu"]
@@ -91,15 +92,15 @@ class Settings:
             if not 1 <= value <= most:
                 raise InvalidOption(f"{name} must be from 1 to {most}, not {value}")
         if self.gpu_memory < 0 or (self.gpu_memory and self.device == "cpu"):
-            raise InvalidOption("gpu-memory is a number of MiB, and for --device gpu")
+            raise InvalidOption("gpu-memory must be 0 or more MiB, and needs --device gpu")
         if self.models and self.profile != "all":
-            raise InvalidOption("profile and models both say what to write: give one of them")
+            raise InvalidOption("profile and models both select models: give one of them")
         if self.precision == "fp16" and self.device == "cpu":
             raise InvalidOption("fp16 is for --device gpu: CPUs compute in float32")
         if self.precision == "int8" and self.device == "gpu":
             raise InvalidOption("int8 is for --device cpu: on GPUs use fp16")
         if wrong := [word for word in self.forbidden_words or () if not re.fullmatch("[a-z]+", word)]:
-            raise InvalidOption(f"forbidden words have the letters a to z, unlike {', '.join(wrong[:3])}")
+            raise InvalidOption(f"forbidden words may only have the letters a to z, not {', '.join(wrong[:3])}")
         if self.precision != "fp32" and "torchscript" in self.formats:
             raise InvalidOption("torchscript is written in fp32 only")
 
@@ -117,10 +118,15 @@ class Settings:
         """Return the number of instances of a model whose default is ``usual``."""
         return self.instances if usual > 1 else 1
 
+    @property
+    def photographs(self) -> str | None:
+        """Hash of the data that calibrates and measures a lower precision; None if no data is used."""
+        return None if self.data is None or self.precision == "fp32" else contents_of(self.data)
+
     def to_json(self) -> dict[str, Any]:
-        """Return the options that affect the exported files, as JSON values."""
+        """Return the options that affect the exported files, as JSON values; of ``data`` its hash."""
         words = None if self.forbidden_words is None else [*self.forbidden_words]
         lists = {"formats": [*self.formats], "models": [*self.models], "forbidden_words": words}
-        found = {**asdict(self), **lists, "data": str(self.data)}
+        found = {**asdict(self), **lists, "data": self.photographs}
         del found["target"]
         return found

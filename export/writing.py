@@ -66,12 +66,6 @@ class Writer:
         }
         self.converter = Converter(settings, self.model.config.preprocessing.size)
         self._contract, self._folder, self._settings = contract_hash(weights), folder, settings
-        self._made_from = {
-            **sources(),
-            "precision": settings.precision,
-            "data": str(settings.data),
-            "config": _computed_by(self.model.config),
-        }
 
     def stamps(self, name: str) -> dict[str, str]:
         """Return the stamps of the file ``name``."""
@@ -80,13 +74,19 @@ class Writer:
 
     def jobs(self, names: Sequence[str]) -> list[Job]:
         """Return the files, among ``names``, that are exported from torch modules."""
+        made_from = {
+            **sources(),
+            "precision": self._settings.precision,
+            "data": self._settings.photographs,
+            "config": _computed_by(self.model.config),
+        }
         found = []
         for one in self.served.values():
             if one.name in names:
-                key = key_of(one, {**self._made_from, "format": "onnx", "opset": self._settings.opset})
+                key = key_of(one, {**made_from, "format": "onnx", "opset": self._settings.opset})
                 found.append(Job(one.name, "onnx", one.name, key))
             if (name := one.name + torchscript.SUFFIX) in names:
-                key = key_of(one, {**self._made_from, "format": "torchscript"})
+                key = key_of(one, {**made_from, "format": "torchscript"})
                 found.append(Job(one.name, "torchscript", name, key))
         return found
 

@@ -196,7 +196,7 @@ def policy_loss(decoder: Any, photos: Tensor, tokens: Tensor, advantage: Tensor)
 def train(run: Run, settings: AdversarialSettings) -> Result:
     """Train the generator stage's decoder further; the metric ``kept`` is 1 if it improved."""
     parts = Parts.after(run, "scene", "sentiment", "alignment", "generator")
-    stage = Stage(run, "adversarial", fingerprint(parts.sources(), settings))
+    stage = Stage(run, "adversarial", fingerprint(parts.sources(), settings), parts.made_from())
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)

@@ -193,7 +193,9 @@ class AlignmentTraining(L.LightningModule):
 def train(run: Run, settings: AlignmentSettings) -> Result:
     """Train both projections on the results of the scene and sentiment stages."""
     parts = Parts.after(run, "scene", "sentiment")
-    stage = Stage(run, "alignment", fingerprint(parts.sources(), settings, list(parts.tokenizer.pieces)))
+    stage = Stage(
+        run, "alignment", fingerprint(parts.sources(), settings, list(parts.tokenizer.pieces)), parts.made_from()
+    )
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)

@@ -212,7 +212,9 @@ def well_formed(text: str, finished: bool) -> bool:
 def train(run: Run, settings: DistillationSettings) -> Result:
     """Let the teacher write about every training photograph and caption; keep the better poems."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
-    stage = Stage(run, "distillation", fingerprint(parts.sources(), settings, result_of(run, "teacher").fingerprint))
+    made_from = parts.made_from("teacher")
+    mark = fingerprint(parts.sources(), settings, made_from["teacher"])
+    stage = Stage(run, "distillation", mark, made_from)
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)

@@ -135,7 +135,7 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
 def train_encoder(parts: Parts, task: EncoderTask, settings: EncoderSettings) -> Result:
     """Train one encoder of the model in place, or return an earlier run's result."""
     run, config = parts.run, parts.model.image_encoder.encoders[task.name]
-    stage = Stage(run, task.name, fingerprint(parts.sources(), settings, task.train, config))
+    stage = Stage(run, task.name, fingerprint(parts.sources(), settings, task.train, config), parts.made_from())
     if (found := stage.finished()) is not None:
         return found
     pieces = parts_of(parts.model, task.name)

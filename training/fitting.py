@@ -7,6 +7,7 @@ fingerprint of everything that they depend on.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -15,6 +16,7 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -44,10 +46,19 @@ warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a finished stage: its fingerprint, that of the run's sources, metrics, and tensors by name."""
+    """The result of a finished stage.
+
+    Args:
+        fingerprint: hash of everything that it depends on.
+        sources: fingerprint of the run's data and options.
+        made_from: fingerprints of the earlier results that it was made from, by stage.
+        metrics: measured values by name.
+        tensors: trained tensors by name.
+    """
 
     fingerprint: str
     sources: str
+    made_from: dict[str, str]
     metrics: dict[str, float]
     tensors: dict[str, Tensor]
 
@@ -59,10 +70,11 @@ class Stage:
         run: the stage's run.
         name: the stage's name.
         fingerprint: hash of the settings and everything else that the result depends on.
+        made_from: fingerprints of the earlier results that it depends on, by stage.
     """
 
-    def __init__(self, run: Run, name: str, fingerprint: str) -> None:
-        self.run, self.name, self.fingerprint = run, name, fingerprint
+    def __init__(self, run: Run, name: str, fingerprint: str, made_from: dict[str, str]) -> None:
+        self.run, self.name, self.fingerprint, self._made_from = run, name, fingerprint, made_from
         self.folder = run.root / name
         self._path = result_path(run, name)
 
@@ -76,10 +88,15 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         sources = fingerprint(self.run.sources())
-        metadata = {"fingerprint": self.fingerprint, "sources": sources, "metrics": json.dumps(metrics)}
+        metadata = {
+            "fingerprint": self.fingerprint,
+            "sources": sources,
+            "made_from": json.dumps(self._made_from),
+            "metrics": json.dumps(metrics),
+        }
         write_tensors(self._path, tensors, metadata)
         print(f"{self.name}: {metrics}", flush=True)
-        return Result(self.fingerprint, sources, metrics, tensors)
+        return Result(self.fingerprint, sources, self._made_from, metrics, tensors)
 
     def fit(
         self,
@@ -247,12 +264,33 @@ def read_result(path: Path) -> Result:
     Raises:
         MissingData: the file is damaged, or not the result of a stage.
     """
+    with _result_errors(path):
+        found, tensors = _metadata(path), load_file(path)
+        made_from, metrics = json.loads(found["made_from"]), json.loads(found["metrics"])
+        return Result(found["fingerprint"], found["sources"], made_from, metrics, tensors)
+
+
+def read_fingerprint(path: Path) -> str:
+    """Return the fingerprint of a finished stage without reading its tensors.
+
+    Raises:
+        MissingData: the file is missing, damaged, or not the result of a stage.
+    """
+    with _result_errors(path):
+        return _metadata(path)["fingerprint"]
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        found: dict[str, str] = file.metadata()
+        return found
+
+
+@contextlib.contextmanager
+def _result_errors(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-        metrics = json.loads(metadata["metrics"])
-        return Result(metadata["fingerprint"], metadata["sources"], metrics, load_file(path))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        yield
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise MissingData(
-            f"{path} is no stage's result, or damaged: {error}; delete it and run the stage again"
+            f"{path} is missing, damaged or no stage's result: {error!r}; delete it and run the stage again"
         ) from error

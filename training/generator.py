@@ -121,7 +121,7 @@ class StudentTexts:
         )
         counts = [len(ids) + 1 for _, ids in found.taught + found.written]
         if found.soft is not None and found.soft.starts.diff().tolist() != counts:
-            raise MissingData("the soft targets are of other poems; run again: python -m training.distillation")
+            raise MissingData("the soft targets belong to other poems; run again: python -m training.distillation")
         if not found.written or not found.held_out:
             raise ValueError("too few photographs with poems: none are left to train on or to validate by")
         return found
@@ -152,7 +152,6 @@ class StudentTexts:
 
 
 def _taught(parts: Parts, data: AlignmentData) -> list[tuple[int, str]]:
-    result_of(parts.run, "distillation")  # else it says what to run
     rows, records = data.index(), read_poems(parts.run.root / "distillation")
     return [(rows[record["set"], record["photo"]], record["poem"]) for record in records]
 
@@ -160,7 +159,7 @@ def _taught(parts: Parts, data: AlignmentData) -> list[tuple[int, str]]:
 def _soft_targets(parts: Parts) -> SoftTargets:
     path = parts.run.root / "distillation" / SOFT_TARGETS
     if not path.exists():
-        raise MissingData(f"{path} is not there; run training.distillation with --soft-targets, or learn with --soft 0")
+        raise MissingData(f"{path} is missing; run training.distillation with --soft-targets, or train with --soft 0")
     return SoftTargets.load(path)
 
 
@@ -222,9 +221,10 @@ def principal_components(words: Tensor, width: int) -> Tensor:
 def train(run: Run, settings: GeneratorSettings) -> Result:
     """Train the decoder in the space that the alignment stage left in the run's folder."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
-    teacher = result_of(run, "distillation").fingerprint if settings.distilled else None
+    made_from = parts.made_from(*(("distillation",) if settings.distilled else ()))
     earlier, decisive = start_of(settings)
-    stage = Stage(run, "generator", fingerprint(parts.sources(), decisive, parts.model.config.decoder, teacher))
+    mark = fingerprint(parts.sources(), decisive, parts.model.config.decoder, made_from.get("distillation"))
+    stage = Stage(run, "generator", mark, made_from)
     if (found := stage.finished()) is not None:
         return found
     texts = StudentTexts.load(parts, AlignmentData.load(parts), settings.distilled, settings.soft > 0)

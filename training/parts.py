@@ -14,7 +14,7 @@ from img2poem.text.tokenizer import PoemTokenizer
 from img2poem.text.vocabulary import contractions
 
 from .corpus import Corpus
-from .fitting import Result, load_prefixed, read_result, result_path
+from .fitting import Result, load_prefixed, read_fingerprint, read_result, result_path
 from .models import configuration
 from .pretrained import load_backbone, minilm
 from .run import Run, fingerprint
@@ -73,6 +73,11 @@ class Parts:
         """Return what a stage's result depends on beside its settings: the run and the earlier stages."""
         return [self.run.sources(), sorted(result.fingerprint for result in self.results.values())]
 
+    def made_from(self, *teaching: str) -> dict[str, str]:
+        """Return the fingerprints, by stage, of the loaded results and of the stages ``teaching``."""
+        taught = {stage: result_of(self.run, stage).fingerprint for stage in teaching}
+        return {**{stage: result.fingerprint for stage, result in self.results.items()}, **taught}
+
     def _take(self, stage: str) -> None:
         self.results[stage] = result = result_of(self.run, stage)
         for prefix, module in parts_of(self.model, stage).items():
@@ -83,7 +88,7 @@ def result_of(run: Run, stage: str) -> Result:
     """Return the result of a stage for the run's data.
 
     Raises:
-        MissingData: it has not been run, or was run with other data.
+        MissingData: it has not been run, was run with other data, or an earlier stage was run again since.
     """
     path = result_path(run, stage)
     again = f"run first: python -m training.{stage} --data {run.data}"
@@ -92,6 +97,9 @@ def result_of(run: Run, stage: str) -> Result:
     result = read_result(path)
     if result.sources != fingerprint(run.sources()):
         raise MissingData(f"{path} is of other data or options of the run; {again}")
+    for earlier, known in result.made_from.items():
+        if read_fingerprint(result_path(run, earlier)) != known:
+            raise MissingData(f"{path} was made from an older result of the stage {earlier}; {again}")
     return result
 
 

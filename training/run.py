@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ import torch
 import tyro
 from safetensors import SafetensorError
 
-from img2poem.artifacts import manifest
+from img2poem.datasets.contents import contents_of
 from img2poem.errors import Img2PoemError
 
 S = TypeVar("S")
@@ -56,7 +55,7 @@ class Run:
         if self.places365 is not None and self.model == "lite":
             raise ValueError("--places365 goes with --model resnet50: lite has one backbone for all encoders")
         if self.work.resolve().is_relative_to(self.data.resolve()):
-            raise ValueError(f"--work {self.work} lies within --data, which would be other data after every stage")
+            raise ValueError(f"--work {self.work} lies within --data, so every stage would change the data")
 
     @property
     def root(self) -> Path:
@@ -67,24 +66,14 @@ class Run:
     @property
     def features(self) -> Path:
         """Folder of cached features of this data."""
-        return (self.work if self.limit is None else self.root) / "features" / _content(self.data)
+        return (self.work if self.limit is None else self.root) / "features" / contents_of(self.data)
 
     def sources(self) -> dict[str, Any]:
         """Return the options that the run's results depend on."""
-        files = {name: _content(path) for name, path in (("data", self.data), ("places365", self.places365)) if path}
+        files = {name: contents_of(path) for name, path in (("data", self.data), ("places365", self.places365)) if path}
         named = self.backbones in ("pretrained", "none")
-        backbones = self.backbones if named else _content(Path(self.backbones))
+        backbones = self.backbones if named else contents_of(Path(self.backbones))
         return {"model": self.model, "backbones": backbones, "limit": self.limit, "seed": self.seed, **files}
-
-
-@functools.cache
-def _content(path: Path) -> str:
-    """Return a short hash of a file, or of a folder: contents of its files, sizes of files in its subfolders."""
-    digest, files = hashlib.sha256(), [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        what = manifest.hash_of(file) if file.parent == path or file == path else str(file.stat().st_size)
-        digest.update(f"{file.relative_to(path)} {what}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def fingerprint(*parts: Any) -> str:

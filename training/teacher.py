@@ -212,7 +212,9 @@ def train(run: Run, settings: TeacherSettings) -> Result:
     """Train the teacher in the embedding space of the alignment stage."""
     parts = Parts.after(run, "scene", "sentiment", "alignment")
     earlier, decisive = start_of(settings)
-    stage = Stage(run, "teacher", fingerprint(parts.sources(), decisive, list(parts.tokenizer.pieces)))
+    stage = Stage(
+        run, "teacher", fingerprint(parts.sources(), decisive, list(parts.tokenizer.pieces)), parts.made_from()
+    )
     if (found := stage.finished()) is not None:
         return found
     data = AlignmentData.load(parts)

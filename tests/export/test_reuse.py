@@ -121,6 +121,16 @@ def test_only_the_models_that_are_asked_for(repository: Path, tmp_path: Path) ->
     assert not (tmp_path / "other").exists()
 
 
+def test_data_counts_by_its_contents_and_not_by_its_place(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "same", "other")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "oasis.csv").write_text("other" if folder.name == "other" else "one")
+    one, same, other = (Settings(precision="int8", data=folder).to_json() for folder in folders)
+    assert one == same != other
+    assert Settings(data=folders[0]).to_json() == Settings().to_json(), "float32 needs no photographs"
+
+
 @pytest.mark.parametrize(("largest", "most", "candidates"), [(4, 4, 4), (16, 16, 8), (32, 32, 8), (256, 256, 64)])
 def test_batches_shrink_to_what_is_asked_for_and_grow_in_proportion(largest: int, most: int, candidates: int) -> None:
     settings = Settings(max_batch=largest)
@@ -138,8 +148,8 @@ def test_batches_shrink_to_what_is_asked_for_and_grow_in_proportion(largest: int
         ({"instances": 0}, "instances must be from 1 to 16"),
         ({"photo_processes": 65}, "photo-processes must be from 1 to 64"),
         ({"streams": 0}, "streams must be from 1 to 1024"),
-        ({"gpu_memory": 512}, "gpu-memory is a number of MiB, and for --device gpu"),
-        ({"gpu_memory": -1, "device": "gpu"}, "gpu-memory is a number of MiB"),
+        ({"gpu_memory": 512}, "gpu-memory must be 0 or more MiB, and needs --device gpu"),
+        ({"gpu_memory": -1, "device": "gpu"}, "gpu-memory must be 0 or more MiB"),
         ({"profile": "serving", "models": ("rerank",)}, "give one of them"),
         ({"max_batch": 0}, "max-batch must be from 1"),
         ({"target": "24.01"}, "a Triton release from 24.10 on"),

@@ -70,7 +70,7 @@ def test_a_file_must_fit_the_backbone(tmp_path: Path) -> None:
 
 
 def test_a_result_of_other_data_is_not_built_on(run: Run) -> None:
-    Stage(run, "scene", "mark").finish({"weight": torch.zeros(1)}, {"scene_top5": 0.5})
+    Stage(run, "scene", "mark", {}).finish({"weight": torch.zeros(1)}, {"scene_top5": 0.5})
     assert result_of(run, "scene").metrics == {"scene_top5": 0.5}
     other = Run(run.data, run.work, seed=1)
     with pytest.raises(
@@ -81,9 +81,22 @@ def test_a_result_of_other_data_is_not_built_on(run: Run) -> None:
         result_of(run, "sentiment")
 
 
+def test_a_result_made_from_an_older_one_is_not_built_on(run: Run) -> None:
+    Stage(run, "scene", "first", {}).finish({}, {})
+    Stage(run, "alignment", "mark", {"scene": "first"}).finish({}, {})
+    assert result_of(run, "alignment").made_from == {"scene": "first"}
+    Stage(run, "scene", "second", {}).finish({}, {})
+    older = r"made from an older result of the stage scene; run first: python -m training\.alignment"
+    with pytest.raises(MissingData, match=older):
+        result_of(run, "alignment")
+    result_path(run, "scene").unlink()
+    with pytest.raises(MissingData, match="scene"):
+        result_of(run, "alignment")
+
+
 @pytest.mark.parametrize(("kept", "decoder"), [(0.0, "generator"), (1.0, "adversarial")])
 def test_a_package_takes_the_decoder_that_was_kept(run: Run, kept: float, decoder: str) -> None:
-    Stage(run, "adversarial", "mark").finish({"weight": torch.zeros(1)}, {"kept": kept})
+    Stage(run, "adversarial", "mark", {}).finish({"weight": torch.zeros(1)}, {"kept": kept})
     assert kept_decoder(result_of(run, "adversarial")) == decoder
 
 
@@ -97,7 +110,7 @@ def test_a_backbone_that_is_not_tuned_keeps_its_batch_statistics() -> None:
 
 def test_an_earlier_result_counts_by_what_it_is_and_not_by_its_place(run: Run, tmp_path: Path) -> None:
     for name in ("one", "other"):
-        Stage(run, name, name).finish({}, {})
+        Stage(run, name, name, {}).finish({}, {})
     moved = Path(shutil.copy(result_path(run, "one"), tmp_path / "moved.safetensors"))
     files = (result_path(run, "one"), moved, result_path(run, "other"), None)
     found = [start_of(GeneratorSettings(start=file)) for file in files]
