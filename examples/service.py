@@ -20,7 +20,7 @@ STATUS = {"BadImage": 415, "InvalidOption": 422, "Overloaded": 503, "NotReady": 
 @asynccontextmanager
 async def connected(app: FastAPI) -> AsyncIterator[None]:
     """Share one client between all requests."""
-    async with AsyncImg2Poem(os.environ.get("POEMS", "grpc://127.0.0.1:8001"), timeout=20) as app.state.poet:
+    async with AsyncImg2Poem(os.environ.get("POEMS", "grpc://127.0.0.1:8001")) as app.state.poet:
         yield
 
 

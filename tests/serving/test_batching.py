@@ -53,8 +53,8 @@ def test_who_waits_goes_before_what_is_in_the_background(server: TritonServer, p
         Img2Poem(server.grpc_url) as poet,
         ThreadPoolExecutor(CALLERS) as pool,
     ):
-        # Slow enough that most of them are unfinished, however late the caller's own threads are scheduled.
-        beam = BeamSearch(width=10, max_tokens=48)
+        # Long poems: most of them must be unfinished even if this process is scheduled a second late.
+        beam = BeamSearch(width=10, min_lines=8, max_lines=8, max_tokens=96)
         others = [pool.submit(background.write, photos[n % len(photos)], beam) for n in range(CALLERS)]
         wait(others, return_when=FIRST_COMPLETED)
         poet.write(photos[0], beam)
