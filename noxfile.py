@@ -21,7 +21,7 @@ TOOLS = ("pytest>=8.3", "hypothesis>=6.100", "filelock>=3.12", "rich>=13", "pill
 #: The lowest versions of what the extras `local` and `client` ask for.
 OLDEST = (
     *("numpy==1.26.0", "pillow==11.3.0", "tokenizers==0.21.0", "typer==0.15.1", "onnxruntime==1.19.2"),
-    *("tritonclient[grpc,http]==2.51.0", "httpx==0.27.0", "anyio==4.0.0", "tenacity==9.0.0"),
+    *("tritonclient[grpc,http]==2.51.0", "httpx==0.27.0", "anyio==4.0.0"),
 )
 
 

@@ -11,22 +11,17 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
 
-from img2poem import BeamSearch, BestOf, Greedy, Sampling
-from img2poem.cli.options import StrategyName
+from img2poem.decoding.registry import REGISTRY
 from img2poem.decoding.strategies import AnyStrategy
 
 from .photographs import photographs
 
-_STRATEGIES: dict[StrategyName, AnyStrategy] = {
-    StrategyName.greedy: Greedy(),
-    StrategyName.beam: BeamSearch(),
-    StrategyName.sample: Sampling(),
-    StrategyName.best_of: BestOf(),
-}
+_Name = Enum("Strategy", {name.replace("-", "_"): name for name in REGISTRY}, type=str)  # type: ignore[misc]
 
 
 def request(photo: bytes, strategy: AnyStrategy) -> dict[str, Any]:
@@ -38,11 +33,11 @@ def request(photo: bytes, strategy: AnyStrategy) -> dict[str, Any]:
 
 
 def main(
-    strategy: Annotated[StrategyName, typer.Argument(help="Strategy of the ensemble.")],
+    strategy: Annotated[_Name, typer.Argument(help="Strategy of the ensemble.")],
     count: Annotated[int, typer.Option(help="Number of photographs; requests cycle through them.")] = 64,
 ) -> None:
     """Print the JSON data."""
-    requests = [request(photo, _STRATEGIES[strategy]) for photo in photographs(count)]
+    requests = [request(photo, REGISTRY[strategy.value].kind()) for photo in photographs(count)]
     typer.echo(json.dumps({"data": requests}))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from img2poem.decoding.noise import BITS
-from img2poem.decoding.strategies import OPTIONS
+from img2poem.decoding.registry import OPTIONS
 from img2poem.text.vocabulary import UNK
 
 #: Largest absolute coordinate of an embedding, a unit vector. Products of coordinates stay finite even in float16.

@@ -13,7 +13,7 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
 from img2poem.artifacts.package import PackageConfig
-from img2poem.decoding.strategies import OPTIONS
+from img2poem.decoding.registry import OPTIONS
 from img2poem.errors import InvalidOption
 
 from . import onnx, quality, stream, torchscript, triton, warmup

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from img2poem.decoding.registry import REGISTRY
+from img2poem.decoding.strategies import BeamSearch
+
 from .triton import stamp
 
 Maps = tuple[str, dict[str, str], dict[str, str]]
@@ -62,13 +65,9 @@ class Ensemble:
 
 
 ENSEMBLES = (
-    Ensemble("img2poem", "poem_decoder_beam"),
-    Ensemble("img2poem_greedy", "poem_decoder_greedy"),
-    Ensemble("img2poem_sample", "poem_decoder_sample", noise="noise"),
-    Ensemble("img2poem_best", "poem_decoder_candidates", reranked=True, noise="candidate_noise"),
-    Ensemble("img2poem_pixels", "poem_decoder_beam", from_pixels=True),
+    *(Ensemble(one.ensemble, one.decoder, one.reranked, noise=one.noise) for one in REGISTRY.values()),
+    Ensemble("img2poem_pixels", REGISTRY[BeamSearch.name].decoder, from_pixels=True),
 )
-
 
 #: The slowest step of each ensemble, where requests queue.
 DECODERS = frozenset(ensemble.decoder for ensemble in ENSEMBLES)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from img2poem.decoding.strategies import SAMPLE_OPTIONS
+from img2poem.decoding.registry import SAMPLE_OPTIONS
 from img2poem.nn.image_encoder import ImageEncoder
 from img2poem.nn.lines import LineDecoder, Prefix
 from img2poem.nn.poem_decoder import PoemDecoder

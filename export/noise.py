@@ -13,7 +13,8 @@ import onnx
 from onnx import TensorProto
 
 from img2poem.decoding.noise import BITS, DRAWS, GAMMA, LAST_SHIFT, ROUNDS
-from img2poem.decoding.strategies import MAX_TOKENS, OPTIONS, TOP_TOKENS
+from img2poem.decoding.registry import OPTIONS
+from img2poem.decoding.strategies import MAX_TOKENS, TOP_TOKENS
 
 from .graph import Graph
 from .served import FREE, TensorSpec

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from img2poem.artifacts.sessions import Device, open_session
 from img2poem.decoding.noise import noise as noise_of
-from img2poem.decoding.strategies import OPTIONS
+from img2poem.decoding.registry import OPTIONS
 from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.text.tokenizer import PoemTokenizer
 from img2poem.text.vocabulary import BOS, EOS, FIRST_WORD, NEWLINE, PAD
@@ -147,7 +147,7 @@ def _check_rounding(served: ServedModel, session: onnxruntime.InferenceSession, 
         relative = _relative(want.astype(np.float64), got.astype(np.float64))
         if not relative <= ROUNDING_TOLERANCE:
             raise ParityError(
-                f"{served.name}.{spec.name}: numbers that are rounded otherwise change it by {relative:.2g} of its "
+                f"{served.name}.{spec.name}: different rounding changes it by {relative:.2g} of its "
                 f"size, more than {ROUNDING_TOLERANCE:g}"
             )
 
@@ -229,7 +229,7 @@ def check_poem_text(path: Path, tokenizer: PoemTokenizer, vocabulary_size: int, 
         tokens[0, 0] = BOS
         got, again, spelt = _run(session, "poem_text", {"tokens": tokens})
         if not np.array_equal(again, tokens):
-            raise ParityError("poem_text does not pass its tokens on")
+            raise ParityError("poem_text does not return its input tokens unchanged")
         if not np.array_equal(spelt, np.array(tokenizer.pieces, object)[tokens]):
             raise ParityError("poem_text.pieces are not those of the tokenizer")
         for row, text in zip(tokens, got[:, 0], strict=True):

@@ -53,7 +53,7 @@ def _samples() -> list[bytes]:
     """The two sample photographs of scikit-learn's package."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
-        raise InvalidOption("fp16 and int8 need photographs: name --data, or pip install scikit-learn for its two")
+        raise InvalidOption("fp16 and int8 need photographs: give --data, or pip install scikit-learn, which has two")
     folder = Path(spec.origin).parent / "datasets" / "images"
     return [(folder / name).read_bytes() for name in ("china.jpg", "flower.jpg")]
 

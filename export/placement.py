@@ -99,7 +99,7 @@ def check(name: str, model: onnx.ModelProto, target: str) -> None:
         parts = (f"{n} {one.name}-{one.version}{' in a loop' if one.in_loop else ''}" for one, n in found.items())
         raise PlacementError(
             f"{name}: ONNX Runtime {runtime} of Triton {target} has no CUDA kernel for {', '.join(parts)}; "
-            "each would copy its tensors to the CPU and back. Export by another --opset, or for --device cpu"
+            "each would copy its tensors to the CPU and back. Export with another --opset, or for --device cpu"
         )
 
 

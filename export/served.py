@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,20 +13,13 @@ from torch import nn
 
 from img2poem.artifacts.package import PackageConfig
 from img2poem.decoding.noise import noise
-from img2poem.decoding.strategies import (
-    BEAM_OPTIONS,
-    MAX_BEAM_WIDTH,
-    MAX_TOKENS,
-    OPTIONS,
-    RULE_OPTIONS,
-    SAMPLE_OPTIONS,
-    TOP_TOKENS,
-    BestOf,
-)
+from img2poem.decoding.registry import OPTIONS, REGISTRY, SAMPLE_OPTIONS, Registered
+from img2poem.decoding.strategies import MAX_TOKENS, TOP_TOKENS, BestOf
 from img2poem.nn.lines import LineDecoder
 from img2poem.nn.model import PhotoToPoem
+from img2poem.nn.poem_decoder import PoemDecoder
 from img2poem.nn.rerank import Rerank
-from img2poem.nn.search import BeamSearch, GreedySearch, Sampling
+from img2poem.nn.search import SEARCHES, Sampling
 from img2poem.text.tokenizer import PoemTokenizer
 from img2poem.text.vocabulary import BOS, EOS, NEWLINE, PAD
 
@@ -144,27 +137,7 @@ def _decoders(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]
             step_outputs,
             lambda batch, random: samples.state(batch, random, state_dim),
         ),
-        ServedModel(
-            "poem_decoder_greedy",
-            ServedSearch(GreedySearch(decoder, pieces), RULE_OPTIONS),
-            (embedding, *_option_specs(RULE_OPTIONS)),
-            poem,
-            lambda batch, random: samples.decoding(batch, random, RULE_OPTIONS),
-        ),
-        ServedModel(
-            "poem_decoder_beam",
-            ServedSearch(BeamSearch(decoder, pieces, MAX_BEAM_WIDTH), BEAM_OPTIONS),
-            (embedding, *_option_specs(BEAM_OPTIONS)),
-            poem,
-            lambda batch, random: samples.decoding(batch, random, BEAM_OPTIONS),
-        ),
-        ServedModel(
-            "poem_decoder_sample",
-            ServedSearch(Sampling(decoder, pieces), SAMPLE_OPTIONS),
-            (*sampling, TensorSpec("noise", f32, draws)),
-            poem,
-            samples.sampling,
-        ),
+        *(_search(one, decoder, pieces, embedding, poem, samples) for one in REGISTRY.values() if not one.reranked),
         ServedModel(
             "poem_decoder_line",
             ServedLine(LineDecoder(decoder, pieces)),
@@ -183,6 +156,26 @@ def _decoders(model: PhotoToPoem, tokenizer: PoemTokenizer) -> list[ServedModel]
             instances=1,
         ),
     ]
+
+
+def _search(
+    entry: Registered,
+    decoder: PoemDecoder,
+    pieces: Sequence[str],
+    embedding: TensorSpec,
+    outputs: tuple[TensorSpec, ...],
+    samples: _Samples,
+) -> ServedModel:
+    """Return the decoder of a strategy that gives one poem."""
+    names = entry.decoder_options
+    noise = (TensorSpec("noise", np.float32, (MAX_TOKENS, TOP_TOKENS)),) if entry.noise else ()
+    return ServedModel(
+        entry.decoder,
+        ServedSearch(SEARCHES[entry.name](decoder, pieces), names),
+        (embedding, *_option_specs(names), *noise),
+        outputs,
+        lambda batch, random: samples.decoding(batch, random, names, noisy=bool(noise)),
+    )
 
 
 def _rerank(model: PhotoToPoem) -> ServedModel:
@@ -248,18 +241,16 @@ class _Samples:
         ids = ids[:, : (ids != PAD).sum(1).max()]
         return {"input_ids": ids, "attention_mask": (ids != PAD).astype(np.int64)}
 
-    def decoding(self, batch: int, random: np.random.Generator, names: tuple[str, ...]) -> Inputs:
+    def decoding(self, batch: int, random: np.random.Generator, names: tuple[str, ...], noisy: bool = False) -> Inputs:
         options: Inputs = {name: OPTIONS[name].random(batch, random) for name in names}
         # Half of the rows forbid nothing; the others forbid frequent words.
         options["forbidden_tokens"] *= random.integers(0, 2, (batch, 1))
         options["max_lines"] = np.maximum(options["max_lines"], options["min_lines"])
-        return {**self.points(batch, random), **options}
-
-    def sampling(self, batch: int, random: np.random.Generator) -> Inputs:
-        return {**self.decoding(batch, random, SAMPLE_OPTIONS), "noise": _drawn(batch, random)[:, 0]}
+        drawn = {"noise": _drawn(batch, random)[:, 0]} if noisy else {}
+        return {**self.points(batch, random), **options, **drawn}
 
     def lines(self, batch: int, random: np.random.Generator, state_dim: int) -> Inputs:
-        inputs = self.sampling(batch, random)
+        inputs = self.decoding(batch, random, SAMPLE_OPTIONS, noisy=True)
         # Half of the rows search greedily. Most poems are unfinished, and some have not begun.
         inputs["temperature"] *= random.integers(0, 2, (batch, 1)).astype(np.float32)
         tokens, lengths = self._poems(batch, random)

@@ -17,7 +17,7 @@ class _LookUp(RewriteRuleClassBase):
     def check(self, context: Any, table: Any, indices: Any, axes: ir.Value) -> MatchResult:
         result, places = MatchResult(), ir.convenience.get_const_tensor(axes)
         if places is None or places.numpy().tolist() != [-1]:
-            result.fail("the indices are not single ones", axes)
+            result.fail("the indices are not scalars", axes)
         return result
 
     def rewrite(self, op: Any, table: Any, indices: Any, axes: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from img2poem.decoding.strategies import OPTIONS, SAMPLE_OPTIONS
+from img2poem.decoding.registry import OPTIONS, SAMPLE_OPTIONS
 
 from .served import FREE, INSTANCES, TensorSpec
 from .triton import IMAGE, python_config

@@ -12,16 +12,14 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from img2poem.decoding.strategies import BeamSearch, Greedy, Sampling
+from img2poem.decoding.registry import REGISTRY
 
 from .served import TensorSpec
 
 #: Folder where Triton looks for the files.
 FOLDER = "warmup"
 #: Default options by the name of their tensors.
-VALUES = {
-    name: value for strategy in (Sampling(), BeamSearch(), Greedy()) for name, value in strategy.tensors().items()
-}
+VALUES = {name: value for one in REGISTRY.values() for name, value in one.kind().tensors().items()}
 
 
 def batches(inputs: Sequence[TensorSpec], largest: int) -> list[int]:

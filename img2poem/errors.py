@@ -1,17 +1,17 @@
-"""The errors that img2poem raises. Every one is an :class:`Img2PoemError`."""
+"""The errors that img2poem raises, all derived from :class:`Img2PoemError`."""
 
 from __future__ import annotations
 
 
 class Img2PoemError(Exception):
-    """Base of every error that img2poem raises on purpose; its text says what to do."""
+    """Base class of the errors that img2poem raises. The message says what is wrong and, where possible, what to do."""
 
-    #: Id of the request that failed, as the server's traces have it; None where no request was made.
+    #: Id of the call that failed, which is also the request id in the server's traces. None outside a call.
     request_id: str | None = None
 
     @property
     def cause(self) -> BaseException | None:
-        """What another library raised, where that is what went wrong."""
+        """The exception of another library that caused this error, if any."""
         return self.__cause__
 
 
@@ -20,7 +20,7 @@ class BadImage(Img2PoemError):
 
 
 class InvalidOption(Img2PoemError):
-    """An option is outside its range, unknown, or asks for what cannot be done."""
+    """An option is unknown, out of range, or cannot be satisfied."""
 
 
 class BadPackage(Img2PoemError):
@@ -28,7 +28,7 @@ class BadPackage(Img2PoemError):
 
 
 class BadRepository(Img2PoemError):
-    """A folder is not a model repository that ``python -m export.all`` wrote."""
+    """A model repository is missing, was not written by ``python -m export.all``, or was changed afterwards."""
 
 
 class ContractMismatch(BadRepository):
@@ -36,7 +36,7 @@ class ContractMismatch(BadRepository):
 
 
 class NoPoem(Img2PoemError):
-    """The options leave no poem: no word could come, no line of the form was found, or a forbidden word came."""
+    """No poem satisfies the options: no word is allowed, no line of the form was found, or a forbidden word came up."""
 
 
 class ConnectionFailed(Img2PoemError):
@@ -48,24 +48,24 @@ class Timeout(Img2PoemError):
 
 
 class NotReady(Img2PoemError):
-    """A server answers, but it is starting or stopping, or a model that is needed is not loaded."""
+    """The server answers, but it is starting or stopping, or a required model is not loaded."""
 
 
 class Overloaded(Img2PoemError):
-    """The server has more requests waiting than it takes."""
+    """The server's queues are full, or a request waited in them for too long."""
 
 
 class ServerError(Img2PoemError):
-    """The inference server refused or failed a request, answered nonsense, or could not be started."""
+    """A request was rejected or failed, its response was invalid, or the server could not be started."""
 
 
 class Cancelled(Img2PoemError):
-    """The call was given up: its client was closed meanwhile or before."""
+    """The client was closed before or during the call."""
 
 
 class WriteFailed(Img2PoemError):
-    """A result cannot be written: the disk is full, say, or standard output is closed."""
+    """A result cannot be written, for example because the disk is full or standard output is closed."""
 
 
 class MissingDependency(Img2PoemError):
-    """An optional library is not installed; the message names the extra that brings it."""
+    """An optional library is not installed. The message names the extra that contains it."""

@@ -1,6 +1,6 @@
-"""What a call to the models is, apart from how it gets there: requests, answers, deadline, timings.
+"""Calls to the models, independent of the transport: requests, answers, deadlines, timings.
 
-Each operation of the client is a *flow*: a generator that yields requests and is sent their answers. The same
+Each operation of the client is a *flow*: a generator that yields requests and receives their answers. The same
 flow runs in process, over gRPC and over HTTP, blocking and in asyncio.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Infer:
-    """Run ``model`` on ``inputs``; its answer is an :class:`Answer` with ``outputs``."""
+    """Request to run ``model`` on ``inputs``. The answer is an :class:`Answer` with ``outputs``."""
 
     model: str
     inputs: Tensors
@@ -32,9 +32,9 @@ class Infer:
 
 @dataclass(frozen=True)
 class Follow(Infer):
-    """Run ``model``, which answers in parts: its lines, as ``line`` finds them, and a closing one, where it is None.
+    """Request to run ``model`` with a streamed response.
 
-    The closing one is the answer.
+    ``line`` returns the :class:`Line` of a part, or None for the final part, which is the answer.
     """
 
     line: Callable[[Answer], Line | None]
@@ -42,14 +42,14 @@ class Follow(Infer):
 
 @dataclass(frozen=True)
 class Look:
-    """Ask what ``model`` is; its answer is a :class:`ModelInfo`."""
+    """Request for the metadata of ``model``. The answer is a :class:`ModelInfo`."""
 
     model: str
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Tensors by name, batch first, and the version of the model that made them."""
+    """Output tensors by name, batch dimension first, and the version of the model that computed them."""
 
     tensors: Tensors
     version: str
@@ -57,29 +57,37 @@ class Answer:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model's stamps (without their prefix) and, of an ensemble, the models it is made of."""
+    """Metadata of a model.
+
+    Args:
+        name: name of the model.
+        stamps: its stamps, without their prefix.
+        steps: the models of a served ensemble.
+        max_batch: most rows in a request; the default bounds the memory of a model in process.
+    """
 
     name: str
     stamps: dict[str, str]
     steps: tuple[str, ...] = ()
+    max_batch: int = 32
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a poem that has just been written."""
+    """A finished line of a poem, and its index from 0."""
 
     index: int
     text: str
 
 
-#: What a flow yields: requests, which are answered, and, where it streams, lines, which are not.
+#: A flow yields requests and receives their answers. A streaming flow also yields lines.
 Request = Infer | Look
 Flow = Generator[Request | Line, Any, T]
 
 
 @dataclass(frozen=True)
 class CallEvent:
-    """One attempt at one request, as hooks are told: ``model`` at ``endpoint`` took ``seconds``, or failed."""
+    """One attempt at one request, as hooks receive it. ``error`` is None if the attempt succeeded."""
 
     request_id: str
     model: str
@@ -89,28 +97,28 @@ class CallEvent:
     error: Img2PoemError | None
 
     def __str__(self) -> str:
-        """Return a line for a log."""
+        """Return a log line."""
         outcome = "answered" if self.error is None else f"{type(self.error).__name__}: {self.error}"
         where = f"{self.request_id} {self.model} at {self.endpoint}, attempt {self.attempt}"
         return f"{where}, {1000 * self.seconds:.1f} ms: {outcome}"
 
 
-#: Called after each attempt, in the thread that made it; what it raises reaches the caller.
+#: Called after each attempt, in the thread that made it. Its exceptions reach the caller.
 Hook = Callable[[CallEvent], None]
 
 
 class Deadline:
-    """A point in time that a whole call, with all of its requests and retries, must end by."""
+    """Time by which a whole call must end, with all its requests and retries."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Return the seconds that are left, above 0.
+        """Return the remaining seconds, more than 0.
 
         Raises:
-            Timeout: none are.
+            Timeout: no time is left.
         """
         left = self._end - time.monotonic()
         if left <= 0:
@@ -118,10 +126,10 @@ class Deadline:
         return left
 
     def share(self, parts: int) -> Deadline:
-        """Return the deadline of the first of so many attempts, among which the time that is left is parted.
+        """Return the deadline of the first of ``parts`` attempts that share the remaining time equally.
 
         Raises:
-            Timeout: none is left.
+            Timeout: no time is left to share.
         """
         return self if parts <= 1 else Deadline(self.left() / parts)
 
@@ -131,13 +139,13 @@ class Deadline:
         return time.monotonic() >= self._end
 
     def missed(self) -> Timeout:
-        """Return the error of a call that did not make it."""
+        """Return the error of a call that missed this deadline."""
         return Timeout(f"no answer within {self.seconds:g} s")
 
 
 @dataclass
 class Call:
-    """One operation under way: its deadline, its id, and how long each model took, in milliseconds."""
+    """One operation in progress: its deadline, its id, and the milliseconds spent on each model, retries included."""
 
     deadline: Deadline
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -145,7 +153,7 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
 
     def took(self, model: str, seconds: float) -> None:
-        """Add to the time of ``model``."""
+        """Add ``seconds`` to the time of ``model``."""
         self.timings[model] = round(self.timings.get(model, 0.0) + 1000 * seconds, 1)
 
     def total(self) -> dict[str, float]:
@@ -154,16 +162,25 @@ class Call:
 
 
 def infer(model: str, inputs: Tensors, *outputs: str) -> Flow[tuple[NDArray[Any], ...]]:
-    """Run ``model`` and return ``outputs`` in their order."""
+    """Run ``model`` and return ``outputs``, in this order."""
     answer = cast("Answer", (yield Infer(model, inputs, outputs)))
     return tuple(answer.tensors[name] for name in outputs)
 
 
+def infer_rows(model: str, inputs: Tensors, outputs: Sequence[str], most: int) -> Flow[tuple[NDArray[Any], ...]]:
+    """Run ``model`` on any number of rows, in requests of at most ``most`` rows, and return ``outputs`` of all."""
+    parts = []
+    for start in range(0, len(next(iter(inputs.values()))), most):
+        rows = {name: values[start : start + most] for name, values in inputs.items()}
+        parts.append((yield from infer(model, rows, *outputs)))
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
 def look(model: str) -> Flow[ModelInfo]:
-    """Return what ``model`` is."""
+    """Return the metadata of ``model``."""
     return cast("ModelInfo", (yield Look(model)))
 
 
 def one_string(text: bytes) -> NDArray[np.object_]:
-    """Return ``text`` as a string tensor ``[1, 1]``; numpy's own bytes type would strip trailing zeros."""
+    """Return ``text`` as a string tensor ``[1, 1]``. NumPy's own bytes dtype would strip trailing zeros."""
     return np.array([[text]], np.object_)

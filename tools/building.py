@@ -82,7 +82,7 @@ def _copy(source: Path, target: Path) -> None:
     try:
         shutil.copy2(source, target)
     except FileNotFoundError:
-        raise ReleaseError(f"{source} is not there; restore it, or git rm it") from None
+        raise ReleaseError(f"{source} is missing; restore it, or git rm it") from None
 
 
 def _build(source: Path, work: Path, what: str, variables: dict[str, str], *options: str) -> dict[str, Path]:

@@ -118,13 +118,13 @@ def check_changelog(path: Path, version: str) -> None:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ReleaseError(f"{path.name} cannot be read: {error.strerror}; it tells what has changed") from None
+        raise ReleaseError(f"{path.name} cannot be read: {error.strerror}; a release needs a changelog") from None
     sections = re.findall(r"^## \[?([^\]\s]+).*\n((?:(?!## ).*\n?)*)", text, re.M)
     if sections and sections[0][0].lower() == "unreleased" and not sections[0][1].strip():
         del sections[0]
     newest = sections[0][0] if sections else "nothing"
     if newest != version:
-        raise ReleaseError(f"img2poem is version {version}, but {path.name} begins with {newest}; bring them together")
+        raise ReleaseError(f"img2poem is version {version}, but {path.name} begins with {newest}; make them agree")
 
 
 def _compare(path: Path, found: set[str], expected: set[str]) -> None:

@@ -150,7 +150,7 @@ def prove_wheels(fresh: Fresh, photo: Path) -> Trial:
     seconds = fresh.install("img2poem[local]")
     installed = fresh.installed()
     if needless := {*trial.ABSENT} & {*installed}:
-        raise ReleaseError(f"img2poem[local] brings {', '.join(needless)}")
+        raise ReleaseError(f"img2poem[local] installs unneeded packages: {', '.join(needless)}")
     with _timed() as first:
         poem = fresh.command("write", photo).strip()
     with _timed() as again:
@@ -164,7 +164,7 @@ def prove_wheels(fresh: Fresh, photo: Path) -> Trial:
     with fresh.web() as url:
         page, answer = _asked(url), json.loads(_asked(f"{url}/v1/poems", photo.read_bytes()))
     if b"<html" not in page or answer["text"] != poem:
-        raise ReleaseError(f"the page or the REST interface is not right: {answer}")
+        raise ReleaseError(f"the web page is not HTML, or the REST interface wrote another poem: {answer}")
     version = run([fresh.work / "environment/bin/python", "--version"], fresh.work, "python").split()[1]
     return Trial(version, seconds, first[0], again[0], seen["first_mb"], seen["all_mb"], installed, poem)
 
@@ -184,16 +184,16 @@ def prove_sdist(fresh: Fresh, sdist: Path, photo: Path, repository: Path) -> Non
     fresh.download(f"{sdist}[local]", "hatchling")
     fresh.install(f"{sdist}[local]")
     if "img2poem-lite" in fresh.installed():
-        raise ReleaseError("the source distribution requires img2poem-lite; wheels/requires_lite.py was switched on")
+        raise ReleaseError("the source distribution requires img2poem-lite; wheels/requires_lite.py was active")
     try:
         fresh.command("write", photo)
     except ReleaseError as error:
         if "img2poem[local]" not in str(error) or "export.all" not in str(error):
             raise
     else:
-        raise ReleaseError("without models, img2poem write said nothing")
+        raise ReleaseError("img2poem write did not fail, although there are no models")
     if not fresh.command("write", photo, "--engine", repository.resolve()).strip():
-        raise ReleaseError("what the source distribution installs wrote an empty poem")
+        raise ReleaseError("the installed source distribution wrote an empty poem")
 
 
 def _use_commands(fresh: Fresh, photo: Path) -> None:

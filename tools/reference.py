@@ -17,6 +17,8 @@ import export.check
 import training.evaluate
 from img2poem.cli import app
 from img2poem.decoding import strategies
+from img2poem.decoding.options import Option, options_of
+from img2poem.decoding.registry import REGISTRY
 from img2poem.files.atomic import write_atomically
 from img2poem.form import form
 from training import (
@@ -57,7 +59,6 @@ STAGES: dict[str, Callable[..., Any]] = {
     "adversarial": adversarial.AdversarialSettings,
     "package": package.PackageSettings,
 }
-_STRATEGIES = (strategies.Greedy, strategies.BeamSearch, strategies.Sampling, strategies.BestOf)
 #: Files that read environment variables, and the variables' meanings.
 _READ_IN = ("deploy/start.sh", "deploy/compose.yaml", "examples/service.py")
 _VARIABLES = {
@@ -101,7 +102,7 @@ def _strategies() -> Iterator[str]:
     )
     yield _fields(strategies.Strategy, ())
     common = {field.name for field in dataclasses.fields(strategies.Strategy)}
-    for strategy in _STRATEGIES:
+    for strategy in (one.kind for one in REGISTRY.values()):
         yield f"### `{strategy.__name__}`\n\n{_prose(strategy)}\n"
         yield _fields(strategy, common)
     yield f"### `Form`\n\n{_prose(form.Form)}\n"
@@ -111,25 +112,22 @@ def _strategies() -> Iterator[str]:
 
 def _fields(strategy: type, leave_out: Iterable[str]) -> str:
     """Return a table of a strategy's fields and their ranges, without the fields ``leave_out``."""
-    told, hints = options.meanings(strategy), get_type_hints(strategy)
+    declared, hints = options_of(strategy), get_type_hints(strategy)
     rows = []
     for field in dataclasses.fields(strategy):
         if field.name in leave_out:
             continue
-        default = "`Sampling()`" if field.name == "sampling" else options.default_of(field.default)
-        kind = options.type_of(hints[field.name])
-        rows.append((f"`{field.name}`", kind, default, _range(strategy, field.name), told[field.name]))
+        if field.name == "sampling":
+            rows.append(("`sampling`", "`Sampling`", "`Sampling()`", "", options.meanings(strategy)["sampling"]))
+            continue
+        one = declared[field.name]
+        kind, meaning = options.type_of(hints[field.name]), options.escaped(one.meaning)
+        rows.append((f"`{field.name}`", kind, options.default_of(one.default), _range(field.name, one), meaning))
     return _table(("field", "type", "default", "range", "meaning"), rows)
 
 
-def _range(strategy: type, field: str) -> str:
-    if field == "forbidden":
-        return f"{strategies.MAX_FORBIDDEN} words at most"
-    option = strategies.OPTIONS.get("beam_width" if field == "width" else field)
-    if option is None:
-        return ""
-    highest = str(option.highest) if isinstance(option.highest, int) else f"{option.highest:g}"
-    return f"{option.lowest:g} to {highest}"
+def _range(field: str, option: Option) -> str:
+    return f"{strategies.MAX_FORBIDDEN} words at most" if field == "forbidden" else option.range
 
 
 def _export() -> Iterator[str]:

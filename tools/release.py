@@ -64,14 +64,14 @@ def prove(built: Sequence[Path], repository: Path, work: Path) -> list[Trial]:
     found = interpreters(_PYTHONS)
     for version in _PYTHONS:
         if version not in found:
-            tell(f"Python {version} is not at hand, and is not tried")
+            tell(f"Python {version} was not found: it is not tested")
     trials = []
     for version, interpreter in (found or {"of this environment": Path(sys.executable)}).items():
-        tell(f"trying the wheels in a fresh environment of Python {version} ...")
+        tell(f"testing the wheels in a fresh environment of Python {version} ...")
         fresh = Fresh(interpreter, work / f"wheels-{version}", built)
         trials.append(prove_wheels(fresh, photo))
     interpreter = next(iter(found.values()), Path(sys.executable))
-    tell("trying the source distribution ...")
+    tell("testing the source distribution ...")
     prove_sdist(Fresh(interpreter, work / "sdist", ()), built[1], photo, repository)
     return trials
 

@@ -50,7 +50,7 @@ def main(photo: str) -> dict[str, object]:
 def _resident() -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None, "the kernel tells no VmHWM"
+    assert found is not None, "the kernel reports no VmHWM"
     return int(found[1]) * 1024 / 1e6
 
 

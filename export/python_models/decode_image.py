@@ -8,7 +8,7 @@ import json
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from img2poem.decoding.strategies import OPTIONS, check_tensors
+from img2poem.decoding.registry import OPTIONS, check_tensors
 from img2poem.errors import BadImage, InvalidOption
 from img2poem.images.decode import decode
 

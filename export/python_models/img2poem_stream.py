@@ -15,7 +15,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from img2poem.decoding.noise import drawn
-from img2poem.decoding.strategies import MAX_TOKENS, Sampling, check_tensors
+from img2poem.decoding.registry import check_tensors
+from img2poem.decoding.strategies import MAX_TOKENS, Sampling
 from img2poem.errors import BadImage, Img2PoemError, InvalidOption
 from img2poem.images.decode import decode
 from img2poem.text.vocabulary import EOS

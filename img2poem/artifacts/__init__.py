@@ -1,1 +1,1 @@
-"""Model packages and model repositories: configuration, manifests, stamps, ONNX files."""
+"""Model packages and model repositories: configuration, manifests, stamps and ONNX files."""

@@ -1,13 +1,13 @@
-"""A compact repository, for use in process alone: a file for each model, and one for the weights of all.
+"""Compact model repository, for in-process use only: one ONNX file per model, and one file of shared weights.
 
-The models of a package share most of their weights, and here each stands once. Triton cannot serve it.
+The models of a package share most of their weights; here each weight is stored once. Triton cannot serve this layout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container
 
-#: The weights, which the models name as ONNX's external data.
+#: File of the shared weights, the external data of the ONNX files.
 WEIGHTS = "weights.bin"
 
 

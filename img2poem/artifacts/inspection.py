@@ -1,4 +1,4 @@
-"""What a model repository or package says of itself, and whether it is true: stamps, files, hashes."""
+"""Inspection of a model repository or package: its stamps, files and hashes, and whether they agree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _PLATFORM = re.compile(r'^(?:platform|backend): "([^"]+)"', re.M)
 class ModelReport:
     """One model: its platform, the size of its files in bytes, and its stamps.
 
-    They are those of its ``config.pbtxt``; in a compact repository, of the ONNX file, where onnxruntime is installed.
+    The stamps come from ``config.pbtxt``. In a compact repository they come from the ONNX file, if onnxruntime is
+    installed.
     """
 
     name: str
@@ -37,7 +38,7 @@ class ModelReport:
 
 @dataclass(frozen=True)
 class Report:
-    """A repository: what it was made from, its models, everything that is wrong, bytes of weights that models share."""
+    """A repository: contract, what it was made from, models, all problems, and bytes of weights that models share."""
 
     contract: str
     made_from: dict[str, Any]
@@ -48,7 +49,7 @@ class Report:
 
 @dataclass(frozen=True)
 class PackageReport:
-    """A model package: name, architecture, contract, its files in bytes, and everything that is wrong with it."""
+    """A model package: name, architecture, contract, sizes of its files in bytes, and all problems."""
 
     name: str
     architecture_version: int
@@ -58,10 +59,10 @@ class PackageReport:
 
 
 def inspect(repository: Path) -> Report:
-    """Read every file of ``repository`` and compare it with the manifest and the stamps with each other.
+    """Read every file of ``repository``; compare the files with the manifest, and the stamps with each other.
 
     Raises:
-        BadRepository: the folder is no exported repository at all.
+        BadRepository: the folder is not an exported repository, or its manifest has changed.
     """
     try:
         found = manifest.read(repository)
@@ -87,7 +88,7 @@ def inspect(repository: Path) -> Report:
 
 
 def no_repository(folder: Path) -> BadRepository:
-    """Return the error for a folder where a repository is wanted, and none is."""
+    """Return the error for a folder that is not a model repository."""
     if is_package(folder):
         return BadRepository(
             f"{folder} is a model package, not a repository; export it with: python -m export.all --weights {folder}"
@@ -96,7 +97,7 @@ def no_repository(folder: Path) -> BadRepository:
 
 
 def is_package(folder: Path) -> bool:
-    """Whether ``folder`` is to be looked at as a model package."""
+    """Whether ``folder`` is a model package rather than a repository: it has a ``config.json``."""
     return (folder / "config.json").is_file()
 
 
@@ -104,7 +105,7 @@ def inspect_package(folder: Path) -> PackageReport:
     """Read every file of the model package in ``folder`` and compare it with the manifest.
 
     Raises:
-        BadPackage: it is no package, or one of another architecture.
+        BadPackage: the folder is not a package, or has another architecture version.
     """
     config = config_of(folder)
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
@@ -123,7 +124,7 @@ def _read(config: Path) -> ModelReport:
 def _unescaped(value: str) -> str:
     try:
         return str(json.loads(f'"{value}"'))
-    except ValueError:  # a damaged one, which the manifest tells too
+    except ValueError:  # damaged; the manifest reports it too
         return value
 
 
@@ -135,7 +136,7 @@ def _stamp_problems(model: ModelReport, contract: str) -> list[str]:
 
 
 def _graph_problems(folder: Path, model: ModelReport) -> list[str]:
-    """Compare the stamps inside an ONNX file with those beside it, where onnxruntime is installed."""
+    """Compare the stamps inside an ONNX file with those of ``config.pbtxt``, if onnxruntime is installed."""
     path = folder / "1" / "model.onnx"
     if not path.is_file():
         return []
@@ -147,7 +148,7 @@ def _graph_problems(folder: Path, model: ModelReport) -> list[str]:
 
 
 def _inside(path: Path, repository: Path) -> tuple[dict[str, str] | None, list[str]]:
-    """Return the stamps inside an ONNX file, None where they cannot be read, and what is wrong with it."""
+    """Return the stamps inside an ONNX file (None if they cannot be read) and its problems."""
     try:
         found = open_session(path, repository=repository).get_modelmeta().custom_metadata_map
     except MissingDependency:

@@ -1,7 +1,7 @@
-"""``manifest.json``: the SHA-256 of every file of a folder, written with them and compared before they are used.
+"""``manifest.json``: the SHA-256 of every file in a folder, written with the files and verified before use.
 
-A model package and a model repository have one each. It finds accidents and carelessness; whoever can write the
-folder can write a new manifest too, against which a signature over the folder helps (docs/reliability.md).
+Every model package and model repository has one. It detects accidental changes only: whoever can write to the folder
+can also write a new manifest. Against deliberate changes, sign the folder (docs/reliability.md).
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ _OWN = "sha256"
 
 @dataclass(frozen=True)
 class Manifest:
-    """SHA-256 in hex by the file's path within the folder, and what its writer tells beside."""
+    """SHA-256 in hex by path within the folder, and further values from the writer."""
 
     files: dict[str, str]
     about: dict[str, Any]
 
 
 class Differences(NamedTuple):
-    """Paths within a folder that are not as its manifest says."""
+    """Paths within a folder that differ from its manifest."""
 
     missing: list[str]
     changed: list[str]
     unlisted: list[str]
 
     def told(self) -> list[str]:
-        """Return a line about each."""
+        """Return one message per path."""
         words = ("is missing", "is not as it was written", "is not in the manifest")
         return [f"{name} {what}" for names, what in zip(self, words, strict=True) for name in names]
 
 
 def write(folder: Path, about: Mapping[str, Any]) -> None:
-    """Write the manifest of ``folder`` as it is now; ``about`` are JSON values to keep in it."""
+    """Write the manifest of ``folder`` in its present state; ``about`` has further JSON values to store in it."""
     write_atomically(folder / NAME, _text({**about, "files": hashes(folder)}))
 
 
@@ -50,7 +50,7 @@ def read(folder: Path) -> Manifest:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: a byte of it was changed since it was written.
+        ValueError: it has changed since it was written.
     """
     try:
         text = (folder / NAME).read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def read(folder: Path) -> Manifest:
 def differences(folder: Path, files: Mapping[str, str]) -> Differences:
     """Read every file of ``folder`` and compare it with ``files``."""
     found = hashes(folder)
-    # What a server would read behind a linked folder, nobody has compared.
+    # Linked folders count as unlisted: their files are not compared, yet a server would read them.
     linked = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() and p.is_dir())
     return Differences(
         missing=[name for name in files if name not in found],
@@ -77,7 +77,7 @@ def differences(folder: Path, files: Mapping[str, str]) -> Differences:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file but the manifest; what Python caches beside its sources is left out."""
+    """Return the SHA-256 of every file by path, without the manifest and Python's ``__pycache__``."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(folder).as_posix(): hash_of(path) for path in files if path != folder / NAME}
 
@@ -92,11 +92,11 @@ def hash_of(path: Path) -> str:
 
 
 def named(names: list[str]) -> str:
-    """Return the first of ``names``, and how many there are more."""
+    """Return the first three of ``names``, and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
 def _text(manifest: Mapping[str, Any]) -> str:
-    """Return the one text of a manifest, in which a hash over all the rest stands at the end."""
+    """Return the JSON text of a manifest; its last field is a hash over the other fields."""
     rest = json.dumps(manifest, indent=2)
     return json.dumps({**manifest, _OWN: hashlib.sha256(rest.encode()).hexdigest()}, indent=2) + "\n"

@@ -1,7 +1,7 @@
-"""The model package ``weights/<name>/``: typed configuration, files, and the contract hash over them.
+"""The model package ``weights/<name>/``: typed configuration, files and contract hash.
 
 Files: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``MODEL_CARD.md``, and ``manifest.json`` with their
-SHA-256. Nothing is pickled.
+SHA-256 hashes. No file is a pickle.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from ..errors import BadPackage
 from ..text.vocabulary import default_forbidden
 from . import manifest
 
-#: Raised when a change makes older packages unreadable.
+#: Incremented when a change makes older packages unreadable.
 ARCHITECTURE_VERSION = 2
+#: Files that a package must have, and that its contract hash covers.
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a photograph becomes the network's input; ``mean`` and ``std`` on the scale of 0 to 255."""
+    """Image preprocessing: side length in pixels; ``mean`` and ``std`` per channel, on a scale of 0 to 255."""
 
     size: int
     mean: tuple[float, ...]
@@ -35,7 +36,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """One visual encoder: its backbone, the trunk (weights) it uses, adapter width (0: none), outputs."""
+    """One visual encoder: backbone, name of its trunk (encoders may share one), adapter width (0: none), outputs."""
 
     backbone: str
     trunk: str
@@ -45,7 +46,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """The encoders by name (``object``, ``scene``, ``sentiment``) and the projection behind them."""
+    """The encoders by name (``object``, ``scene``, ``sentiment``), and width and dropout of the projection."""
 
     encoders: dict[str, EncoderConfig]
     projection_dim: int
@@ -54,7 +55,7 @@ class ImageEncoderConfig:
 
 @dataclass(frozen=True)
 class PoemEncoderConfig:
-    """Keyword arguments of ``transformers.BertConfig``."""
+    """Configuration of the poem encoder: keyword arguments of ``transformers.BertConfig``."""
 
     bert: dict[str, Any]
 
@@ -63,9 +64,9 @@ class PoemEncoderConfig:
 class DecoderConfig:
     """Sizes of the GRU decoder; ids below ``vocabulary_size`` are its vocabulary.
 
-    ``contractions`` and ``stems`` are what :func:`img2poem.text.vocabulary.contractions` finds in the poems;
-    ``forbidden_words`` stand in no poem. Of several poems that is best whose cosine to the photograph is highest,
-    ``likelihood_weight`` times its log-probability a token added; see :class:`img2poem.nn.rerank.Rerank`.
+    ``contractions`` and ``stems`` are what :func:`img2poem.text.vocabulary.contractions` finds in the poems.
+    ``forbidden_words`` never occur in a poem. Best of n ranks poems by cosine to the photograph, plus
+    ``likelihood_weight`` times log-probability per token; see :class:`img2poem.nn.rerank.Rerank`.
     """
 
     vocabulary_size: int
@@ -101,7 +102,7 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class PackageConfig:
-    """All of ``config.json``."""
+    """The content of ``config.json``."""
 
     name: str
     architecture_version: int
@@ -119,7 +120,7 @@ class PackageConfig:
         """Parse ``config.json``.
 
         Raises:
-            BadPackage: not JSON, a field missing, unknown or of the wrong type, or another architecture.
+            BadPackage: not JSON, another architecture version, or a field is missing, unknown or of the wrong type.
         """
         try:
             data = json.loads(text)
@@ -139,11 +140,11 @@ class PackageConfig:
 
 
 def load_config(folder: Path) -> PackageConfig:
-    """Read the configuration of the package in ``folder``, once every file has been found as it was written.
+    """Verify every file of the package in ``folder`` against the manifest, then return the configuration.
 
     Raises:
-        BadPackage: the folder or one of its ``FILES`` is missing, a byte of it was changed, the configuration is
-            wrong, or the package is of another architecture.
+        BadPackage: the folder, one of its ``FILES`` or the manifest is missing, a file has changed, the configuration
+            is malformed, or the package has another architecture version.
     """
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
@@ -152,7 +153,9 @@ def load_config(folder: Path) -> PackageConfig:
         )
     sealed = (folder / manifest.NAME).is_file()
     if sealed and (problems := faults(folder)):
-        raise BadPackage(f"{folder}: {'; '.join(problems)}; get it anew, or img2poem seal {folder} if it was you")
+        raise BadPackage(
+            f"{folder}: {'; '.join(problems)}; get the package again, or run img2poem seal {folder} if you changed it"
+        )
     config = config_of(folder)
     if not sealed:  # written by an earlier release
         raise BadPackage(f"{folder} has no {manifest.NAME}; if you trust its files: img2poem seal {folder}")
@@ -160,10 +163,10 @@ def load_config(folder: Path) -> PackageConfig:
 
 
 def seal(folder: Path) -> None:
-    """Write ``manifest.json``: name, architecture and contract of the package in ``folder``, and the files as they are.
+    """Write ``manifest.json`` with name, architecture version, contract and file hashes of the package in ``folder``.
 
     Raises:
-        BadPackage: it is not a package.
+        BadPackage: it is not a package, or the manifest cannot be written.
     """
     config = config_of(folder)
     about = {"name": config.name, "architecture_version": config.architecture_version}
@@ -174,10 +177,10 @@ def seal(folder: Path) -> None:
 
 
 def config_of(folder: Path) -> PackageConfig:
-    """Read ``config.json`` alone.
+    """Read ``config.json`` without verifying any file.
 
     Raises:
-        BadPackage: it is not there, wrong, or of another architecture.
+        BadPackage: it is missing, malformed, or has another architecture version.
     """
     try:
         return PackageConfig.from_json((folder / "config.json").read_text(encoding="utf-8", errors="replace"))
@@ -188,7 +191,7 @@ def config_of(folder: Path) -> PackageConfig:
 
 
 def faults(folder: Path) -> list[str]:
-    """Return what of the package in ``folder`` is not as its manifest says; every file is read."""
+    """Read every file of the package in ``folder``; return one message per difference from its manifest."""
     try:
         listed = manifest.read(folder).files
     except (OSError, ValueError) as error:
@@ -197,7 +200,7 @@ def faults(folder: Path) -> list[str]:
 
 
 def contract_hash(folder: Path) -> str:
-    """SHA-256, in hex, over names and contents of the package's ``FILES``: what stamps are compared by."""
+    """Return the contract: SHA-256 in hex over names and contents of the package's ``FILES``; stamps contain it."""
     digest = hashlib.sha256()
     for name in FILES:
         content = (folder / name).read_bytes()
@@ -207,7 +210,7 @@ def contract_hash(folder: Path) -> str:
 
 
 def _parse(cls: type[T], data: Any, where: str) -> T:
-    """Build dataclass ``cls`` from JSON ``data``, refusing what is missing, unknown or of a wrong type."""
+    """Build dataclass ``cls`` from JSON ``data``; refuse missing and unknown fields and wrong types."""
     if not isinstance(data, dict):
         raise BadPackage(f"{where} must be an object, not {type(data).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]

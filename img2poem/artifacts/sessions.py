@@ -1,4 +1,4 @@
-"""ONNX files of a repository, opened by ONNX Runtime."""
+"""Opens the ONNX files of a repository with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda"]
 
-#: ONNX Runtime's execution providers of each device, with their options.
+#: ONNX Runtime's execution providers for each device, with their options.
 PROVIDERS: dict[Device, list[tuple[str, dict[str, str]]]] = {
     "cpu": [("CPUExecutionProvider", {})],
-    # Products in TF32, the default, give other poems than a CPU.
+    # Matrix products in TF32, the default, give different poems than a CPU.
     "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})],
 }
 
@@ -34,14 +34,14 @@ def open_session(
     """Open an ONNX file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         device: ``cpu`` or ``cuda``.
-        sha256: in hex, what the file must have.
-        repository: that the file belongs to; the one that Triton's layout has it in when None.
-        threads: that it runs on; as many as the process may use cores, when not given.
+        sha256: expected SHA-256 of the file in hex; None skips the check.
+        repository: repository of the file; by default found from the path in Triton's layout.
+        threads: threads of the session; by default one for each core that the process may use.
 
     Raises:
-        BadRepository: the file is missing, damaged, or not the one that is wanted.
+        BadRepository: the file is missing or damaged, or has another hash.
         MissingDependency: onnxruntime, or its CUDA provider, is not installed.
     """
     try:
@@ -52,7 +52,7 @@ def open_session(
     if providers[0][0] not in onnxruntime.get_available_providers():
         raise MissingDependency("this onnxruntime has no CUDA; pip install 'img2poem[gpu]' in its place")
     repository = repository or path.parents[2]
-    # Not a session from the bytes that were hashed: it takes twice the memory, and a second for all models.
+    # The session does not get the hashed bytes: that takes twice the memory, and a second more for all models.
     check_file(path, sha256, repository)
     try:
         return onnxruntime.InferenceSession(str(path), session_options(threads), providers=providers)
@@ -61,7 +61,7 @@ def open_session(
 
 
 def check_file(path: Path, sha256: str | None, repository: Path) -> None:
-    """Refuse a file that is not in ``repository`` as it was exported; ``sha256`` in hex, None for whatever it is.
+    """Check that a file of ``repository`` exists and has the hash ``sha256`` (in hex; None skips the comparison).
 
     Raises:
         BadRepository: the file is missing or has another hash.
@@ -73,20 +73,21 @@ def check_file(path: Path, sha256: str | None, repository: Path) -> None:
 
 
 def session_options(threads: int | None = None) -> SessionOptions:
-    """Return the options of every session: threads that spin between the operators of a model that runs.
+    """Return the options of every session: its threads spin for 50 µs between the operators of a running model.
 
-    One caller gets a poem in 0.8 of the time; longer, and eight at once would take 1.1 times the time (docs/speed.md).
+    A single caller gets a poem in 0.8 of the time without spinning. If threads spun until the model ends, eight
+    concurrent callers would take 1.1 to 1.15 times as long (docs/speed.md).
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    # Known from onnxruntime 1.26 on; those before spin until the model has run.
+    # Known to onnxruntime 1.26 and newer; older ones spin until the model has run.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
-    # Sessions whose idle threads spin slow each other down several times over on few cores.
+    # On few cores, sessions whose idle threads spin slow each other down several times over.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
-    # It knows the host's cores alone: in a container, a thread on each of them would wait for time that is not there.
+    # onnxruntime counts the host's cores; in a container with fewer, its threads would wait for CPU time.
     if threads is not None or cores.allowed() < (os.cpu_count() or 1):
         options.intra_op_num_threads = threads or cores.allowed()
     return options

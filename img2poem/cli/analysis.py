@@ -1,4 +1,4 @@
-"""``describe``, ``embed`` and ``score``: what the encoders make of photographs and poems."""
+"""``describe``, ``embed`` and ``score``: commands that run only the encoders."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from ..errors import InvalidOption
 from ..files.reading import limited, read_limited
 from . import options
 from .console import reporting, say, shown
+from .grouped import grouped
 from .photographs import Outcomes, all_given
-from .source import Source, asks_models
+from .source import Source
 
 Text = Annotated[
-    str | None, typer.Option("--poem", metavar="TEXT", help="A poem; lines are parted by newlines or slashes.")
+    str | None, typer.Option("--poem", metavar="TEXT", help="A poem; newlines or slashes separate its lines.")
 ]
 File = Annotated[
     Path | None, typer.Option("--poem-file", help="A text file with a poem; - reads standard input.", allow_dash=True)
 ]
 
 
-@asks_models
+@grouped
 def describe(
     photos: options.Photos,
-    k: Annotated[int, typer.Option("--k", min=1, max=100, help="Classes of each kind.")] = 3,
+    k: Annotated[int, typer.Option("--k", min=1, max=100, help="Number of classes of each kind.")] = 3,
     source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Say what the encoders see in each photograph: objects, scenes, and the sentiment from 1 to 7.
+    """Print what each photograph shows: the most probable objects and scenes, and valence and arousal from 1 to 7.
 
-    Exit status 2 when a photograph cannot be used; the others are done all the same.
+    Photographs that cannot be used are skipped; the exit status is then 2.
     """
     outcomes = Outcomes()
     with reporting(), source.poet() as poet:
@@ -46,7 +47,7 @@ def describe(
     outcomes.end()
 
 
-@asks_models
+@grouped
 def embed(
     photos: Annotated[list[str] | None, typer.Argument(metavar="[PHOTO...]", help="Photographs to embed.")] = None,
     poem: Text = None,
@@ -54,9 +55,9 @@ def embed(
     source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Print where photographs or a poem lie in the poetic space: unit vectors, one a line.
+    """Print the embeddings of photographs or a poem in the poetic space: one unit vector per line.
 
-    Exit status 2 when a photograph cannot be used; the others are done all the same.
+    Photographs that cannot be used are skipped; the exit status is then 2.
     """
     outcomes = Outcomes()
     with reporting(), source.poet() as poet:
@@ -69,7 +70,7 @@ def embed(
     outcomes.end()
 
 
-@asks_models
+@grouped
 def score(
     photos: options.Photos,
     poem: Text = None,
@@ -77,9 +78,9 @@ def score(
     source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Say how near a poem is to each photograph: the cosine in the poetic space, from -1 to 1.
+    """Print the cosine similarity of a poem and each photograph in the poetic space, from -1 to 1.
 
-    Exit status 2 when a photograph cannot be used; the others are done all the same.
+    Photographs that cannot be used are skipped; the exit status is then 2.
     """
     outcomes = Outcomes()
     with reporting(), source.poet() as poet:
@@ -95,7 +96,11 @@ def score(
 
 
 def given_poem(text: str | None, path: Path | None, needed: bool) -> str | None:
-    """Return the poem of ``--poem`` or ``--poem-file``; None when there is none and none is needed."""
+    """Return the poem of ``--poem`` or ``--poem-file``, or None if neither is given and ``needed`` is false.
+
+    Raises:
+        InvalidOption: both are given, a needed poem is missing, or the poem cannot be read or is not UTF-8.
+    """
     if text is not None and path is not None:
         raise InvalidOption("give --poem or --poem-file, not both")
     if path is not None:

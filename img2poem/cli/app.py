@@ -26,9 +26,9 @@ app = _CommandLine(
 
 @app.callback(invoke_without_command=True)
 def main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Log each attempt at each request on standard error.")
+        bool, typer.Option("--verbose", help="Log every request, retries included, to standard error.")
     ] = False,
 ) -> None:
     """A photograph goes in, a poem about it comes out."""

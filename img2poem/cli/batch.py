@@ -1,4 +1,4 @@
-"""A folder of photographs to a file of poems, in a way that can be killed and gone on with."""
+"""Write the poems of a folder of photographs to a file; a later run resumes an interrupted one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..client.client import Img2Poem
 from ..client.operations import Where
 from ..client.results import Poem
-from ..decoding.strategies import AnyStrategy, distinct
+from ..decoding.registry import distinct
+from ..decoding.strategies import AnyStrategy
 from ..errors import BadImage, Img2PoemError, InvalidOption, NoPoem, Overloaded, ServerError, Timeout
 from ..files.outputs import check_output
 from ..form.form import Form
@@ -27,12 +28,12 @@ from .csvlines import CsvLines
 from .folders import photographs_in
 from .jsonl import JsonLines, Lines, Printed
 
-#: What one photograph may fail with while the others go on; anything else would befall them too.
+#: Errors that concern a single photograph. Any other error would repeat for all photographs and ends the run.
 _OF_ONE = (BadImage, NoPoem, Overloaded, ServerError, Timeout)
 
 
 class Format(str, Enum):
-    """How the poems are written."""
+    """Format of the output file."""
 
     jsonl = "jsonl"
     csv = "csv"
@@ -44,7 +45,7 @@ _LINES: dict[Format, type[Lines]] = {Format.jsonl: JsonLines, Format.csv: CsvLin
 
 @dataclass(frozen=True)
 class Summary:
-    """How many poems were written now and were there before, and how many photographs failed."""
+    """Numbers of poems written by this run, poems kept from earlier runs, and photographs that failed."""
 
     written: int
     kept: int
@@ -52,20 +53,22 @@ class Summary:
 
 
 class Batch:
-    """The work on one folder; use it as a context manager.
+    """Writes the poems of one folder; use it as a context manager.
 
     Args:
-        folder: with the photographs, in its folders too (:func:`photographs_in`).
-        out: takes one poem a line; ``photo`` is the path within ``folder``. Failures go to the same name with
-            ``.errors.jsonl`` behind it. ``-`` is standard output, and standard error for failures.
-        strategy: for every poem.
-        form: for every poem.
-        count: poems about each photograph.
-        format: of ``out``.
+        folder: folder of the photographs, searched recursively (:func:`photographs_in`).
+        out: output file with one record per poem, whose ``photo`` is the path relative to ``folder``. Failures are
+            written to the file of the same name plus ``.errors.jsonl``. For ``-``, poems go to standard output and
+            failures to standard error.
+        strategy: strategy of every poem.
+        form: form of every poem; None for none.
+        count: number of poems per photograph.
+        format: format of ``out``.
 
     Raises:
-        InvalidOption: no such folder, or no photograph in it; a file that cannot be written, is one of the
-            photographs or holds other poems; another run writes it; or the strategy knows no ``count`` poems.
+        InvalidOption: ``folder`` does not exist or holds no photograph; ``out`` has the suffix of a photograph, is
+            one of the photographs, cannot be written or is locked by another run; or ``strategy`` does not sample
+            and ``count`` is more than 1.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class Batch:
         self._strategies = distinct(strategy, count)
         self._errors = None if str(out) == "-" else out.with_name(out.name + ".errors.jsonl")
         if out.suffix.lower() in SUFFIXES:
-            raise InvalidOption(f"{out} is named as a photograph; name the poems' file otherwise, as poems.jsonl")
+            raise InvalidOption(f"{out} has the suffix of a photograph; choose another, such as poems.jsonl")
         self._names = photographs_in(folder)
         if self._errors is None:
             self._poems: Lines | Printed = Printed(_LINES[format])
@@ -98,12 +101,13 @@ class Batch:
         self._poems.close()
 
     def run(self, poet: Img2Poem, where: Where | None = None) -> Summary:
-        """Write what is still to be written.
+        """Write the missing poems.
 
         Raises:
-            InvalidOption: a file to be written holds something else.
-            WriteFailed: the disk is full, say.
-            Img2PoemError: something failed that the other photographs would fail by too.
+            InvalidOption: the output file holds something else, or poems of another strategy or form; or the file of
+                failures holds something else.
+            WriteFailed: an output cannot be written, for example because the disk is full.
+            Img2PoemError: an error that would repeat for the other photographs.
         """
         kept, size = self._kept()
         with ExitStack() as stack:
@@ -111,7 +115,7 @@ class Batch:
             if self._errors is not None:
                 errors = stack.enter_context(closing(JsonLines(self._errors)))
                 _failures(self._errors, errors)
-                self._poems.cut(size)  # a line that a kill left unfinished
+                self._poems.cut(size)  # drops the incomplete last line of a killed run
                 errors.cut(0)
                 noted = errors.append
             written, failed = self._write(kept, poet, where, noted)
@@ -120,9 +124,9 @@ class Batch:
         return Summary(written, len(kept), failed)
 
     def _write(self, kept: set[tuple[str, int]], poet: Img2Poem, where: Where | None, noted: _Noted) -> tuple[int, int]:
-        """Write the poems but those that are ``kept``: how many were written, and of how many photographs one failed.
+        """Write the poems that are not in ``kept``; return the numbers of poems written and photographs failed.
 
-        First comes one poem about each photograph, then, with ``count``, the second one about each.
+        The first poem of every photograph comes before the second of any. A failed photograph is not retried.
         """
         written, failed = 0, set[str]()
         with _progress() as progress:
@@ -142,7 +146,7 @@ class Batch:
         return written, len(failed)
 
     def _kept(self) -> tuple[set[tuple[str, int]], int]:
-        """Return which poems are there, by photograph and number, and the bytes of their lines."""
+        """Return photograph and number of each poem in the file, and the size of its complete lines in bytes."""
         try:
             poems, size = self._poems.read()
             strategies = [json.loads(strategy.to_json()) for strategy in self._strategies]
@@ -157,10 +161,10 @@ class Batch:
 
 
 def _failure(name: str, error: Img2PoemError) -> dict[str, Any]:
-    """Return what is noted of a photograph that failed.
+    """Return the record of a failed photograph.
 
     Raises:
-        Img2PoemError: the others would fail by it too.
+        Img2PoemError: ``error`` itself, if it would repeat for the other photographs.
     """
     if not isinstance(error, _OF_ONE):
         raise error
@@ -172,7 +176,11 @@ def _told(failure: dict[str, Any]) -> None:
 
 
 def _failures(path: Path, errors: JsonLines) -> None:
-    """Refuse a file that is not the failures of an earlier run: it is about to be emptied."""
+    """Check that ``errors`` holds only failures of an earlier run, before it is truncated.
+
+    Raises:
+        InvalidOption: it holds something else.
+    """
     try:
         found, _ = errors.read()
         if all({"photo", "error", "message"} <= line.keys() for line in found):

@@ -1,4 +1,4 @@
-"""``card``: a photograph and its poem on one picture."""
+"""``card``: typeset a photograph and its poem as one picture."""
 
 from __future__ import annotations
 
@@ -15,35 +15,26 @@ from ..images.card import card as drawn
 from ..images.decode import read_photo
 from . import analysis, options
 from .console import reporting, say, say_bytes
+from .grouped import grouped
 from .photographs import Outcomes, given
-from .source import Source, asks_models
+from .source import Source
 
 
-@asks_models
+@grouped
 def card(
     photo: options.Photo,
-    out: Annotated[Path, typer.Option(help="PNG file to write; - prints it, and not the poem.", allow_dash=True)],
+    out: Annotated[Path, typer.Option(help="PNG file to write; - is standard output.", allow_dash=True)],
     layout: Annotated[
         Layout | None,
-        typer.Option(help="Where the poem stands.", show_default="below wide photographs, beside others"),
+        typer.Option(help="Position of the poem.", show_default="below wide photographs, beside others"),
     ] = None,
     poem: analysis.Text = None,
     poem_file: analysis.File = None,
     source: Source = Source(),
-    strategy: options.StrategyOption = options.StrategyName.best_of,
-    beam_width: options.BeamWidth = None,
-    n: options.N = None,
-    temperature: options.Temperature = None,
-    seed: options.Seed = None,
-    forbid: options.Forbid = None,
-    where: options.WhereOption = None,
-    lines: options.Lines = None,
-    rhyme: options.Rhyme = "",
-    acrostic: options.Acrostic = "",
-    include: options.Include = None,
-    first_words: options.FirstWords = "",
+    search: options.SearchOne = options.SearchOne(),
+    form: options.FormOptions = options.FormOptions(),
 ) -> None:
-    """Typeset a poem on or beside its photograph: a new one, or the one that is given. It is printed too."""
+    """Typeset a poem on or beside its photograph: a new poem, or a given one. Print it too, unless --out is -."""
     with reporting():
         printed = str(out) == "-"
         if not printed and out.suffix.lower() != ".png":
@@ -55,10 +46,9 @@ def card(
         with outcomes.of(photo):
             data = read_photo(given(photo))
             if text is None:
-                decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
-                form = options.form_of(lines, rhyme, acrostic, include, first_words)
+                strategy, wanted = search.built(), form.built()
                 with source.poet() as poet:
-                    text = poet.write(data, decoding, form=form, where=options.where_of(where)).text
+                    text = poet.write(data, strategy, form=wanted, where=search.where).text
             picture = drawn(data, text.strip().splitlines(), layout)
             if printed:
                 say_bytes(picture)

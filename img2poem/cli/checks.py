@@ -1,4 +1,4 @@
-"""``inspect``, ``seal`` and ``doctor``: whether files are whole, and whether poems can be written from here."""
+"""``inspect``, ``seal`` and ``doctor``: check model files, and whether this installation can write poems."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from ..decoding.strategies import Greedy
 from ..errors import Img2PoemError
 from . import options
 from .console import reporting, say, tell
-from .source import Source, asks_models
+from .grouped import grouped
+from .source import Source
 
-#: What each extra brings, by the name of its distribution.
+#: Distributions that each extra installs.
 _EXTRAS = {
-    "local": ("onnxruntime", "tenacity"),
-    "client": ("tritonclient", "httpx", "tenacity"),
+    "local": ("onnxruntime",),
+    "client": ("tritonclient", "httpx"),
     "rhyme": ("pronouncing",),
     "heic": ("pillow-heif",),
     "server": ("nvidia-pytriton",),
@@ -35,7 +36,7 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: ``ok``, ``missing`` (an extra, which not every target needs) or ``failed``."""
+    """Result of one check: ``ok``, ``missing`` (an extra, which not every target needs) or ``failed``."""
 
     check: str
     verdict: str
@@ -45,11 +46,11 @@ class Finding:
 def inspect(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="Model repository or model package to look at.", show_default=options.DEFAULT),
+        typer.Argument(help="Model repository or model package to inspect.", show_default=options.DEFAULT),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print what a repository or package was made from, and check files and stamps. Exit status 1 when one is wrong."""
+    """Print the origin of a repository or package, and check its files and stamps. Exit status 1 if one is wrong."""
     with reporting():
         folder = folder or default_repository()
         package = inspection.is_package(folder)
@@ -65,20 +66,20 @@ def inspect(
 
 
 def seal(package: Annotated[Path, typer.Argument(help="Model package.")]) -> None:
-    """Write a package's manifest anew, after you changed its model card, say. Trust its files before."""
+    """Rewrite a package's manifest, for example after you edited its model card. Seal only files that you trust."""
     with reporting():
         seal_package(package)
     say(f"{package / manifest.NAME}: written")
 
 
-@asks_models
+@grouped
 def doctor(
     source: Source = Source(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Look at this installation and its models, and write one poem. Exit status 1 when something fails.
+    """Check this installation and its models, and write one poem. Exit status 1 if something fails.
 
-    Whether this machine can serve is what `img2poem serve --check` says.
+    Use `img2poem serve --check` to check whether this machine can run the server.
     """
     findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"), *_installed()]
     findings += _written(source)
@@ -104,7 +105,7 @@ def _installed() -> list[Finding]:
 
 
 def _written(source: Source) -> list[Finding]:
-    """Try the target as a caller would, on a picture that is made here."""
+    """Check the target by writing a poem about a generated picture."""
     found: list[Finding] = []
     picture = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").save(picture, "JPEG")
@@ -136,7 +137,7 @@ def _print_report(report: inspection.Report) -> None:
     for model in report.models:
         say(f"{model.name:30} {model.platform:18} {model.size / 1e6:8.1f} MB")
     if report.shared:
-        say(f"{'weights of all':49} {report.shared / 1e6:8.1f} MB")
+        say(f"{'shared weights':49} {report.shared / 1e6:8.1f} MB")
     _print_problems(report.problems)
 
 

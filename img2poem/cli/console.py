@@ -1,4 +1,4 @@
-"""What the commands share: what they print, and how errors and signals end them.
+"""Output, error reporting and signal handling of all commands.
 
 Exit status: 0; 1 when models or server failed, or a result could not be written; 2 for wrong options and unusable
 photographs; 130 after Ctrl-C.
@@ -21,13 +21,13 @@ import typer
 from ..errors import BadImage, Img2PoemError, InvalidOption, WriteFailed
 
 INTERRUPTED = 130
-#: Fewest columns in which help can be read.
+#: Minimum terminal width in columns for readable help.
 _NARROWEST = 40
 
 
 @contextlib.contextmanager
 def reporting() -> Iterator[None]:
-    """Turn our errors into one line and exit status 1 (2 for wrong options and photographs), Ctrl-C into 130."""
+    """Report an :class:`Img2PoemError` in one line and exit with status 1 or 2; exit with 130 on Ctrl-C."""
     try:
         yield
     except Img2PoemError as error:
@@ -38,7 +38,7 @@ def reporting() -> Iterator[None]:
 
 @contextlib.contextmanager
 def at_the_edge() -> Iterator[None]:
-    """Run a whole command line: whatever the terminal, the disk or Ctrl-C do to it, it ends with one line at most."""
+    """Run a command line so that our errors, I/O errors and Ctrl-C print at most one line, and no traceback."""
     _complete_streams()
     _widen()
     try:
@@ -59,8 +59,8 @@ def at_the_edge() -> Iterator[None]:
 
 @contextlib.contextmanager
 def until_interrupted() -> Iterator[None]:
-    """End the block quietly on Ctrl-C and SIGTERM: for a server that is how it is meant to end."""
-    # SIGINT too: a shell starts what it runs in the background with that one ignored.
+    """End the block normally on Ctrl-C or SIGTERM, the usual ways to stop a server."""
+    # SIGINT too: shells start background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
     try:
@@ -70,25 +70,25 @@ def until_interrupted() -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Print a line on standard output, at once.
+    """Print a line to standard output and flush it.
 
     Raises:
-        WriteFailed: it is full or closed.
-        BrokenPipeError: who read it has ended.
+        WriteFailed: standard output is closed, or its disk is full.
+        BrokenPipeError: the reader of the pipe has exited.
     """
     with _written():
         print(line, flush=True)
 
 
 def say_bytes(data: bytes) -> None:
-    """Write a file to standard output.
+    """Write bytes to standard output and flush them.
 
     Raises:
-        WriteFailed: it is full or closed.
-        BrokenPipeError: who read it has ended.
+        WriteFailed: standard output is closed, or its disk is full.
+        BrokenPipeError: the reader of the pipe has exited.
     """
     with _written():
-        file: Any = getattr(sys.stdout, "buffer", sys.stdout)  # none where it is closed, which refuses all
+        file: Any = getattr(sys.stdout, "buffer", sys.stdout)  # _Closed has no buffer, and its write() fails
         file.write(data)
         file.flush()
 
@@ -105,13 +105,13 @@ def _written() -> Iterator[None]:
 
 
 def tell(line: str) -> None:
-    """Print a line on standard error, where that is possible."""
+    """Print a line to standard error; ignore I/O errors."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
 
 def log_everything() -> None:
-    """Print what the library logs on standard error."""
+    """Print the library's log to standard error, from level DEBUG on."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log = logging.getLogger("img2poem")
@@ -120,7 +120,7 @@ def log_everything() -> None:
 
 
 def shown(name: str) -> str:
-    """Return a file's name for people: without what a terminal would obey, and bytes that are no UTF-8 as U+FFFD."""
+    """Return a file name for display: non-printable characters escaped, bytes that are not UTF-8 as U+FFFD."""
     whole = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)
 
@@ -132,9 +132,9 @@ def _told(error: Img2PoemError) -> int:
 
 
 def _complete_streams() -> None:
-    """Make standard streams that take any text and are there at all.
+    """Open missing standard streams, and escape characters that their encodings lack.
 
-    Where one is closed, the next file that is opened would take its place, and be printed into.
+    Otherwise the next file to be opened would get the descriptor of a closed stream, and receive its output.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -147,14 +147,14 @@ def _complete_streams() -> None:
 
 
 def _widen() -> None:
-    """Keep a width in which help can be read: of ``COLUMNS=0``, as where there is no terminal, it would be empty."""
+    """Raise ``COLUMNS`` to a readable width: with ``COLUMNS=0``, as set without a terminal, help would be empty."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) < _NARROWEST:
         os.environ["COLUMNS"] = str(_NARROWEST)
 
 
 class _Closed(io.TextIOBase):
-    """Standard output where there is none."""
+    """Stands in for a closed standard output; every write fails."""
 
     def write(self, text: str) -> int:
         raise OSError(9, "it is closed")
@@ -164,7 +164,7 @@ _ESCAPED = "img2poem.escaped"
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    r"""Write what an encoding lacks as ``\uXXXX``, which is also how JSON has it."""
+    r"""Encode characters that an encoding lacks as ``\uXXXX``, as in JSON."""
     assert isinstance(error, UnicodeEncodeError)
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), error.end
@@ -174,7 +174,7 @@ codecs.register_error(_ESCAPED, _escaped)
 
 
 def _silence_output() -> None:
-    """Let nothing more be written to standard output: Python would try again, and complain, when it ends."""
+    """Redirect standard output to the null device: at exit Python would flush it and report the error again."""
     with contextlib.suppress(OSError):
         number = os.open(os.devnull, os.O_WRONLY)
         os.dup2(number, 1)
@@ -182,7 +182,7 @@ def _silence_output() -> None:
 
 
 def _leave() -> NoReturn:
-    """End at once after Ctrl-C: Python would wait for threads, which may wait for a server."""
+    """Exit at once after Ctrl-C: a normal exit joins all threads, which may be waiting for a server."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()

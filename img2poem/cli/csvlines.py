@@ -1,4 +1,4 @@
-"""A file of comma-separated values with a poem a row, for spreadsheets."""
+"""CSV files with one row per poem, for spreadsheets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from .jsonl import LONGEST, Lines
 
-#: Fields of a poem that are columns; those that are objects hold JSON.
+#: Columns: fields of a poem. Objects are written as JSON.
 COLUMNS = tuple("photo seed text score relevance finish_reason strategy form model request_id".split())
-#: What spreadsheets take for the beginning of a formula.
+#: First characters by which spreadsheets recognise a formula.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -24,25 +24,25 @@ def _row(cells: Iterable[object]) -> str:
 
 
 class CsvLines(Lines):
-    """A row for each poem behind the names of the columns; a poem's lines are parted by newlines within its cell.
+    """A CSV file with a header and one row per poem; newlines within a cell separate the lines of a poem.
 
-    A path that a spreadsheet would take for a formula has ``./`` in front.
+    A path that a spreadsheet would read as a formula gets the prefix ``./``.
     """
 
     head = _row(COLUMNS)
 
     @staticmethod
     def line(fields: Mapping[str, Any]) -> str:
-        """Return the row of a poem."""
+        """Return the row of a poem, without the final newline."""
         row = _row(_cell(name, fields[name]) for name in COLUMNS)
-        # What of a path is not UTF-8 stands there as in JSON.
+        # Bytes of a path that are not UTF-8 are surrogates here; they are escaped as in JSON.
         return row.encode(errors="backslashreplace").decode()
 
     def read(self) -> tuple[list[Any], int]:
-        """Return photograph, strategy and form of the rows, and the bytes of these.
+        """Return photograph, strategy and form of each complete row, and the size of header and rows in bytes.
 
         Raises:
-            ValueError: a row is of something else.
+            ValueError: the header or a row has other columns.
         """
         rows, rest = self._rows()
         head = f"{self.head}\n".encode()
@@ -53,14 +53,14 @@ class CsvLines(Lines):
         return [_fields(row.decode()) for row in rows[1:]], sum(map(len, rows))
 
     def _rows(self) -> tuple[list[bytes], bytes]:
-        """Return the whole rows, their newlines included, and what a kill may have left of another."""
+        """Return the complete rows with their newlines, and the incomplete row that a killed run may have left."""
         self._file.seek(0)
         rows, row = [], b""
         while line := self._file.readline(LONGEST):
             row += line
             if len(row) >= LONGEST:
                 raise ValueError("a row has no end")
-            # Quotes come in pairs: within a cell that is quoted their number is odd.
+            # A newline ends the row only outside a quoted cell, where the number of quotes so far is even.
             if row.endswith(b"\n") and row.count(b'"') % 2 == 0:
                 rows.append(row)
                 row = b""

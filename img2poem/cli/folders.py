@@ -1,4 +1,4 @@
-"""The photographs of a folder and of its folders."""
+"""Find the photographs of a folder, recursively."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from ..errors import InvalidOption
 from ..images.decode import SUFFIXES
 from .console import shown, tell
 
-#: Folders of previews that servers for photographs (Synology's) make beside them.
+#: Folder of thumbnails that Synology's servers create in every folder of photographs.
 _PREVIEWS = "@eaDir"
 
 
 def photographs_in(folder: Path) -> list[str]:
-    """Return the photographs' paths within ``folder``, sorted: by their suffixes, without what is hidden.
+    """Return the paths of the photographs, found by suffix, relative to ``folder`` and sorted.
 
-    Links to folders are followed, but no folder is visited twice. One that cannot be read is told, and left out.
+    Hidden files and folders are skipped. Links to folders are followed, but no folder is visited twice. A folder that
+    cannot be read is reported on standard error and skipped.
 
     Raises:
-        InvalidOption: there is no such folder, or no photograph in it.
+        InvalidOption: ``folder`` is not a folder, or holds no photograph.
     """
     if not folder.is_dir():
         raise InvalidOption(f"{folder} is not a folder")
@@ -33,7 +34,7 @@ def photographs_in(folder: Path) -> list[str]:
 def _files(top: Path) -> Iterator[str]:
     waiting, visited = [str(top)], set[tuple[int, int]]()
     while waiting:
-        # Links wait until the real folders are through, so that a folder counts under its own name where it has one.
+        # Links come last, so that a folder within ``top`` gets its own path and not that of a link to it.
         for here, folders, files in os.walk(waiting.pop(0), onerror=_left_out):
             place = os.stat(here)
             if (place.st_dev, place.st_ino) in visited:

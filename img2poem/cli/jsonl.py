@@ -1,4 +1,4 @@
-"""Files of poems, one a line, that only ever grow by whole lines and are never mistaken for another file."""
+"""Files of records, one per line: appended to in complete lines only, and checked before a run continues them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..errors import InvalidOption, WriteFailed
 from ..files.outputs import check_output, unwritable
 from .console import say
 
-#: Bytes that a line has at most: far more than a poem and the longest path.
+#: Maximum length of a line in bytes: far more than a poem and the longest path.
 LONGEST = 2**20
-#: How a line begins.
+#: Prefix of every line.
 _BEGINS = b'{"photo": "'
 
 
 class Lines:
-    """The file at ``path``, made where there is none, and locked against other runs.
+    """A file of records at ``path``, created if missing and locked against other runs.
 
     Raises:
-        InvalidOption: it is no file, cannot be written, or another run writes it.
+        InvalidOption: ``path`` is not a regular file, cannot be written, or is locked by another run.
     """
 
-    #: What stands in front of the first line, if anything.
+    #: Header line; empty for none.
     head: ClassVar[str] = ""
 
     def __init__(self, path: Path) -> None:
@@ -44,31 +44,31 @@ class Lines:
 
     @staticmethod
     def line(fields: Mapping[str, Any]) -> str:
-        """Return what is written of an object."""
+        """Return the text of a record, without the final newline."""
         raise NotImplementedError
 
     def read(self) -> tuple[list[Any], int]:
-        """Return the objects of the file, and the bytes of their lines: a kill may have left the beginning of another.
+        """Return the complete records and their size in bytes; a killed run may have left an incomplete one at the end.
 
         Raises:
-            ValueError: a line is of something else.
+            ValueError: the file holds something else.
         """
         raise NotImplementedError
 
     def append(self, fields: Mapping[str, Any]) -> None:
-        """Append an object as a whole or not at all.
+        """Append a record, completely or not at all.
 
         Raises:
-            WriteFailed: the disk is full, say.
+            WriteFailed: the file cannot be written, for example because the disk is full.
         """
         head = "" if self._size() or not self.head else f"{self.head}\n"
         self._write(f"{head}{self.line(fields)}\n".encode())
 
     def cut(self, size: int) -> None:
-        """Leave the first ``size`` bytes.
+        """Truncate the file to ``size`` bytes.
 
         Raises:
-            WriteFailed: the disk refuses.
+            WriteFailed: the file cannot be truncated.
         """
         try:
             os.ftruncate(self._file.fileno(), size)
@@ -76,7 +76,7 @@ class Lines:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Let other runs have it."""
+        """Close the file and release the lock."""
         self._file.close()
 
     def _size(self) -> int:
@@ -98,12 +98,12 @@ class Lines:
 
 
 class JsonLines(Lines):
-    """An object of JSON a line, which begins with its photograph."""
+    """A JSON Lines file; the first key of each object is ``photo``."""
 
     line = staticmethod(json_line)
 
     def read(self) -> tuple[list[Any], int]:
-        """As of every file of lines."""
+        """Return the complete records and their size in bytes, as :meth:`Lines.read`."""
         self._file.seek(0)
         found, size = [], 0
         while line := self._file.readline(LONGEST):
@@ -119,20 +119,20 @@ class JsonLines(Lines):
 
 
 class Printed:
-    """Lines on standard output, of the form that ``kind`` has in a file."""
+    """Records on standard output, in the format of ``kind``."""
 
     def __init__(self, kind: type[Lines]) -> None:
         self._kind, self._begun = kind, False
 
     def read(self) -> tuple[list[Any], int]:
-        """Return nothing: what was printed earlier is not known."""
+        """Return no records: the output of earlier runs cannot be read."""
         return [], 0
 
     def append(self, fields: Mapping[str, Any]) -> None:
-        """Print an object.
+        """Print a record.
 
         Raises:
-            WriteFailed: standard output is full or closed.
+            WriteFailed: standard output is closed, or its disk is full.
         """
         if self._kind.head and not self._begun:
             say(self._kind.head)
@@ -140,7 +140,7 @@ class Printed:
         say(self._kind.line(fields))
 
     def cut(self, size: int) -> None:
-        """Do nothing: what is printed is printed."""
+        """Do nothing: printed records cannot be removed."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do nothing: standard output stays open."""

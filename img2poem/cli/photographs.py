@@ -1,4 +1,4 @@
-"""What several photographs come to: one that cannot be used is named, and the others go on."""
+"""Photographs of a command line: a photograph that fails is reported, and the others are still processed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .console import shown, tell
 
 
 def given(photo: str) -> Photo:
-    """Return the photograph that a command was given; ``-`` is what comes on standard input.
+    """Return the photograph of an argument; ``-`` is standard input.
 
     Raises:
         BadImage: standard input is closed.
@@ -27,11 +27,11 @@ def given(photo: str) -> Photo:
 
 
 def all_given(photos: Sequence[str]) -> list[Photo]:
-    """Return the photographs that a command was given.
+    """Return the photographs of several arguments.
 
     Raises:
-        InvalidOption: standard input is to be more than one of them.
-        BadImage: it is closed.
+        InvalidOption: ``-`` occurs more than once.
+        BadImage: an argument is ``-``, and standard input is closed.
     """
     if photos.count("-") > 1:
         raise InvalidOption("standard input is one photograph: give - once")
@@ -39,14 +39,14 @@ def all_given(photos: Sequence[str]) -> list[Photo]:
 
 
 class Outcomes:
-    """Of the photographs of one command."""
+    """Records whether photographs of a command failed."""
 
     def __init__(self) -> None:
         self._failed = False
 
     @contextlib.contextmanager
     def of(self, photo: str) -> Iterator[None]:
-        """Work on ``photo``; where it cannot be used, or no poem was found, say so with its name."""
+        """Process ``photo``: report :class:`BadImage` and :class:`NoPoem` with its name, and suppress them."""
         try:
             yield
         except (BadImage, NoPoem) as error:
@@ -54,6 +54,6 @@ class Outcomes:
             tell(f"img2poem: {shown(photo)}: {error}")
 
     def end(self) -> None:
-        """End the command with exit status 2 when a photograph failed."""
+        """Exit with status 2 if a photograph failed."""
         if self._failed:
             raise typer.Exit(2)

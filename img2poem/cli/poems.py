@@ -13,120 +13,90 @@ import typer
 
 from ..client.results import Poem
 from ..client.shared import raised
-from ..decoding.strategies import distinct
+from ..decoding.registry import distinct
 from ..images.decode import read_photo
 from . import options
 from .batch import Batch, Format
 from .console import reporting, say, shown, tell
+from .grouped import grouped
 from .photographs import Outcomes, all_given, given
-from .source import Source, asks_models
+from .source import Source
 
 
-@asks_models
+@grouped
 def write(
     photos: options.Photos,
     source: Source = Source(),
-    strategy: options.StrategyOption = options.StrategyName.best_of,
-    beam_width: options.BeamWidth = None,
-    n: options.N = None,
-    temperature: options.Temperature = None,
-    seed: options.Seed = None,
-    count: options.Count = 1,
-    forbid: options.Forbid = None,
-    where: options.WhereOption = None,
-    lines: options.Lines = None,
-    rhyme: options.Rhyme = "",
-    acrostic: options.Acrostic = "",
-    include: options.Include = None,
-    first_words: options.FirstWords = "",
+    search: options.Search = options.Search(),
+    form: options.FormOptions = options.FormOptions(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Write a poem about each photograph. Exit status 2 when one has none: it cannot be used, or no poem was found."""
+    """Write a poem about each photograph. Exit status 2 if a photograph cannot be used or no poem was found for it."""
     with reporting():
-        decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
-        form = options.form_of(lines, rhyme, acrostic, include, first_words)
+        strategy, wanted, count = search.built(), form.built(), search.count
         outcomes = Outcomes()
         with source.poet() as poet:
-            poems = poet.write_each(all_given(photos), decoding, count=count, form=form, where=options.where_of(where))
+            poems = poet.write_each(all_given(photos), strategy, count=count, form=wanted, where=search.where)
             with closing(poems):
                 for photo in photos:
                     with outcomes.of(photo):
-                        # All are awaited, so that the next photograph's poems come next.
+                        # Consume all poems of this photograph before one can raise: then the next photograph's follow.
                         for poem in [raised(poem) for poem in [*islice(poems, count)]]:
                             _print(photo, poem, as_json, len(photos) > 1)
     outcomes.end()
 
 
-@asks_models
+@grouped
 def stream(
     photo: options.Photo,
     source: Source = Source(),
-    strategy: options.LineStrategyOption = options.LineStrategyName.sample,
-    temperature: options.Temperature = None,
-    seed: options.Seed = None,
-    count: options.Count = 1,
-    forbid: options.Forbid = None,
-    where: options.WhereOption = None,
-    lines: options.Lines = None,
+    search: options.SearchLines = options.SearchLines(),
+    form: options.LineForm = options.LineForm(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the lines of a poem as they are written, by sampling or greedy search."""
+    """Print each line of a poem as soon as it is written, by sampling or greedy search."""
     with reporting():
-        name = options.StrategyName(strategy.value)
-        decoding = options.strategy_of(name, None, None, temperature, seed, forbid)
-        form = options.form_of(lines, "", "", None, "")
+        strategies, wanted = distinct(search.built(), search.count), form.built()
         outcomes = Outcomes()
         with source.poet() as poet, outcomes.of(photo):
             data = read_photo(given(photo))
-            for number, one in enumerate(distinct(decoding, count)):
+            for number, one in enumerate(strategies):
                 if number and not as_json:
                     say("")
-                for line in poet.stream(data, one, form=form, where=options.where_of(where)):
+                for line in poet.stream(data, one, form=wanted, where=search.where):
                     say(json.dumps({"poem": number, **asdict(line)}) if as_json else line.text)
     outcomes.end()
 
 
-@asks_models
+@grouped
 def batch(
-    folder: Annotated[Path, typer.Argument(help="Folder whose photographs are taken, with those of its folders.")],
-    out: Annotated[Path, typer.Option(help="File that takes the poems; - prints them.", allow_dash=True)],
+    folder: Annotated[Path, typer.Argument(help="Folder of photographs, searched recursively.")],
+    out: Annotated[Path, typer.Option(help="File of the poems; - is standard output.", allow_dash=True)],
     format: Annotated[
-        Format, typer.Option("--format", help="Of that file: a JSON object a line, or columns for spreadsheets.")
+        Format, typer.Option("--format", help="Format of --out: one JSON object per line, or CSV for spreadsheets.")
     ] = Format.jsonl,
-    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photographs under way at once.")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photographs processed at a time.")] = 8,
     source: Source = Source(),
-    strategy: options.StrategyOption = options.StrategyName.best_of,
-    beam_width: options.BeamWidth = None,
-    n: options.N = None,
-    temperature: options.Temperature = None,
-    seed: options.Seed = None,
-    count: options.Count = 1,
-    forbid: options.Forbid = None,
-    where: options.WhereOption = None,
-    lines: options.Lines = None,
-    rhyme: options.Rhyme = "",
-    acrostic: options.Acrostic = "",
-    include: options.Include = None,
-    first_words: options.FirstWords = "",
+    search: options.Search = options.Search(),
+    form: options.FormOptions = options.FormOptions(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Write a poem about every photograph of a folder; run again, also after a kill, it goes on where it was.
+    """Write a poem about every photograph of a folder. The next run resumes an interrupted or killed one.
 
-    What is hidden and folders @eaDir are left out; links to folders are followed, none twice.
+    Hidden files and folders, and folders named @eaDir, are skipped. Links to folders are followed, but no folder is
+    visited twice.
 
-    Photographs that fail are listed in OUT.errors.jsonl and tried again by the next run. Exit status 0 when every
-    photograph has its poem, 2 when some have not, 1 when the models could not be reached any more or OUT not be
-    written.
+    Photographs that fail are listed in OUT.errors.jsonl, and the next run retries them. Exit status 0 if every
+    photograph has its poem, 2 if some have none, 1 if the models became unreachable or OUT cannot be written.
     """
     with reporting():
-        decoding = options.strategy_of(strategy, beam_width, n, temperature, seed, forbid)
-        form = options.form_of(lines, rhyme, acrostic, include, first_words)
+        strategy, wanted = search.built(), form.built()
         with (
             source.poet(concurrency, background=True) as poet,
-            Batch(folder, out, decoding, form, count, format) as work,
+            Batch(folder, out, strategy, wanted, search.count, format) as work,
         ):
-            summary = work.run(poet, options.where_of(where))
-    # Where the poems are printed, nothing else may be.
+            summary = work.run(poet, search.where)
+    # If the poems go to standard output, the summary goes to standard error.
     print_summary = tell if str(out) == "-" else say
     if as_json:
         print_summary(json.dumps(asdict(summary)))

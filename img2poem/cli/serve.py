@@ -1,4 +1,4 @@
-"""``img2poem serve``: run the server, or only check whether it could run."""
+"""``img2poem serve``: run the Triton server, or only check whether it can run."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ _WHERE, _SAFETY, _RUN, _WATCH = "Addresses", "Security", "Running", "Logs and tr
 def serve(
     repository: Annotated[Path, typer.Argument(help="Model repository to serve.")] = Path("triton_repo"),
     host: Annotated[
-        str, typer.Option(help="IPv4 address of gRPC; any but loopback opens the server.", rich_help_panel=_WHERE)
+        str,
+        typer.Option(help="IPv4 address for gRPC; any but loopback exposes the server.", rich_help_panel=_WHERE),
     ] = "127.0.0.1",
     http_host: Annotated[
         str,
         typer.Option(
-            help="IPv4 address of REST and metrics: plain text, requests of any size.", rich_help_panel=_WHERE
+            help="IPv4 address for REST and metrics, which have no TLS and no limit on the size of requests.",
+            rich_help_panel=_WHERE,
         ),
     ] = "127.0.0.1",
     http_port: Annotated[
@@ -41,18 +43,18 @@ def serve(
         int, typer.Option(min=1, max=65535, help="Port of the Prometheus metrics.", rich_help_panel=_WHERE)
     ] = 8002,
     grpc_cert: Annotated[
-        Path | None, typer.Option(help="PEM certificate: gRPC speaks TLS only.", rich_help_panel=_SAFETY)
+        Path | None, typer.Option(help="PEM certificate of the server; makes TLS required.", rich_help_panel=_SAFETY)
     ] = None,
-    grpc_key: Annotated[Path | None, typer.Option(help="PEM key of that certificate.", rich_help_panel=_SAFETY)] = None,
+    grpc_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.", rich_help_panel=_SAFETY)] = None,
     grpc_ca: Annotated[
         Path | None,
-        typer.Option(help="PEM certificates that must have signed each caller's own.", rich_help_panel=_SAFETY),
+        typer.Option(help="PEM CA certificates; clients then need a certificate too.", rich_help_panel=_SAFETY),
     ] = None,
     api_key_file: Annotated[
         Path | None,
         typer.Option(
-            help="File with the key that opens the model-repository, logging, trace and shared-memory interfaces.",
-            show_default="they stay shut",
+            help="File with the key for the model-repository, logging, trace and shared-memory interfaces.",
+            show_default="no key: they stay closed",
             rich_help_panel=_SAFETY,
         ),
     ] = None,
@@ -63,33 +65,33 @@ def serve(
     model_control: Annotated[
         ModelControl,
         typer.Option(
-            help="Who changes loaded models: nobody, callers with the key, or the repository's files.",
+            help="What may change the loaded models: nothing, callers with the key, or changes of the repository.",
             rich_help_panel=_RUN,
         ),
     ] = ModelControl.none,
     ready_timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds until every model must be ready.", rich_help_panel=_RUN)
+        float, typer.Option(min=1, help="Seconds in which all models must become ready.", rich_help_panel=_RUN)
     ] = 120.0,
     drain_timeout: Annotated[
         float,
-        typer.Option(min=1, help="Seconds that requests in flight get to finish at the end.", rich_help_panel=_RUN),
+        typer.Option(min=1, help="Seconds that running requests get to finish at shutdown.", rich_help_panel=_RUN),
     ] = 20.0,
     restarts: Annotated[
         int, typer.Option(min=0, help="Restarts after crashes before giving up.", rich_help_panel=_RUN)
     ] = 5,
     restart_window: Annotated[
-        float, typer.Option(min=0.1, help="Minutes within which they are counted.", rich_help_panel=_RUN)
+        float, typer.Option(min=0.1, help="Minutes in which restarts are counted.", rich_help_panel=_RUN)
     ] = 10.0,
     cache_mb: Annotated[
         int,
         typer.Option(
             min=0,
-            help="MiB of response cache for ensembles; only where all callers ask for the same outputs.",
+            help="MiB of response cache for ensembles. All callers must then request the same outputs.",
             rich_help_panel=_RUN,
         ),
     ] = 0,
     log_level: Annotated[
-        LogLevel, typer.Option(help="How much the server logs.", rich_help_panel=_WATCH)
+        LogLevel, typer.Option(help="Log level of the server.", rich_help_panel=_WATCH)
     ] = LogLevel.info,
     log_file: Annotated[
         Path | None, typer.Option(help="Append the server's own log to this file.", rich_help_panel=_WATCH)
@@ -97,15 +99,17 @@ def serve(
     trace_config: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[MODE,]SETTING=VALUE", help="Passed on to Triton; may be repeated.", rich_help_panel=_WATCH
+            metavar="[MODE,]SETTING=VALUE",
+            help="Triton's trace setting of the same name; may be repeated.",
+            rich_help_panel=_WATCH,
         ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only check machine and repository; status 1 when it cannot work.")
+        bool, typer.Option("--check", help="Only check machine and repository; exit status 1 if a check fails.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print the findings as JSON.")] = False,
 ) -> None:
-    """Serve a model repository on the genuine Triton server until Ctrl-C or SIGTERM."""
+    """Serve a model repository with Triton Inference Server until Ctrl-C or SIGTERM."""
     with reporting():
         settings = ServerSettings(
             host=host,
@@ -156,12 +160,12 @@ def _tls(certificate: Path | None, key: Path | None, ca: Path | None) -> Tls | N
     if certificate is not None and key is not None:
         return Tls(certificate, key, ca)
     if certificate is not None or key is not None or ca is not None:
-        raise InvalidOption("TLS takes --grpc-cert and --grpc-key together; --grpc-ca goes with them")
+        raise InvalidOption("TLS needs both --grpc-cert and --grpc-key; --grpc-ca needs them too")
     return None
 
 
 def _secret(path: Path | None) -> str | None:
-    """Read a key from a file: on the command line every user of the machine could read it."""
+    """Read the key from a file: every user of the machine can read command lines."""
     if path is None:
         return None
     try:

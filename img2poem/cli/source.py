@@ -1,13 +1,10 @@
-"""Where the models are: the options of every command that asks them, declared once."""
+"""Options that name the models and how to reach them, shared by all commands that call models."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
@@ -21,7 +18,7 @@ _PANEL = "Where the models are"
 
 @dataclass(frozen=True)
 class Source:
-    """The values of the options; :func:`asks_models` makes options of the fields."""
+    """Values of the options; :func:`img2poem.cli.grouped.grouped` declares one option per field."""
 
     engine: Annotated[
         Path | None,
@@ -30,8 +27,8 @@ class Source:
     url: Annotated[
         list[str] | None,
         typer.Option(
-            help="Server to ask instead, grpc://HOST:PORT or http://HOST:PORT/PATH (grpcs, https); repeat it for "
-            "others that take over when it fails.",
+            help="Server to use instead, grpc://HOST:PORT or http://HOST:PORT/PATH (or grpcs, https); repeat for "
+            "failover.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -39,15 +36,15 @@ class Source:
         list[str] | None,
         typer.Option(
             metavar="NAME:VALUE",
-            help="Header of every request to a server, as a key that it wants; repeat it for more.",
+            help="Header of every request to a server, such as an API key; repeat for more headers.",
             rich_help_panel=_PANEL,
         ),
     ] = None
     ca: Annotated[
         Path | None,
         typer.Option(
-            help="PEM certificates that may have signed that of a server.",
-            show_default="those that the system trusts",
+            help="PEM CA certificates that verify the server's certificate.",
+            show_default="the system's CA certificates",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -55,18 +52,18 @@ class Source:
         int | None,
         typer.Option(
             min=1,
-            help="Threads of each model in process.",
-            show_default="one for each core that this process may use",
+            help="Threads per model that runs in process.",
+            show_default="one per core available to this process",
             rich_help_panel=_PANEL,
         ),
     ] = None
     timeout: Annotated[
-        float, typer.Option("--timeout", help="Seconds that each photograph may take.", rich_help_panel=_PANEL)
+        float, typer.Option("--timeout", help="Timeout per photograph in seconds.", rich_help_panel=_PANEL)
     ] = 60.0
 
     @property
     def target(self) -> Target | None:
-        """The folder or the addresses; None where neither is given.
+        """The model repository or the servers' addresses; None if neither is given.
 
         Raises:
             InvalidOption: both are given, or ``--url`` is a folder.
@@ -79,10 +76,10 @@ class Source:
 
     @property
     def access(self) -> dict[str, Any]:
-        """What a client takes beside the target.
+        """Further keyword arguments of the client: headers, TLS and threads.
 
         Raises:
-            InvalidOption: an option belongs to the other kind of target, a header has no colon or comes twice, or
+            InvalidOption: an option belongs to the other kind of target, a header has no colon or is given twice, or
                 the certificates cannot be read.
         """
         for option, given in (("--header", self.header), ("--ca", self.ca)):
@@ -93,7 +90,7 @@ class Source:
         headers: dict[str, str] = {}
         for one in self.header or ():
             name, colon, value = one.partition(":")
-            if not colon:  # what was given may be a secret
+            if not colon:  # the message omits the value, which may be a secret
                 raise InvalidOption("--header takes a name, a colon and a value, as 'authorization: Bearer …'")
             if name.strip().lower() in headers:
                 raise InvalidOption(f"--header {name.strip()} is given twice")
@@ -101,7 +98,7 @@ class Source:
         return {"headers": headers, "tls": Tls(ca=self.ca), "threads": self.threads}
 
     def poet(self, concurrency: int = 8, background: bool = False) -> Img2Poem:
-        """Return the client.
+        """Return a client for the target.
 
         Raises:
             Img2PoemError: an option or the target cannot be used.
@@ -109,26 +106,3 @@ class Source:
         return Img2Poem(
             self.target, timeout=self.timeout, concurrency=concurrency, background=background, **self.access
         )
-
-
-def asks_models(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command, in the place of its parameter ``source``, the options that a :class:`Source` is made of."""
-    hints, options = get_type_hints(command, include_extras=True), get_type_hints(Source, include_extras=True)
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        if parameter.name != "source":
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
-            continue
-        for field in fields(Source):
-            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-            annotation = options[field.name]
-            parameters.append(inspect.Parameter(field.name, kind, default=field.default, annotation=annotation))
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        source = Source(**{field.name: given.pop(field.name) for field in fields(Source)})
-        command(**given, source=source)
-
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run

@@ -1,4 +1,4 @@
-"""``img2poem web``: run the page and the gateway."""
+"""``img2poem web``: run the web page and the REST gateway."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ import typer
 from ..errors import MissingDependency, ServerError
 from ..serving.settings import LogLevel
 from .console import reporting, tell, until_interrupted
-from .source import Source, asks_models
+from .grouped import grouped
+from .source import Source
 
 _WHERE, _LIMITS = "Addresses", "Limits"
-#: Seconds that poems under way get to come to their end.
+#: Seconds that running requests get to finish at shutdown.
 _GRACE = 10
 
 
-@asks_models
+@grouped
 def web(
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any but loopback opens the gateway.", rich_help_panel=_WHERE)
+        str, typer.Option(help="Address to listen on; any but loopback exposes the gateway.", rich_help_panel=_WHERE)
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.", rich_help_panel=_WHERE)] = 8080,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A name that browsers may address it by; repeat it for more.",
-            show_default="on loopback its own names, else any",
+            help="Accepted host name of requests (Host header); repeat for more names.",
+            show_default="on loopback the names of loopback, else any",
             rich_help_panel=_WHERE,
         ),
     ] = None,
@@ -36,8 +37,8 @@ def web(
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
-            help="A site whose pages may use it from a browser (CORS), as https://app.example.org; * for any; "
-            "repeat it for more.",
+            help="Origin whose pages may call the gateway (CORS), such as https://app.example.org, or * for any; "
+            "repeat for more origins.",
             rich_help_panel=_WHERE,
         ),
     ] = None,
@@ -45,28 +46,26 @@ def web(
         list[str] | None,
         typer.Option(
             metavar="ADDRESS",
-            help="A reverse proxy whose X-Forwarded-For and -Proto are believed; repeat it for more.",
+            help="Reverse proxy whose X-Forwarded-For and X-Forwarded-Proto are trusted; repeat for more proxies.",
             rich_help_panel=_WHERE,
         ),
     ] = None,
     source: Source = Source(),
     rate: Annotated[
         str,
-        typer.Option(help="Requests that one address may make, as 5/second; none for any.", rich_help_panel=_LIMITS),
+        typer.Option(help="Limit of POST requests per client, such as 5/second; or none.", rich_help_panel=_LIMITS),
     ] = "60/minute",
-    max_mb: Annotated[int, typer.Option(help="Largest upload in MiB, 1 to 64.", rich_help_panel=_LIMITS)] = 64,
+    max_mb: Annotated[int, typer.Option(help="Maximum upload in MiB, 1 to 64.", rich_help_panel=_LIMITS)] = 64,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=256, help="Requests that are worked for at once.", rich_help_panel=_LIMITS)
+        int, typer.Option(min=1, max=256, help="Requests processed at a time.", rich_help_panel=_LIMITS)
     ] = 4,
     waiting: Annotated[
         int,
         typer.Option(
-            min=0, help="Further requests that may wait for their turn; any more are refused.", rich_help_panel=_LIMITS
+            min=0, help="Requests that may wait in the queue; further ones are rejected.", rich_help_panel=_LIMITS
         ),
     ] = 32,
-    log_level: Annotated[
-        LogLevel, typer.Option(help="How much is logged: info has a line for each request.")
-    ] = LogLevel.info,
+    log_level: Annotated[LogLevel, typer.Option(help="Log level; info logs one line per request.")] = LogLevel.info,
 ) -> None:
     """Serve the web page and the REST interface until Ctrl-C or SIGTERM."""
     with reporting():
@@ -100,7 +99,7 @@ def web(
             log_config=_logging("DEBUG" if log_level is LogLevel.verbose else log_level.value.upper()),
         )
         if not local:
-            tell(f"warning: listening on {host}: whoever reaches it can use it; put a proxy with TLS in front")
+            tell(f"warning: listening on {host}: anyone who can reach it can use it; put a proxy with TLS in front")
         with listening, until_interrupted():
             tell(f"ready: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops)")
             uvicorn.Server(config).run(sockets=[listening])
@@ -125,7 +124,7 @@ def _logging(level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
         "loggers": {
             "img2poem": {"handlers": ["stderr"], "level": level},
-            # It tells of its start and end, as we do.
+            # At INFO, uvicorn would repeat our messages about start and end.
             "uvicorn": {"handlers": ["stderr"], "level": "WARNING"},
         },
     }

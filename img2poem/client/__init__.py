@@ -1,1 +1,1 @@
-"""The clients, blocking and for asyncio, and the operations that they share."""
+"""The blocking client, the asyncio client, and the operations they share."""

@@ -1,4 +1,4 @@
-"""The client for asyncio."""
+"""The asyncio client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import cast, overload
 
 from ..artifacts.sessions import Device
-from ..decoding.strategies import AnyStrategy, Sampling, distinct
+from ..decoding.registry import distinct
+from ..decoding.strategies import AnyStrategy, Sampling
 from ..errors import Img2PoemError
 from ..form.form import Form
 from ..images.decode import Photo, is_photo
@@ -19,18 +20,18 @@ from ..transports.address import Access, Target, Tls, parse
 from ..transports.base import AsyncEndpoint
 from ..validation.numbers import at_least
 from .arguments import access_of, chosen, formed, readable, texts
-from .dispatch import AsyncDispatcher, kept
+from .drivers import AsyncDriver, kept
 from .operations import Floats, Operations, Where, Written, line_place
 from .results import Description, Health, Info, Match, Poem
 from .shared import DEFAULT, Settings, checked, health_of, identified, jobs, poem_of, raised
 
 
 class AsyncImg2Poem:
-    """As :class:`img2poem.Img2Poem`, for the tasks of event loops; cancelling a task ends its work.
+    """Asyncio version of :class:`img2poem.Img2Poem`, with the same arguments. Cancelling a task cancels its requests.
 
-    Each loop, as of a second ``asyncio.run``, gets connections of its own.
+    Each event loop has its own connections, so one client works across several calls of ``asyncio.run``.
 
-    In process, a model that runs when its task is cancelled runs to its end in a thread.
+    In process, a model that is running when its task is cancelled runs to its end in a thread.
 
     >>> async with AsyncImg2Poem("grpc://127.0.0.1:8001") as poet:  # doctest: +SKIP
     ...     poem = await poet.write("photo.jpg")
@@ -52,7 +53,7 @@ class AsyncImg2Poem:
     ) -> None:
         self._settings = Settings(timeout, concurrency)
         endpoints = _endpoints(target, access_of(headers, tls, background), device, threads)
-        self._dispatcher = AsyncDispatcher(endpoints, retries, hooks)
+        self._driver = AsyncDriver(endpoints, retries, hooks)
         self._operations = Operations()
 
     @overload
@@ -86,7 +87,7 @@ class AsyncImg2Poem:
         where: Where | None = None,
         timeout: float | None = None,
     ) -> Poem | list[Poem]:
-        """As :meth:`img2poem.Img2Poem.write`."""
+        """See :meth:`img2poem.Img2Poem.write`."""
         if is_photo(photo):
             return await self._write(cast("Photo", photo), strategy, form, where, timeout)
         each = self.write_each(cast("Iterable[Photo]", photo), strategy, form=form, where=where, timeout=timeout)
@@ -103,7 +104,7 @@ class AsyncImg2Poem:
         where: Where | None = None,
         timeout: float | None = None,
     ) -> list[Poem]:
-        """As :meth:`img2poem.Img2Poem.write_several`."""
+        """See :meth:`img2poem.Img2Poem.write_several`."""
         each = self.write_each([photo], strategy, count=count, form=form, where=where, timeout=timeout)
         async with aclosing(each) as poems:
             return [raised(poem) async for poem in poems]
@@ -118,7 +119,7 @@ class AsyncImg2Poem:
         where: Where | None = None,
         timeout: float | None = None,
     ) -> AsyncGenerator[Poem | Img2PoemError, None]:
-        """As :meth:`img2poem.Img2Poem.write_each`."""
+        """See :meth:`img2poem.Img2Poem.write_each`. Closing the generator cancels the poems in progress."""
         strategies = distinct(chosen(strategy, DEFAULT), count)
         waiting: deque[asyncio.Task[Poem]] = deque()
         try:
@@ -142,7 +143,7 @@ class AsyncImg2Poem:
         where: Where | None = None,
         timeout: float | None = None,
     ) -> AsyncGenerator[Line, None]:
-        """As :meth:`img2poem.Img2Poem.stream`; close it (``contextlib.aclosing``) to end the work early."""
+        """See :meth:`img2poem.Img2Poem.stream`. Close the generator (``contextlib.aclosing``) to end the work early."""
         async with aclosing(self.stream_poem(photo, strategy, form=form, where=where, timeout=timeout)) as parts:
             async for part in parts:
                 if isinstance(part, Line):
@@ -157,52 +158,52 @@ class AsyncImg2Poem:
         where: Where | None = None,
         timeout: float | None = None,
     ) -> AsyncGenerator[Line | Poem, None]:
-        """As :meth:`img2poem.Img2Poem.stream_poem`; close it to end the work early."""
+        """See :meth:`img2poem.Img2Poem.stream_poem`. Close the generator to end the work early."""
         call, form = self._settings.call(timeout), formed(form)
         strategy = chosen(strategy, Sampling())
         written: list[Written] = []
         with identified(call):
-            where = line_place(where, self._dispatcher.follows())
+            where = line_place(where, self._driver.streams())
             flow = self._operations.lines(await asyncio.to_thread(checked, photo), strategy, form, where)
-            async with aclosing(self._dispatcher.lines(kept(flow, written), call)) as lines:
+            async with aclosing(self._driver.lines(kept(flow, written), call)) as lines:
                 async for line in lines:
                     yield line
         yield poem_of(written[0], strategy, form, call)
 
     async def embed_image(self, photo: Photo, *, timeout: float | None = None) -> Floats:
-        """As :meth:`img2poem.Img2Poem.embed_image`."""
+        """See :meth:`img2poem.Img2Poem.embed_image`."""
         return cast("Floats", (await self._seen(photo, self._operations.embed_image, timeout))[0])
 
     async def embed_poem(self, poem: str | Poem, *, timeout: float | None = None) -> Floats:
-        """As :meth:`img2poem.Img2Poem.embed_poem`."""
+        """See :meth:`img2poem.Img2Poem.embed_poem`."""
         return cast("Floats", (await self._run(self._operations.embed_poems([readable(poem)]), timeout))[0])
 
     async def score(self, photo: Photo, poem: str | Poem, *, timeout: float | None = None) -> float:
-        """As :meth:`img2poem.Img2Poem.score`."""
+        """See :meth:`img2poem.Img2Poem.score`."""
         return await self._seen(photo, lambda data: self._operations.score(data, readable(poem)), timeout)
 
     async def search(
         self, photo: Photo, poems: Iterable[str | Poem], k: int = 5, *, timeout: float | None = None
     ) -> list[Match]:
-        """As :meth:`img2poem.Img2Poem.search`."""
+        """See :meth:`img2poem.Img2Poem.search`."""
         among = texts(poems)
         return await self._seen(photo, lambda data: self._operations.search(data, among, at_least(1, "k", k)), timeout)
 
     async def describe(self, photo: Photo, k: int = 5, *, timeout: float | None = None) -> Description:
-        """As :meth:`img2poem.Img2Poem.describe`."""
+        """See :meth:`img2poem.Img2Poem.describe`."""
         return await self._seen(photo, lambda data: self._operations.describe(data, at_least(1, "k", k)), timeout)
 
     async def info(self, *, timeout: float | None = None) -> Info:
-        """As :meth:`img2poem.Img2Poem.info`."""
-        return await self._run(self._operations.info(tuple(self._dispatcher.failover.names)), timeout)
+        """See :meth:`img2poem.Img2Poem.info`."""
+        return await self._run(self._operations.info(tuple(self._driver.names)), timeout)
 
     async def health(self, *, timeout: float = 5.0) -> list[Health]:
-        """As :meth:`img2poem.Img2Poem.health`."""
-        return list(await asyncio.gather(*(self._health(one, timeout) for one in self._dispatcher.endpoints)))
+        """See :meth:`img2poem.Img2Poem.health`. Endpoints are asked concurrently."""
+        return list(await asyncio.gather(*(self._health(one, timeout) for one in self._driver.endpoints)))
 
     async def close(self) -> None:
-        """Free sessions or connections."""
-        await self._dispatcher.close()
+        """Release sessions and connections; calls in progress fail with ``Cancelled``."""
+        await self._driver.close()
 
     async def __aenter__(self) -> AsyncImg2Poem:
         return self
@@ -218,18 +219,18 @@ class AsyncImg2Poem:
         call, strategy, form = self._settings.call(timeout), chosen(strategy, DEFAULT), formed(form)
         with identified(call):
             data = await asyncio.to_thread(checked, photo)
-            written = await self._dispatcher.run(self._operations.write(data, strategy, form, where), call)
+            written = await self._driver.run(self._operations.write(data, strategy, form, where), call)
         return poem_of(written, strategy, form, call)
 
     async def _seen(self, photo: Photo, flow: Callable[[bytes], Flow[T]], timeout: float | None) -> T:
         call = self._settings.call(timeout)
         with identified(call):
-            return await self._dispatcher.run(flow(await asyncio.to_thread(checked, photo)), call)
+            return await self._driver.run(flow(await asyncio.to_thread(checked, photo)), call)
 
     async def _run(self, flow: Flow[T], timeout: float | None) -> T:
         call = self._settings.call(timeout)
         with identified(call):
-            return await self._dispatcher.run(flow, call)
+            return await self._driver.run(flow, call)
 
     async def _health(self, endpoint: AsyncEndpoint, timeout: float) -> Health:
         try:

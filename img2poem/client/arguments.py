@@ -1,4 +1,4 @@
-"""The arguments of a client's methods, refused where they are of another type than is wanted."""
+"""Type checks of the arguments of the client and its methods."""
 
 from __future__ import annotations
 
@@ -12,65 +12,65 @@ from .results import Poem
 
 
 def access_of(headers: Mapping[str, str] | None, tls: Tls | None, background: bool) -> Access:
-    """Return how servers are reached.
+    """Return the headers, TLS files and priority for connections to servers.
 
     Raises:
-        InvalidOption: an argument is of another type.
+        InvalidOption: an argument has the wrong type, or a header cannot be sent.
     """
     if headers is not None and not isinstance(headers, Mapping):
-        raise InvalidOption(f"headers must be a dictionary of texts, not a {type(headers).__name__}")
+        raise InvalidOption(f"headers must be a dictionary of strings, not a {type(headers).__name__}")
     if tls is not None and not isinstance(tls, Tls):
-        raise InvalidOption(f"tls must be a Tls, as Tls(ca='ca.pem'), not {tls!r}")
+        raise InvalidOption(f"tls must be a Tls, such as Tls(ca='ca.pem'), not {tls!r}")
     return Access(headers or {}, tls or Tls(), bool(background))
 
 
 def chosen(strategy: AnyStrategy | None, default: AnyStrategy) -> AnyStrategy:
-    """Return the strategy that was asked for, the default for None.
+    """Return ``strategy``, or ``default`` if it is None.
 
     Raises:
-        InvalidOption: it is none.
+        InvalidOption: ``strategy`` is not a strategy.
     """
     if strategy is None:
         return default
     if not isinstance(strategy, Greedy | BeamSearch | Sampling | BestOf):
-        raise InvalidOption(f"a strategy is Greedy(), BeamSearch(), Sampling() or BestOf(), not {strategy!r}")
+        raise InvalidOption(f"strategy must be Greedy(), BeamSearch(), Sampling() or BestOf(), not {strategy!r}")
     return strategy
 
 
 def formed(form: Form | None) -> Form | None:
-    """Return the form that was asked for.
+    """Return ``form`` unchanged.
 
     Raises:
-        InvalidOption: it is none.
+        InvalidOption: ``form`` is neither a ``Form`` nor None.
     """
     if not isinstance(form, Form | None):
-        raise InvalidOption(f"a form is a Form, as Form(lines=4), not {form!r}")
+        raise InvalidOption(f"form must be a Form, such as Form(lines=4), not {form!r}")
     return form
 
 
 def readable(poem: str | Poem) -> str | Sequence[int]:
-    """Return what the aligner reads: a text, or the tokens of a poem that was decoded.
+    """Return the input of the aligner: a text, or the token ids of a :class:`Poem`.
 
     Raises:
-        InvalidOption: it is neither.
+        InvalidOption: ``poem`` is neither a ``Poem`` nor a string, or the string cannot be encoded as UTF-8.
     """
     return poem.tokens if isinstance(poem, Poem) else _text(poem)
 
 
 def texts(poems: Iterable[str | Poem]) -> list[str]:
-    """Return the texts among which is searched.
+    """Return the texts of the poems to search.
 
     Raises:
-        InvalidOption: they are not several, or one is no text.
+        InvalidOption: ``poems`` is a single poem or not iterable, or an element is not a poem.
     """
     if isinstance(poems, str | bytes | Poem) or not isinstance(poems, Iterable):
-        raise InvalidOption(f"poems must be several texts, as a list, not {poems!r}")
+        raise InvalidOption(f"poems must be a list of strings or Poems, not {poems!r}")
     return [poem.text if isinstance(poem, Poem) else _text(poem) for poem in poems]
 
 
 def _text(poem: object) -> str:
     if not isinstance(poem, str):
-        raise InvalidOption(f"a poem is a text or a Poem, not {poem!r}")
+        raise InvalidOption(f"a poem must be a string or a Poem, not {poem!r}")
     if any("\ud800" <= character <= "\udfff" for character in poem):
-        raise InvalidOption("a poem is a text that UTF-8 can have, without halves of surrogate pairs")
+        raise InvalidOption("a poem must be encodable as UTF-8, without lone surrogates")
     return str(poem)

@@ -1,67 +1,83 @@
-"""The operations of the client as flows: what is asked of which model, wherever the models are."""
+"""The operations of the client as flows: which model is asked for what, wherever the models are.
+
+The life of a request, ``Img2Poem("grpc://HOST:8001").write("photo.jpg")``:
+
+1. ``client.client.Img2Poem.write`` checks the arguments (``arguments``), reads the file and checks its header
+   (``shared.checked``), and starts a ``requests.Call``: a deadline and an id.
+2. ``Operations.write`` is a generator, the *flow*. It yields ``requests.Infer``: the model ``img2poem_best``, the
+   encoded photograph, and the option tensors of the strategy (``decoding.strategies``).
+3. ``drivers.Driver`` runs the flow in a ``session.Session``. The session chooses the endpoint, compares the contract
+   hash once per model, and yields ``Send``; the driver calls the endpoint's ``infer``.
+4. ``transports.grpc.GrpcEndpoint`` sends the tensors and turns each gRPC status into an error of ``img2poem.errors``.
+   The driver throws an error back into the session, which retries, turns to the next endpoint, or raises it.
+5. The answer goes back into the flow, which reads text, tokens, score and relevance from it.
+6. ``shared.poem_of`` makes the ``results.Poem``, with timings and request id.
+
+In process, ``transports.local.LocalEndpoint`` takes the place of step 4. With ``where="client"`` or a form, the flow
+yields many requests instead of one: ``decode_image``, ``image_encoder``, then ``decoder_step`` for each token
+(``decoding.search``, ``form.search``), ``rerank`` and ``poem_text``.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..decoding.noise import drawn
+from ..decoding.registry import registered
 from ..decoding.search import Hypotheses, Searches
-from ..decoding.strategies import MAX_TOKENS, AnyStrategy, BestOf, Greedy, Sampling
+from ..decoding.strategies import AnyStrategy, BestOf, Greedy, Sampling
 from ..errors import InvalidOption, NoPoem
 from ..form.form import Form
 from ..form.search import FormSearch
 from ..requests import Answer, Flow, Follow, Infer, Line, Tensors, infer, look, one_string
-from ..text.orthography import Orthography
 from ..text.vocabulary import BOS, EOS, PAD
 from .results import Description, Info, Label, Match, Model
-
-if TYPE_CHECKING:
-    from ..text.tokenizer import PoemTokenizer
+from .served_vocabulary import ServedVocabulary
 
 Where = Literal["server", "client"]
 Floats = NDArray[np.float32]
 
-_ENSEMBLES = {"beam": "img2poem", "greedy": "img2poem_greedy", "sample": "img2poem_sample", "best": "img2poem_best"}
 _OUTPUTS = ("text", "tokens", "score", "length")
-#: Rows that a server takes as one batch.
-_ROWS = 32
-#: Longest text that the aligner reads, its begin and end included.
+#: Maximum input length of the aligner in tokens, begin and end token included.
 _MAX_TEXT_TOKENS = 128
 
 
 class Written(NamedTuple):
-    """What a decoder wrote about one photograph."""
+    """The result of decoding for one photograph."""
 
     text: str
-    tokens: tuple[int, ...]  # end token included
+    tokens: tuple[int, ...]  # token ids, end token included
     score: float
     relevance: float | None
     model: Model
 
 
 class Operations:
-    """The operations, and the vocabulary once it is known; for many threads at once."""
+    """The operations, with a cache of the vocabulary. Safe to share among threads."""
 
     def __init__(self) -> None:
-        self._pieces: list[str] | None = None
-        self._tokenizer: PoemTokenizer | None = None
-        self._searches: Searches | None = None
+        self._vocabulary = ServedVocabulary()
 
     def write(self, photo: bytes, strategy: AnyStrategy, form: Form | None, where: Where | None) -> Flow[Written]:
-        """Write a poem about an encoded photograph."""
+        """Write a poem about an encoded photograph.
+
+        Raises:
+            InvalidOption: strategy, form and ``where`` do not fit together.
+            NoPoem: no poem satisfies the options.
+        """
         form = form or Form()
         if not form.only_lines:
-            form.check(strategy, (yield from self._searching()).orthography)
+            form.check(strategy, (yield from self._vocabulary.searches()).orthography)
         limited = form.limit(strategy)
         if _place(form, where) == "server":
             return _checked((yield from self._served(photo, limited)))
-        searches = yield from self._searching()
-        # Made first: it refuses what no poem can be.
+        searches = yield from self._vocabulary.searches()
+        # Created before the photograph is embedded, because it refuses impossible forms.
         formed = None if form.only_lines else FormSearch(searches, form, limited)
         embedding = yield from self.embed_image(photo)
         if formed is None:
@@ -71,23 +87,30 @@ class Operations:
         return _checked((yield from self._worded(found, embedding, strategy)))
 
     def lines(self, photo: bytes, strategy: AnyStrategy, form: Form | None, where: Where) -> Flow[Written]:
-        """Yield each line of a poem as it is written; greedy search and sampling can do that."""
+        """Yield each line of a poem as it is written, and return the poem.
+
+        Raises:
+            InvalidOption: the strategy is not greedy search or sampling, or the form has constraints besides ``lines``.
+        """
         form = form or Form()
         if not isinstance(strategy, Greedy | Sampling) or not form.only_lines:
-            raise InvalidOption("only Greedy and Sampling, with no form but lines, write line by line")
+            raise InvalidOption("only Greedy and Sampling write line by line, with no form except lines")
         if _place(form, where) == "client":
             return self.write(photo, strategy, form, "client")
         return self._followed(photo, form.limit(strategy))
 
     def embed_image(self, photo: bytes) -> Flow[Floats]:
-        """Return the photograph's place in the poetic space, float32 ``[1, embedding_dim]``."""
+        """Return the embedding of a photograph in the poetic space, float32 ``[1, embedding_dim]``."""
         [pixels] = yield from infer("decode_image", {"image": one_string(photo)}, "pixels")
         [embedding] = yield from infer("image_encoder", {"pixels": pixels}, "embedding")
         return embedding
 
     def embed_poems(self, poems: Sequence[str | Sequence[int]]) -> Flow[Floats]:
-        """Return the places of poems, texts or decoded token ids, float32 ``[len(poems), embedding_dim]``."""
-        tokenizer = yield from self._reading()
+        """Return the embeddings of poems (strings or token ids), float32 ``[len(poems), embedding_dim]``.
+
+        Strings are truncated to ``_MAX_TEXT_TOKENS``.
+        """
+        tokenizer = yield from self._vocabulary.tokenizer()
         texts = (poem if isinstance(poem, str) else None for poem in poems)
         ids = [
             [*tokenizer.encode(text.strip())[: _MAX_TEXT_TOKENS - 2], EOS]
@@ -96,8 +119,9 @@ class Operations:
             for poem, text in zip(poems, texts, strict=True)
         ]
         parts = []
-        for start in range(0, len(ids), _ROWS):
-            rows = [[BOS, *row] for row in ids[start : start + _ROWS]]
+        most = (yield from look("poem_encoder")).max_batch
+        for start in range(0, len(ids), most):
+            rows = [[BOS, *row] for row in ids[start : start + most]]
             width = max(map(len, rows))
             padded = np.array([row + [PAD] * (width - len(row)) for row in rows], np.int64)
             inputs = {"input_ids": padded, "attention_mask": (padded != PAD).astype(np.int64)}
@@ -105,13 +129,13 @@ class Operations:
         return np.concatenate(parts)
 
     def score(self, photo: bytes, poem: str | Sequence[int]) -> Flow[float]:
-        """Return the cosine of photograph and poem in the poetic space."""
+        """Return the cosine similarity of photograph and poem in the poetic space."""
         image = yield from self.embed_image(photo)
         text = yield from self.embed_poems([poem])
         return float(image[0] @ text[0])
 
     def search(self, photo: bytes, poems: Sequence[str], k: int) -> Flow[list[Match]]:
-        """Return the ``k`` poems nearest to the photograph, the nearest first."""
+        """Return the ``k`` poems with the highest cosine similarity to the photograph, highest first."""
         image = yield from self.embed_image(photo)
         if not poems:
             return []
@@ -120,7 +144,7 @@ class Operations:
         return [Match(poems[i], int(i), round(float(scores[i]), 6)) for i in order]
 
     def describe(self, photo: bytes, k: int) -> Flow[Description]:
-        """Return what the encoders saw, the ``k`` likeliest objects and scenes."""
+        """Return the ``k`` most likely objects and scenes in a photograph, and its sentiment."""
         [pixels] = yield from infer("decode_image", {"image": one_string(photo)}, "pixels")
         names = ("object_scores", "scene_scores", "sentiment")
         objects, scenes, sentiment = yield from infer("image_encoder", {"pixels": pixels}, *names)
@@ -134,7 +158,7 @@ class Operations:
         )
 
     def info(self, target: tuple[str, ...]) -> Flow[Info]:
-        """Return what the models are."""
+        """Return the metadata of the model package."""
         stamps = (yield from look("poem_text")).stamps
         return Info(
             target=target,
@@ -147,13 +171,13 @@ class Operations:
         )
 
     def _followed(self, photo: bytes, strategy: Greedy | Sampling) -> Flow[Written]:
-        pieces = (yield from self._decoder_pieces()) if strategy.forbidden else ()
+        pieces = (yield from self._vocabulary.decoder_pieces()) if strategy.forbidden else ()
         inputs = {"image": one_string(photo), **line_options(strategy, pieces)}
         lines: dict[int, str] = {}
 
         def noted(part: Answer) -> Line | None:
             if line := _line(part):
-                lines[line.index] = line.text  # once more when the request is tried again
+                lines[line.index] = line.text  # a retry sends the lines again
             return line
 
         outputs = ("line", "index", "final", "tokens", "score")
@@ -168,10 +192,10 @@ class Operations:
         )
 
     def _served(self, photo: bytes, strategy: AnyStrategy) -> Flow[Written]:
-        pieces = (yield from self._decoder_pieces()) if strategy.forbidden else ()
+        pieces = (yield from self._vocabulary.decoder_pieces()) if strategy.forbidden else ()
         inputs = {"image": one_string(photo), **strategy.tensors(pieces)}
         outputs = (*_OUTPUTS, "relevance") if isinstance(strategy, BestOf) else _OUTPUTS
-        model = _ENSEMBLES[strategy.name]
+        model = registered(strategy).ensemble
         answer = cast("Answer", (yield Infer(model, inputs, outputs)))
         found = answer.tensors
         stamps = (yield from look(model)).stamps
@@ -187,7 +211,7 @@ class Operations:
     def _searched(self, searches: Searches, embedding: Floats, strategy: AnyStrategy) -> Flow[Hypotheses]:
         options = drawn(strategy.tensors(searches.orthography.pieces))
         if not isinstance(strategy, BestOf):
-            search = {"greedy": searches.greedy, "beam": searches.beam, "sample": searches.sample}[strategy.name]
+            search = searches.of(strategy)
             return (yield from search(embedding, options))
         noise = options.pop("noise")[0]
         rows = {name: np.repeat(value, strategy.n, axis=0) for name, value in options.items()}
@@ -195,7 +219,7 @@ class Operations:
         return (yield from searches.sample(several, {**rows, "noise": noise}))
 
     def _worded(self, found: Hypotheses, embedding: Floats, strategy: AnyStrategy) -> Flow[Written]:
-        """Choose among several poems as the served ``rerank`` does, and put the one into words."""
+        """Rerank the candidates of best of n with the served ``rerank``, and convert the tokens to text."""
         relevance = None
         tokens, score, length = found.tokens, found.scores, found.lengths
         if isinstance(strategy, BestOf):
@@ -218,51 +242,24 @@ class Operations:
             Model(stamps["package"], answer.version, stamps["contract"]),
         )
 
-    def _decoder_pieces(self) -> Flow[list[str]]:
-        size = int((yield from look("poem_text")).stamps["vocabulary_size"])
-        return (yield from self._all_pieces())[:size]
-
-    def _all_pieces(self) -> Flow[list[str]]:
-        """Return the aligner's vocabulary by id, of which the first ids are the decoder's."""
-        if self._pieces is None:
-            size = int((yield from look("poem_text")).stamps["aligner_vocabulary_size"])
-            rows = np.arange(-(-size // MAX_TOKENS) * MAX_TOKENS).clip(max=size - 1).reshape(-1, MAX_TOKENS)
-            parts = []
-            for start in range(0, len(rows), _ROWS):
-                parts.append((yield from infer("poem_text", {"tokens": rows[start : start + _ROWS]}, "pieces"))[0])
-            self._pieces = [_text(piece) for piece in np.concatenate(parts).reshape(-1)[:size]]
-        return self._pieces
-
-    def _searching(self) -> Flow[Searches]:
-        if self._searches is None:
-            pieces = yield from self._decoder_pieces()
-            stamps = (yield from look("poem_text")).stamps
-            words = (json.loads(stamps[name]) for name in ("contractions", "stems", "forbidden_words"))
-            self._searches = Searches(Orthography(pieces, *words))
-        return self._searches
-
-    def _reading(self) -> Flow[PoemTokenizer]:
-        if self._tokenizer is None:
-            from ..text.tokenizer import PoemTokenizer
-
-            self._tokenizer = PoemTokenizer.from_pieces((yield from self._all_pieces()))
-        return self._tokenizer
-
 
 def line_options(strategy: Greedy | Sampling, pieces: Sequence[str] = ()) -> Tensors:
-    """Return the options of ``img2poem_stream`` that mean ``strategy``; ``pieces`` is the decoder's vocabulary."""
+    """Return the options of ``img2poem_stream`` for ``strategy``; greedy search is temperature 0.
+
+    ``pieces`` is the decoder's vocabulary, needed only for forbidden words.
+    """
     tensors = strategy.tensors(pieces)
     return tensors if isinstance(strategy, Sampling) else {**tensors, "temperature": np.zeros((1, 1), np.float32)}
 
 
 def line_place(where: Where | None, follows: bool) -> Where:
-    """Return who decodes a stream of lines, of endpoints that have answers in parts or not.
+    """Return where a stream of lines is decoded. ``follows`` says whether all endpoints can stream responses.
 
     Raises:
-        InvalidOption: they do not, but the server was demanded.
+        InvalidOption: ``where`` is ``server``, but an endpoint cannot stream.
     """
     if where == "server" and not follows:
-        raise InvalidOption("only a server over gRPC writes line by line itself: where='client'")
+        raise InvalidOption("a server writes line by line only over gRPC; use where='client'")
     return where or ("server" if follows else "client")
 
 
@@ -272,13 +269,13 @@ def _line(part: Answer) -> Line | None:
 
 
 def _checked(written: Written) -> Written:
-    """Refuse what is no poem.
+    """Return ``written`` if it has any text.
 
     Raises:
-        NoPoem: it has no word.
+        NoPoem: the text is empty.
     """
     if not written.text:
-        raise NoPoem("the options leave no word that could come; forbid fewer")
+        raise NoPoem("the options leave no word to write; forbid fewer words")
     return written
 
 
@@ -288,7 +285,7 @@ def _place(form: Form, where: Where | None) -> Where:
     if form.only_lines:
         return where or "server"
     if where == "server":
-        raise InvalidOption("acrostic, rhyme, include and first_words are decoded by the client: where='client'")
+        raise InvalidOption("acrostic, rhyme, include and first_words are decoded by the client; use where='client'")
     return "client"
 
 

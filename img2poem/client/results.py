@@ -1,4 +1,4 @@
-"""What the client returns."""
+"""The result types of the client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from ..decoding.strategies import AnyStrategy, strategy_of
+from ..decoding.registry import strategy_of
+from ..decoding.strategies import AnyStrategy
 from ..errors import InvalidOption
 from ..form.form import Form
 from ..validation import json_fields
@@ -18,24 +19,24 @@ FinishReason = Literal["end", "length"]
 
 
 def json_line(fields: Mapping[str, object]) -> str:
-    """Return one line of JSON that can be written as UTF-8, whatever file name is in it."""
-    # How Python writes what of a name is not UTF-8 is also how JSON does.
+    """Return one line of JSON that UTF-8 can encode, even if a file name in it is not valid UTF-8."""
+    # backslashreplace writes a lone surrogate in the same way as JSON escapes it.
     return json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 class _Json:
     def to_json(self, **more: object) -> str:
-        """Return one line of JSON, with ``more`` fields in front."""
+        """Return one line of JSON; the fields ``more`` come first."""
         return json_line({**more, **self.to_dict()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as what JSON has."""
+        """Return the fields as values that JSON can encode."""
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
 
 @dataclass(frozen=True)
 class Model(_Json):
-    """The model package: its name, the version that the server gives it, and its contract hash (SHA-256)."""
+    """A model package: its name, the version of the served model, and its contract hash (SHA-256)."""
 
     name: str
     version: str
@@ -44,22 +45,22 @@ class Model(_Json):
 
 @dataclass(frozen=True)
 class Poem(_Json):
-    """A poem and how it came about."""
+    """A poem and how it was written."""
 
     lines: tuple[str, ...]
-    #: Log-probability a token; with beam search over length ** length_penalty.
+    #: Log-probability per token; for beam search, log-probability / length ** length_penalty.
     score: float
     #: Token ids, end token included.
     tokens: tuple[int, ...]
-    #: ``end``: the poem came to its end; ``length``: it was cut off at ``max_tokens``.
+    #: ``end``: the poem ended by itself; ``length``: it reached ``max_tokens``.
     finish_reason: FinishReason
-    #: Of sampling; None where nothing was drawn.
+    #: Seed of the sampling; None for strategies without sampling.
     seed: int | None
     strategy: AnyStrategy
     form: Form | None
-    #: Cosine of poem and photograph in the poetic space; only best of n measures it.
+    #: Cosine similarity of poem and photograph in the poetic space; None unless the strategy is best of n.
     relevance: float | None
-    #: Milliseconds of the whole call (``total``) and of the requests to each model.
+    #: Milliseconds of the whole call (``total``), and of all requests to each model.
     timings: dict[str, float]
     model: Model
     request_id: str
@@ -71,10 +72,10 @@ class Poem(_Json):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Poem:
-        """Return the poem that :meth:`to_json` wrote, as ``write --json`` and ``batch`` do; other fields are ignored.
+        """Return the poem that :meth:`to_json`, ``write --json`` or ``batch`` wrote. Additional fields are ignored.
 
         Raises:
-            InvalidOption: it is no JSON, a field is missing, or is not what a poem has there.
+            InvalidOption: ``text`` is not a JSON object, a field is missing, or a value is invalid.
         """
         found = json_fields.loaded("a poem", text)
         if missing := [field.name for field in dataclasses.fields(cls) if field.name not in found]:
@@ -100,7 +101,7 @@ class Poem(_Json):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as what JSON has, with ``text``; the strategy with its name."""
+        """Return the fields as values that JSON can encode, with ``text`` and the name of the strategy."""
         fields = super().to_dict()
         return {**fields, "text": self.text, "strategy": self.strategy.to_dict()}
 
@@ -119,7 +120,7 @@ class Label(_Json):
 
 @dataclass(frozen=True)
 class Description(_Json):
-    """What the three encoders saw: likeliest classes first; mean valence and arousal from 1 to 7."""
+    """Outputs of the three encoders: objects and scenes, most likely first; mean valence and arousal from 1 to 7."""
 
     objects: tuple[Label, ...]
     scenes: tuple[Label, ...]
@@ -129,7 +130,7 @@ class Description(_Json):
 
 @dataclass(frozen=True)
 class Match(_Json):
-    """A poem that :meth:`img2poem.Img2Poem.search` found: its place among those given, and its cosine."""
+    """A poem found by :meth:`img2poem.Img2Poem.search`: its index in the given poems, and its cosine similarity."""
 
     poem: str
     index: int
@@ -138,7 +139,7 @@ class Match(_Json):
 
 @dataclass(frozen=True)
 class Info(_Json):
-    """What the models are: those in use, and the stamps of the package."""
+    """Names of the endpoints (``target``), and metadata of the model package."""
 
     target: tuple[str, ...]
     package: str
@@ -151,7 +152,7 @@ class Info(_Json):
 
 @dataclass(frozen=True)
 class Health(_Json):
-    """Of one endpoint: whether every model is ready, and if not, why."""
+    """Whether every model of an endpoint is ready, and if not, why."""
 
     endpoint: str
     ready: bool

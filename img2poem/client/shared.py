@@ -1,4 +1,4 @@
-"""What the blocking and the asynchronous client share around a flow: settings, ids on errors, results."""
+"""Code that the blocking and the asyncio client share: settings, request ids of errors, results."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..validation.numbers import at_least, real
 from .operations import Written
 from .results import Health, Poem
 
-#: How a poem is searched for when nothing else is asked.
+#: The default decoding strategy.
 DEFAULT = BestOf()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Seconds that a call may take, and how many photographs are under way at once.
+    """Timeout of a call in seconds, and maximum number of poems in progress at once.
 
     Raises:
-        InvalidOption: a value is not above 0, or the time is without end.
+        InvalidOption: a value is not positive, or the timeout is not finite.
     """
 
     timeout: float
@@ -35,13 +35,13 @@ class Settings:
         object.__setattr__(self, "concurrency", at_least(1, "concurrency", self.concurrency))
 
     def call(self, timeout: float | None) -> Call:
-        """Begin a call, with a ``timeout`` of its own or the usual one."""
+        """Start a call with ``timeout``, or the default timeout if None."""
         return Call(Deadline(self.timeout if timeout is None else _seconds(timeout)))
 
 
 @contextlib.contextmanager
 def identified(call: Call) -> Iterator[None]:
-    """Put the id of ``call`` on the errors of the block."""
+    """Set ``request_id`` on the errors of the block to the id of ``call``."""
     try:
         yield
     except Img2PoemError as error:
@@ -50,23 +50,27 @@ def identified(call: Call) -> Iterator[None]:
 
 
 def jobs(photos: Iterable[Photo], strategies: Sequence[AnyStrategy]) -> Iterator[tuple[Photo, AnyStrategy]]:
-    """Yield each photograph with each of ``strategies``; a file object is read once."""
+    """Yield each photograph with each of ``strategies``. A file object is read only once."""
     for photo in photos:
         if len(strategies) > 1 and hasattr(photo, "read"):
-            with contextlib.suppress(BadImage):  # whoever reads it next finds the same
+            with contextlib.suppress(BadImage):  # writing the poem reads it again and raises
                 photo = read_photo(photo)
         yield from ((photo, strategy) for strategy in strategies)
 
 
 def checked(photo: Photo) -> bytes:
-    """Return the encoded photograph, refused where its header alone shows that it cannot be used."""
+    """Return the encoded photograph, after a check of its header.
+
+    Raises:
+        BadImage: the photograph cannot be read, or its header declares an unknown format or too many pixels.
+    """
     data = read_photo(photo)
     check(data)
     return data
 
 
 def poem_of(written: Written, strategy: AnyStrategy, form: Form | None, call: Call) -> Poem:
-    """Return the poem with all that is known about it."""
+    """Return the :class:`Poem` for the result of decoding."""
     sampling = strategy.sampling if isinstance(strategy, BestOf) else strategy
     return Poem(
         lines=tuple(written.text.splitlines()),
@@ -84,17 +88,17 @@ def poem_of(written: Written, strategy: AnyStrategy, form: Form | None, call: Ca
 
 
 def raised(outcome: Poem | Img2PoemError) -> Poem:
-    """Return a poem; raise an error."""
+    """Return ``outcome`` if it is a poem; raise it if it is an error."""
     if isinstance(outcome, Img2PoemError):
         raise outcome
     return outcome
 
 
 def health_of(name: str, found: bool | Img2PoemError) -> Health:
-    """Return the health of an endpoint that said so, or failed to."""
+    """Return the health of an endpoint from its answer, or from the error of the health check."""
     if isinstance(found, Img2PoemError):
         return Health(name, False, str(found))
-    return Health(name, found, "ready" if found else "it answers, but not every model is loaded")
+    return Health(name, found, "ready" if found else "the server answers, but not every model is loaded")
 
 
 def _seconds(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Readers of the training data, in the formats that it comes in; their ``download`` needs the extra ``data``."""
+"""Readers of the training data in its published formats; ``download`` needs the extra ``data``."""
 
 from .errors import BadData, DownloadStopped, MissingData
 from .multim import MultiMPoem, MultiMPoems, PoeticPair, PoeticPairs

@@ -1,4 +1,4 @@
-"""What the collections share: an annotation file, photographs beside it, splits, and their download."""
+"""Base classes of the collections: annotation file, photographs, splits and download."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Photographed(Keyed, Protocol):
 
     @property
     def image_url(self) -> str:
-        """Where the photograph is, or was."""
+        """URL of the photograph; it may be dead."""
 
     @property
     def photo(self) -> Path:
-        """Where ``download`` puts the photograph; it may not be there."""
+        """Path where ``download`` stores the photograph; the file may be missing."""
 
 
 R = TypeVar("R", bound=Keyed)
@@ -32,17 +32,17 @@ P = TypeVar("P", bound=Photographed)
 
 
 class Collection(Generic[R]):
-    """The records of one annotation file, in its order; reading never touches the network.
+    """The records of one annotation file, in file order; reading never uses the network.
 
     Args:
-        root: the folder that holds the annotation file.
-        file: its name, if it is another than ``FILE``.
+        root: folder with the annotation file.
+        file: name of the file, ``FILE`` by default.
 
     Raises:
-        BadData: the file is missing (``MissingData``) or not in its format.
+        BadData: the file is missing (``MissingData``) or malformed.
     """
 
-    #: Name of the annotation file, and the address that ``download`` fetches it from, "" where there is none.
+    #: Name of the annotation file, and the URL from which ``download`` fetches it ("" if there is none).
     FILE: ClassVar[str]
     URL: ClassVar[str]
 
@@ -55,25 +55,25 @@ class Collection(Generic[R]):
         """Yield the records in ``data``, the content of the annotation file ``path``.
 
         Raises:
-            BadData: it is not in its format.
+            BadData: ``data`` is malformed.
         """
         raise NotImplementedError
 
     @classmethod
     def download(cls, root: Path, url: str | None = None, options: DownloadOptions | None = None) -> DownloadReport:
-        """Fetch the annotation file into ``root`` unless it is there.
+        """Fetch the annotation file into ``root`` unless it exists.
 
         Args:
-            root: the folder to fetch it to; made if it does not exist.
-            url: its address, if it is another than ``URL``.
+            root: target folder; created if it does not exist.
+            url: URL of the file, ``URL`` by default.
             options: see :class:`img2poem.datasets.download.DownloadOptions`.
 
         Raises:
-            MissingData: it is not there and cannot be had.
+            MissingData: the file does not exist and cannot be fetched.
             DownloadStopped: the folder cannot be written to.
             MissingDependency: httpx, rich or tenacity is not installed.
         """
-        # Here, not above: a reader needs no downloader.
+        # Imported here: reading does not need the packages for downloads.
         from . import download as downloader
 
         path = Path(root) / cls.FILE
@@ -82,14 +82,16 @@ class Collection(Generic[R]):
             return downloader.DownloadReport((downloader.Result(url, path, "present"),))
         if not url:
             raise MissingData.at(path, "no such file, and no address to fetch it from", "put it there or give url")
-        # Reading the file is what verifies it; a table about one file is no use.
+        # Parsing verifies the file. A single file needs no progress bar and no table.
         item = downloader.Download(url, path, lambda data: list(cls.parse(data, path)))
         quiet = dataclasses.replace(options or downloader.DownloadOptions(), quiet=True)
         report = downloader.download([item], options=quiet)
         if report.lost:
             lost = report.lost[0]
             raise MissingData.at(
-                path, f"cannot be had from {lost.url}: {lost.detail or lost.reason}", "get it elsewhere, put it there"
+                path,
+                f"cannot be fetched from {lost.url}: {lost.detail or lost.reason}",
+                "get it elsewhere and put it there",
             )
         return report
 
@@ -107,33 +109,33 @@ class Collection(Generic[R]):
 
         Args:
             split: ``train``, ``validation`` or ``test``.
-            groups: made of all collections used together; alone, this one cannot know of poems and
-                photographs that it shares with others.
+            groups: groups over all collections used together; by default over this collection only, which ignores
+                poems and photographs that it shares with others.
         """
         groups = groups or Groups(self)
         return [record for record in self if groups.split_of(record) == split]
 
 
 class PhotographCollection(Collection[P]):
-    """A collection whose records have photographs, each in a file ``<root>/<FOLDER>/<id>.jpg``."""
+    """A collection whose records have photographs, stored as ``<root>/<FOLDER>/<id>.jpg``."""
 
     FOLDER: ClassVar[str]
 
     @classmethod
     def download(cls, root: Path, url: str | None = None, options: DownloadOptions | None = None) -> DownloadReport:
-        """Fetch the annotation file, unless it is there, and all photographs that are still to be had.
+        """Fetch the annotation file, unless it exists, and all photographs that are still available.
 
-        It may be interrupted and started again; what is whole is not fetched twice. The report is
-        printed, returned, and written to ``<root>/<FOLDER>/download_report.json``.
+        An interrupted download can be repeated: complete files are not fetched again. The report is printed, returned,
+        and written to ``<root>/<FOLDER>/download_report.json``.
 
         Args:
-            root: the folder to fetch to; made if it does not exist.
-            url: address of the annotation file, if it is another than ``URL``.
+            root: target folder; created if it does not exist.
+            url: URL of the annotation file, ``URL`` by default.
             options: see :class:`img2poem.datasets.download.DownloadOptions`.
 
         Raises:
-            MissingData: the annotation file is not there and cannot be had.
-            BadData: the annotation file is not in its format.
+            MissingData: the annotation file does not exist and cannot be fetched.
+            BadData: the annotation file is malformed.
             DownloadStopped: the folder cannot be written to.
             MissingDependency: httpx, rich or tenacity is not installed.
         """
@@ -147,19 +149,19 @@ class PhotographCollection(Collection[P]):
 
     @classmethod
     def photo_path(cls, annotations: Path, number: int) -> Path:
-        """Return the file of the photograph of record ``number`` of the file ``annotations``."""
+        """Return the path of the photograph of record ``number`` in the annotation file ``annotations``."""
         return annotations.parent / cls.FOLDER / f"{number}.jpg"
 
     def downloaded(self) -> list[P]:
-        """Return the records whose photograph is there."""
+        """Return the records whose photographs have been downloaded."""
         return [record for record in self if record.photo.is_file()]
 
 
 def unique(number: int, seen: set[int], path: Path, record: str) -> int:
-    """Return ``number`` and put it into ``seen``.
+    """Return ``number`` and add it to ``seen``.
 
     Raises:
-        BadData: it is there already; two photographs would share a file.
+        BadData: ``number`` is a duplicate; two photographs would share a file.
     """
     if number in seen:
         raise BadData.at(path, f"id {number} occurs twice", "correct or delete one of the records", record)

@@ -1,10 +1,10 @@
-"""A downloader of many small files, most of them photographs, from addresses that may have died.
+"""Downloads many small files, mostly photographs, from URLs some of which may be dead.
 
 >>> report = download([Download("https://example.org/1.jpg", Path("photos/1.jpg"))], Path("photos"))
 
-A file gets its final name only when it is whole and verified. An interrupted download is started again by
-the same call: what is whole is skipped, and what is cut off goes on if the server can tell that it is still
-the same file (``Range`` with ``If-Range``).
+A file gets its final name only when it is complete and verified. The same call resumes an interrupted download: it
+skips complete files, and continues partial ones if the server confirms that they have not changed (``Range`` with
+``If-Range``).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _USER_AGENT = "img2poem (research data set download)"
 class Download:
     """One file to fetch.
 
-    ``verify`` gets its whole content and raises an :class:`Img2PoemError` if it is not what is wanted; by
-    default it must be a photograph that decodes to the last line.
+    ``verify`` gets the whole content and raises an :class:`Img2PoemError` if it is wrong. By default, the content must
+    be a photograph that decodes completely.
     """
 
     url: str
@@ -52,17 +52,17 @@ class Download:
 def download(
     items: Iterable[Download], report_folder: Path | None = None, options: DownloadOptions | None = None
 ) -> DownloadReport:
-    """Fetch ``items`` and report what became of each; links that died are reported, not raised.
+    """Fetch ``items`` and report the outcome of each; dead links are reported, not raised.
 
     Args:
-        items: what to fetch, and to where; folders are made.
-        report_folder: where to write ``download_report.json``, if anywhere.
+        items: URLs and target files; missing folders are created.
+        report_folder: folder for ``download_report.json``; None writes no report.
         options: see :class:`DownloadOptions`.
 
     Raises:
-        DownloadStopped: a file cannot be written.
-        InvalidOption: two addresses are to be written to one file.
-        KeyboardInterrupt: passed on; the same call goes on from there.
+        DownloadStopped: a file cannot be read or written.
+        InvalidOption: two URLs have the same target file.
+        KeyboardInterrupt: passed on; the same call resumes the download.
     """
     return asyncio.run(download_async(items, report_folder, options))
 
@@ -70,7 +70,7 @@ def download(
 async def download_async(
     items: Iterable[Download], report_folder: Path | None = None, options: DownloadOptions | None = None
 ) -> DownloadReport:
-    """Do as :func:`download` does, inside a running event loop (a notebook has one)."""
+    """As :func:`download`, for use inside a running event loop, such as a notebook's."""
     options = options or DownloadOptions()
     console = Console(quiet=options.quiet)
     try:
@@ -82,7 +82,7 @@ async def download_async(
     except OSError as error:
         raise DownloadStopped(
             f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}; "
-            "see to that and start again: it goes on from there"
+            "fix this and run it again: the download resumes"
         ) from error
     console.print(report.table())
     return report
@@ -99,7 +99,7 @@ def _distinct(items: Iterable[Download]) -> list[Download]:
 async def _fetch_all(items: Sequence[Download], options: DownloadOptions, console: Console) -> list[Result]:
     pool = _Pool(items, options)
     timeout = httpx.Timeout(options.read_timeout, connect=options.connect_timeout, pool=None)
-    headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}  # sizes and ranges of what is stored
+    headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}  # sizes and ranges of the stored file
     ways = Proxied(httpx.Limits(max_connections=options.concurrency))
     with _progress(len(items), console) as advance:
         async with httpx.AsyncClient(
@@ -110,7 +110,7 @@ async def _fetch_all(items: Sequence[Download], options: DownloadOptions, consol
             ]
             try:
                 await asyncio.gather(*workers)
-            finally:  # after an error or Ctrl-C: let each transfer keep its part before the client closes
+            finally:  # after an error or Ctrl-C: each transfer saves its partial file before the client closes
                 for worker in workers:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
@@ -119,7 +119,7 @@ async def _fetch_all(items: Sequence[Download], options: DownloadOptions, consol
 
 @dataclass
 class _Pool:
-    """Workers that share one list of items; their number bounds requests and memory."""
+    """Workers that share one list of items; their number limits concurrent requests and memory."""
 
     items: Sequence[Download]
     options: DownloadOptions
@@ -151,7 +151,7 @@ class _Pool:
 
 
 async def _complaint(item: Download, path: Path) -> str | None:
-    """Return what is wrong with the content of ``path``; decoding runs beside the event loop."""
+    """Return what is wrong with the content of ``path``, None if nothing; verification runs in a thread."""
 
     def verify() -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""Reading and writing the files of data sets, with errors that say which file, which record and what to do."""
+"""Reads the files of data sets; errors name the file, the record and the remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import BadData, MissingData
 
 FETCH_ANEW = "fetch the file anew"
 
-#: Names of the fields of a record and the types that each may have.
+#: Fields of a record by name, and the types that each may have.
 Fields = Mapping[str, tuple[type, ...]]
 
 
@@ -22,7 +22,7 @@ def read_bytes(path: Path) -> bytes:
     """Return the content of ``path``.
 
     Raises:
-        MissingData: there is no such file.
+        MissingData: the file does not exist.
         BadData: it cannot be read.
     """
     require(path)
@@ -36,7 +36,7 @@ def require(path: Path) -> Path:
     """Return ``path`` if it exists.
 
     Raises:
-        MissingData: it does not.
+        MissingData: it does not exist.
     """
     if not path.exists():
         raise MissingData.at(path, "no such file", "put it there or give the folder that holds it")
@@ -44,7 +44,7 @@ def require(path: Path) -> Path:
 
 
 def text_of(data: bytes, path: Path) -> str:
-    """Decode UTF-8 ``data``, with or without a byte-order mark, that came from ``path``.
+    """Decode UTF-8 ``data`` of the file ``path``, with or without a byte-order mark.
 
     Raises:
         BadData: not UTF-8.
@@ -56,7 +56,7 @@ def text_of(data: bytes, path: Path) -> str:
 
 
 def json_of(data: bytes, path: Path, record: str | None = None) -> Any:
-    """Parse JSON ``data`` that came from ``path``.
+    """Parse JSON ``data`` of the file ``path``.
 
     Raises:
         BadData: not UTF-8 or not JSON.
@@ -68,10 +68,10 @@ def json_of(data: bytes, path: Path, record: str | None = None) -> Any:
 
 
 def json_records(data: bytes, path: Path, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and content of each object in a JSON list, after a check of its fields.
+    """Yield name and content of each object in a JSON list, after checking its fields.
 
     Raises:
-        BadData: not a list of objects, or a field is missing, of another type, or an empty poem.
+        BadData: not a list of objects, a field is missing or has another type, or a poem is empty.
     """
     records = json_of(data, path)
     if not isinstance(records, list):
@@ -85,10 +85,10 @@ def json_records(data: bytes, path: Path, fields: Fields) -> Iterator[tuple[str,
 
 
 def xz_json_records(data: bytes, path: Path, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name (``line N``) and content of each object of compressed JSON lines, after a check of its fields.
+    """Yield name (``line N``) and content of each object in XZ-compressed JSON lines, after checking its fields.
 
     Raises:
-        BadData: not an XZ file, a line is not an object, or a field is missing, of another type, or an empty poem.
+        BadData: not an XZ file, a line is not an object, a field is missing or has another type, or a poem is empty.
     """
     try:
         lines = lzma.decompress(data).splitlines()
@@ -105,7 +105,7 @@ def check_record(record: object, path: Path, name: str, fields: Fields) -> None:
     """Check that ``record`` is an object with the ``fields``; a field that may be ``None`` may also be missing.
 
     Raises:
-        BadData: it is not, a field is missing or of another type, or its ``poem`` is empty.
+        BadData: it is not an object, a field is missing or has another type, or its ``poem`` is empty.
     """
     remedy = f"correct or delete the record; its fields are {', '.join(fields)}"
     if not isinstance(record, dict):
@@ -114,7 +114,7 @@ def check_record(record: object, path: Path, name: str, fields: Fields) -> None:
         if field not in record and type(None) not in types:
             raise BadData.at(path, f"no field {field!r}", remedy, name)
         value = record.get(field)
-        # Exact types: JSON's true must not pass for the number 1.
+        # Exact types: JSON's true must not count as the number 1.
         if type(value) not in types:
             wanted = " or ".join(t.__name__ for t in types)
             raise BadData.at(path, f"{field!r} must be {wanted}, not {value!r:.80}", remedy, name)
@@ -126,7 +126,7 @@ def csv_rows(data: bytes, path: Path, columns: Iterable[str]) -> Iterator[tuple[
     """Yield name (``line N``) and the ``columns`` of each row of a CSV file with a header line.
 
     Raises:
-        BadData: a column is missing, or a row is too short for it.
+        BadData: not CSV, a column is missing, or a row has too few cells.
     """
     reader = csv.DictReader(io.StringIO(text_of(data, path), newline=""))
     try:
@@ -147,7 +147,7 @@ def number_of(text: str, path: Path, record: str, kind: type[int] | type[float])
     """Parse ``text`` as an ``int`` or ``float``.
 
     Raises:
-        BadData: it is neither.
+        BadData: ``text`` is not such a number.
     """
     try:
         return kind(text)

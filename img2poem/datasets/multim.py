@@ -1,4 +1,4 @@
-"""MultiM-Poem: photographs with poems (Liu et al. 2018, https://arxiv.org/abs/1804.08473), alone and contrasted."""
+"""MultiM-Poem: photographs with poems (Liu et al. 2018, https://arxiv.org/abs/1804.08473), and contrasting pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MultiMPoem:
-    """A photograph and a poem about it; the caption, where there is one, is by a captioner."""
+    """A photograph and a poem about it; the caption, if there is one, is from a captioning model."""
 
     id: int
     poem: str
@@ -30,19 +30,19 @@ class MultiMPoem:
 
     @property
     def key(self) -> str:
-        """The record's name among all collections."""
+        """The record's name, unique among all collections."""
         return f"multim/{self.id}"
 
     @property
     def links(self) -> tuple[str, ...]:
-        """What no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
+        """Links that no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
         return (*text_links(plain_lines(self.poem) or [self.poem]), photo_link(self.image_url))
 
 
 class MultiMPoems(PhotographCollection[MultiMPoem]):
     """The pairs of ``multim_poem.json``: a list of ``{"poem": str, "image_url": str, "id": int}``.
 
-    That is how researchmm/img2poem has them; a field ``"caption"`` (a string or null) is read if there.
+    This is the format of researchmm/img2poem. A field ``"caption"`` (a string or null) is optional.
     """
 
     FILE = "multim_poem.json"
@@ -62,27 +62,27 @@ class MultiMPoems(PhotographCollection[MultiMPoem]):
 
 @dataclass(frozen=True)
 class PoeticPair:
-    """A photograph with its own poem, and another pair whose poem and photograph contrast with them."""
+    """A photograph with its poem, and a contrasting photograph with its poem."""
 
     pair: MultiMPoem
     contrast: MultiMPoem
 
 
 class PoeticPairs:
-    """Pairs of MultiM-Poem, each with a contrasting one drawn from the same split.
+    """Pairs of MultiM-Poem, each with a contrasting pair sampled from the same split.
 
-    The contrast depends on ``seed`` and the pair alone, not on the order of access. It is never of the
-    pair's own group, so it has neither the same photograph nor a passage of the same poem.
+    The contrasting pair depends only on ``seed`` and the pair, not on the order of access. It is from another group, so
+    it shares neither the photograph nor a passage of the poem.
 
     Args:
-        root: the folder that holds ``multim_poem.json``.
+        root: folder with ``multim_poem.json``.
         split: ``train``, ``validation`` or ``test``.
-        seed: another one for each epoch gives fresh contrasts.
+        seed: change it every epoch for new contrasting pairs.
         groups: see :meth:`MultiMPoems.in_split`.
-        downloaded: only pairs whose photographs are there.
+        downloaded: use only pairs whose photographs have been downloaded.
 
     Raises:
-        BadData: the file is missing or not in its format, or the split has no two pairs to contrast.
+        BadData: the file is missing or malformed, or all pairs of the split are of one group.
     """
 
     def __init__(

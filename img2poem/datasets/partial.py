@@ -1,4 +1,4 @@
-"""The beginning of a file whose download was cut off, kept so that it can go on where the server allows."""
+"""Partial files of interrupted downloads, kept so that the download can resume if the server supports it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..files.atomic import write_atomically
 
 
 class PartialFile:
-    """``<name>.part`` beside the file that is to be, and a note ``<name>.part.json`` about what it is part of.
+    """``<name>.part`` in the folder of the final file, and a note ``<name>.part.json`` about its origin.
 
-    The note is written only when a transfer stops and names the server's version of the file (entity tag
-    or date), so a part of unknown or outdated origin is never continued.
+    The note is written only when a transfer stops. It has the server's version of the file (entity tag or date), so a
+    part of unknown or outdated origin is never continued.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,7 +22,7 @@ class PartialFile:
         self._note = path.with_name(path.name + ".part.json")
 
     def take_up(self, url: str) -> tuple[int, str]:
-        """Return size and version of what is there of ``url``, ``(0, "")`` if nothing can be continued."""
+        """Return size and version of the partial file of ``url``; ``(0, "")`` if it cannot be continued."""
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
             if note["url"] == url and note["version"] and note["size"] == self.path.stat().st_size > 0:
@@ -32,21 +32,21 @@ class PartialFile:
         return 0, ""
 
     def begin(self) -> None:
-        """Prepare for writing: the note no longer vouches for what is there, should the process die."""
+        """Delete the note before writing, so that a part is not continued if the process dies."""
         self._note.unlink(missing_ok=True)
 
     def keep(self, url: str, version: str) -> None:
-        """Keep what is there of ``url`` if it has a ``version`` by which it can be continued, else discard it."""
+        """Keep the part of ``url`` if it can be continued, that is if ``version`` is not empty; else discard it."""
         if not version or not self.path.exists():
             return self.discard()
         note = {"url": url, "version": version, "size": self.path.stat().st_size}
         write_atomically(self._note, json.dumps(note))
 
     def finish(self) -> None:
-        """Give the file, now whole, its final name."""
+        """Give the complete file its final name."""
         os.replace(self.path, self._final)
 
     def discard(self) -> None:
-        """Delete what is there."""
+        """Delete the part and its note."""
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)

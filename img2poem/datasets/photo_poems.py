@@ -1,4 +1,4 @@
-"""PhotoPoems: poems written for this project about photographs of four collections (CC0-1.0)."""
+"""PhotoPoems: poems written for this project about photographs from four collections (CC0-1.0)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ PoemForm = Literal["free", "rhymed"]
 
 @dataclass(frozen=True)
 class PhotoPoem:
-    """A poem about photograph ``photo`` of collection ``set``, in normal capitals and punctuation.
+    """A poem about photograph ``photo`` of collection ``set``, with normal capitals and punctuation.
 
-    ``caption`` is ours, of MiniPlaces and OASIS alone. ``fault`` is what a strict second reading found: ``g`` grammar,
-    ``n`` a line without sense, ``r`` forced rhyme, ``c`` unkind, ``x`` mentions a picture; None where it found nothing.
+    ``caption`` was written for this project; only photographs of MiniPlaces and OASIS have one. ``fault`` is what a
+    strict second reading found: ``g`` grammar, ``n`` a nonsensical line, ``r`` a forced rhyme, ``c`` unkind, ``x``
+    mentions a picture; None if it found nothing.
     """
 
     set: PhotoSet
@@ -34,17 +35,17 @@ class PhotoPoem:
 
     @property
     def key(self) -> str:
-        """The photograph's name among all collections; poems about one photograph share it."""
+        """The photograph's name, unique among all collections; poems about one photograph share it."""
         return f"{self.set}/{self.photo}"
 
     @property
     def links(self) -> tuple[str, ...]:
-        """What no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
+        """Links that no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
         return text_links(self.poem.lower().splitlines())
 
     @property
     def text(self) -> str:
-        """The poem without quotation marks, which decoders do not write."""
+        """The poem without quotation marks, which are not in the decoders' vocabulary."""
         return re.sub(r"(?<![A-Za-z])'|\"", "", self.poem)
 
     @property
@@ -54,10 +55,10 @@ class PhotoPoem:
 
 
 class PhotoPoems(Collection[PhotoPoem]):
-    """The records of ``photo_poems/poems.jsonl.xz``; the project has them in its folder ``data``."""
+    """The records of ``photo_poems/poems.jsonl.xz``, a file in the project's folder ``data``."""
 
     FILE = "photo_poems/poems.jsonl.xz"
-    URL = ""  # it comes with the project
+    URL = ""  # the file is part of the project
 
     @classmethod
     def parse(cls, data: bytes, path: Path) -> Iterator[PhotoPoem]:
@@ -79,5 +80,5 @@ class PhotoPoems(Collection[PhotoPoem]):
             )
 
     def in_split(self, split: Split, groups: Groups | None = None) -> list[PhotoPoem]:
-        """Return the records of ``split``: by their photographs, or by ``groups`` of several collections."""
+        """Return the records of ``split``, by ``groups`` if given, else by the hash of their photographs' names."""
         return super().in_split(split, groups) if groups else [record for record in self if record.split == split]

@@ -1,6 +1,6 @@
 """Photographs with captions (Flickr8k), scene classes (MiniPlaces) and affect ratings (OASIS).
 
-Each reader goes once through its archive and yields ``(name, encoded file, label)``.
+Each reader iterates over its archive once and yields ``(name, encoded file, label)``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import BadData
 from .files import FETCH_ANEW, csv_rows, json_of, number_of, read_bytes, require, text_of
 
-#: Of each photograph, by as many people.
+#: Captions per photograph of Flickr8k, each by another person.
 CAPTIONS = 5
 
 
@@ -20,7 +20,7 @@ def flickr8k(root: Path) -> Iterator[tuple[str, bytes, list[str]]]:
     """Yield name, encoded photograph and its five human captions.
 
     Raises:
-        BadData: ``flickr8k.tar`` or ``flickr8k_captions.json`` is missing or not in its format.
+        BadData: ``flickr8k.tar`` or ``flickr8k_captions.json`` is missing or malformed.
     """
     captions = flickr8k_captions(root)
     for name, data in _archive(root / "flickr8k.tar"):
@@ -29,10 +29,10 @@ def flickr8k(root: Path) -> Iterator[tuple[str, bytes, list[str]]]:
 
 
 def flickr8k_captions(root: Path) -> dict[str, list[str]]:
-    """Return the five captions of each photograph by its name.
+    """Return the five captions of each photograph, by file name.
 
     Raises:
-        BadData: ``flickr8k_captions.json`` is missing or not in its format.
+        BadData: ``flickr8k_captions.json`` is missing or malformed.
     """
     captions = _captions(root / "flickr8k_captions.json")
     for name, five in captions.items():
@@ -43,10 +43,10 @@ def flickr8k_captions(root: Path) -> dict[str, list[str]]:
 
 
 def coco_captions(root: Path) -> dict[str, list[str]]:
-    """Return the captions of each photograph of COCO's validation part by its name: five, of a few more.
+    """Return the captions of each photograph of COCO's validation set, by file name: five, for a few photographs more.
 
     Raises:
-        BadData: ``coco_captions.json`` is missing or not in its format.
+        BadData: ``coco_captions.json`` is missing or malformed.
     """
     return _captions(root / "coco_captions.json")
 
@@ -65,7 +65,7 @@ def miniplaces(root: Path, split: str) -> Iterator[tuple[str, bytes, int]]:
     """Yield path, encoded photograph and scene class (0 to 99) of split ``train`` or ``val``.
 
     Raises:
-        BadData: ``miniplaces_<split>.tar`` or ``.txt`` is missing or not in its format.
+        BadData: ``miniplaces_<split>.tar`` or ``.txt`` is missing or malformed.
     """
     path = root / f"miniplaces_{split}.txt"
     labels = {photo: number_of(label, path, line, int) for line, (photo, label) in _columns(path)}
@@ -79,7 +79,7 @@ def miniplaces_classes(root: Path) -> list[str]:
     """Return the 100 scene names in the order of their class numbers.
 
     Raises:
-        BadData: ``miniplaces_classes.txt`` is missing or not in its format.
+        BadData: ``miniplaces_classes.txt`` is missing or malformed.
     """
     return [name for _, (_, name) in _columns(root / "miniplaces_classes.txt")]
 
@@ -88,7 +88,7 @@ def oasis(root: Path) -> Iterator[tuple[str, bytes, tuple[float, float]]]:
     """Yield name, encoded photograph and its mean valence and arousal, each from 1 to 7.
 
     Raises:
-        BadData: ``oasis.tar`` or ``oasis.csv`` is missing or not in its format.
+        BadData: ``oasis.tar`` or ``oasis.csv`` is missing or malformed.
     """
     path = root / "oasis.csv"
     ratings = {}
@@ -101,7 +101,7 @@ def oasis(root: Path) -> Iterator[tuple[str, bytes, tuple[float, float]]]:
 
 
 def _columns(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the name and the two words of each line."""
+    """Yield name (``line N``) and the two words of each line."""
     for number, line in enumerate(text_of(read_bytes(path), path).splitlines(), start=1):
         words = line.split()
         if len(words) != 2:

@@ -1,7 +1,7 @@
 """Poems: MultiM-Poem (with captions), UniM-Poem and the public-domain collection.
 
-All come out in one plain style, lower case without punctuation but for apostrophes and hyphens inside
-words, which is how MultiM-Poem is written: one style, or the decoder would mix them.
+All are converted to one plain style, that of MultiM-Poem: lower case, no punctuation except apostrophes and hyphens
+inside words. With several styles, a decoder would mix them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .splits import text_links
 
 MIN_LINES, MAX_LINES = 3, 8
 MAX_WORDS_A_LINE = 14
-# A text is taken for English when enough of its words are among the commonest of the language.
+# A text counts as English if enough of its words are among the most common ones of the language.
 _COMMON = frozenset(
     (
         "the and of to a in i that is my with on for it his as he her all but be you not so your from by or at "
@@ -29,7 +29,7 @@ _MIN_COMMON_SHARE = 0.2
 
 @dataclass(frozen=True)
 class PoemRecord:
-    """A poem of ``MIN_LINES`` to ``MAX_LINES`` plain lines; ``key`` names the whole poem it is from."""
+    """A poem of ``MIN_LINES`` to ``MAX_LINES`` plain lines; ``key`` names the whole poem that it is part of."""
 
     key: str
     text: str
@@ -37,12 +37,12 @@ class PoemRecord:
 
     @property
     def links(self) -> tuple[str, ...]:
-        """What no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
+        """Links that no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
         return text_links(self.text.splitlines())
 
 
 def plain(line: str) -> str:
-    """Return ``line`` in lower case ASCII, without punctuation but in-word apostrophes and hyphens."""
+    """Return ``line`` in lower-case ASCII, without punctuation except apostrophes and hyphens inside words."""
     line = unicodedata.normalize("NFKD", line.replace("’", "'").replace("`", "'")).encode("ascii", "ignore").decode()
     line = re.sub(r"-{2,}", " ", line.lower())
     line = re.sub(r"[^a-z'\- ]+", " ", line)
@@ -51,15 +51,15 @@ def plain(line: str) -> str:
 
 
 def plain_lines(poem: str) -> list[str]:
-    """Return the lines of ``poem`` in the plain style, without those of which nothing is left."""
+    """Return the lines of ``poem`` in the plain style, without lines that become empty."""
     return [words for words in map(plain, poem.splitlines()) if words]
 
 
 def multim(root: Path) -> Iterator[PoemRecord]:
-    """Yield the poems of MultiM-Poem, each with the caption of its photograph where there is one.
+    """Yield the poems of MultiM-Poem, each with the caption of its photograph if there is one.
 
     Raises:
-        BadData: ``multim_poem.json`` is missing or not in its format.
+        BadData: ``multim_poem.json`` is missing or malformed.
     """
     path = root / "multim_poem.json"
     fields = {"id": (int,), "poem": (str,), "caption": (str, type(None))}
@@ -71,7 +71,7 @@ def unim(root: Path) -> Iterator[PoemRecord]:
     """Yield the three-line poems of UniM-Poem.
 
     Raises:
-        BadData: ``unim_poem_part.json`` is missing or not in its format.
+        BadData: ``unim_poem_part.json`` is missing or malformed.
     """
     path = root / "unim_poem_part.json"
     for _, record in json_records(read_bytes(path), path, {"id": (int,), "poem": (str,)}):
@@ -82,7 +82,7 @@ def public_domain(root: Path) -> Iterator[PoemRecord]:
     """Yield the public-domain poems, cut into stanzas.
 
     Raises:
-        BadData: ``public_domain_poems.jsonl.xz`` is missing, damaged or not in its format.
+        BadData: ``public_domain_poems.jsonl.xz`` is missing, damaged or malformed.
     """
     path = root / "public_domain_poems.jsonl.xz"
     fields = {"author": (str,), "title": (str,), "poem": (str,)}
@@ -91,7 +91,7 @@ def public_domain(root: Path) -> Iterator[PoemRecord]:
 
 
 def _stanzas(key: str, poem: str, caption: str | None = None) -> Iterator[PoemRecord]:
-    """Cut ``poem`` at blank lines, then into pieces of at most ``MAX_LINES`` lines."""
+    """Cut ``poem`` at blank lines, then into equal pieces of at most ``MAX_LINES`` lines; drop unusable pieces."""
     for stanza in re.split(r"\n\s*\n", poem):
         lines = plain_lines(stanza)
         pieces = -(-len(lines) // MAX_LINES)

@@ -1,4 +1,4 @@
-"""Downloads through the proxies of the environment."""
+"""HTTP transport for downloads through the proxies that environment variables set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..system.proxies import proxy_of
 
 
 class Proxied(httpx.AsyncBaseTransport):
-    """Sends each request through the proxy that leads to its host, or directly; ``limits`` are those of each way."""
+    """Sends each request through the proxy for its host, or directly; ``limits`` apply to each proxy separately."""
 
     def __init__(self, limits: httpx.Limits) -> None:
         self._limits = limits
@@ -20,7 +20,7 @@ class Proxied(httpx.AsyncBaseTransport):
         """Send a request.
 
         Raises:
-            InvalidOption: the environment's value is no address of a proxy.
+            InvalidOption: the environment variable is not a valid proxy address.
         """
         proxy = proxy_of(urlsplit(str(request.url)))
         if proxy not in self._ways:

@@ -1,4 +1,4 @@
-"""What became of each file of a download."""
+"""Report of a download: the outcome of each file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rich.table import Table
 
 from ..files.atomic import write_atomically
 
-#: ``downloaded`` now or ``present`` before; else ``dead``: the address leads nowhere any more; ``invalid``: it
-#: leads to something else, or something damaged; ``failed``: it may work another time.
+#: ``downloaded``: fetched now. ``present``: existed before. ``dead``: the URL no longer works. ``invalid``: the content
+#: is something else, or damaged. ``failed``: another attempt may succeed.
 Outcome = Literal["downloaded", "present", "dead", "invalid", "failed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one file; ``reason`` is one of few to count by, ``detail`` may say more."""
+    """Outcome of one file; ``reason`` is a short category that can be counted, ``detail`` has more information."""
 
     url: str
     path: Path
@@ -32,27 +32,27 @@ class Result:
 
 @dataclass(frozen=True)
 class DownloadReport:
-    """What became of all files, in the order of their paths."""
+    """Outcomes of all files, in the order of their paths."""
 
     results: tuple[Result, ...]
 
     @property
     def counts(self) -> dict[Outcome, int]:
-        """The number of files by outcome; the numbers add up to the number of files."""
+        """Number of files by outcome; outcomes without files are 0."""
         counts = Counter(result.outcome for result in self.results)
         return {outcome: counts[outcome] for outcome in OUTCOMES}
 
     @property
     def lost(self) -> tuple[Result, ...]:
-        """The files that are not there."""
+        """The files that could not be fetched."""
         return tuple(result for result in self.results if result.outcome not in ("downloaded", "present"))
 
     def reasons(self, outcome: Outcome) -> dict[str, int]:
-        """Return the number of files with ``outcome`` by reason, the commonest first."""
+        """Return the number of files with ``outcome`` by reason, the most frequent first."""
         return dict(Counter(r.reason for r in self.results if r.outcome == outcome and r.reason).most_common())
 
     def table(self) -> Table:
-        """Return the counts as a table to print."""
+        """Return counts and reasons as a printable table."""
         table = Table("outcome", "files", "reasons")
         table.columns[1].justify = "right"
         for outcome, count in self.counts.items():
@@ -61,7 +61,7 @@ class DownloadReport:
         return table
 
     def write(self, path: Path) -> None:
-        """Write counts, reasons and the lost files to ``path`` as JSON, whole or not at all."""
+        """Write counts, reasons and lost files to ``path`` as JSON, atomically."""
         lost = [
             {
                 "file": os.path.relpath(result.path, path.parent),

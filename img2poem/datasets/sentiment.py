@@ -1,10 +1,10 @@
-"""Photographs with the sentiment that people saw in them: CrowdFlower's polarity, You et al.'s emotions.
+"""Photographs with sentiment labels by human raters: CrowdFlower's polarity, You et al.'s emotions.
 
 ``ImagePolarity``: ``image-Sentiment-polarity-DFE.csv`` as CrowdFlower published it and arthurdjn/img2poem-pytorch
 uses it, with columns ``_unit_id``, ``imageurl``,
 ``which_of_these_sentiment_scores_does_the_above_image_fit_into_best`` and the same with ``:confidence``; or the
 shorter ``image-sentiment-polarity-all.csv`` of zhaoyanglijoey/Poem-From-Image, with columns ``id``, ``url``,
-``label`` and ``confidence``. Other columns are left alone.
+``label`` and ``confidence``. Other columns are ignored.
 
 ``ImageEmotion``: ``image-Sentiment-emotion.csv`` of arthurdjn/img2poem-pytorch, with columns ``id``, ``emotion``,
 ``url``, ``disagrees`` and ``agrees``: how many of five raters agreed with the emotion by which the photograph had
@@ -43,12 +43,12 @@ class PolarityPhotograph:
 
     @property
     def key(self) -> str:
-        """The record's name among all collections."""
+        """The record's name, unique among all collections."""
         return f"polarity/{self.id}"
 
     @property
     def links(self) -> tuple[str, ...]:
-        """What no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
+        """Links that no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
         return (photo_link(self.image_url),)
 
 
@@ -64,17 +64,17 @@ class EmotionPhotograph:
 
     @property
     def key(self) -> str:
-        """The record's name among all collections."""
+        """The record's name, unique among all collections."""
         return f"emotion/{self.id}"
 
     @property
     def links(self) -> tuple[str, ...]:
-        """What no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
+        """Links that no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
         return (photo_link(self.image_url),)
 
 
 class ImagePolarity(PhotographCollection[PolarityPhotograph]):
-    """CrowdFlower's photographs with polarity labels, in either format of the module's description."""
+    """CrowdFlower's photographs with polarity labels, in either format that the module's docstring describes."""
 
     FILE = "image-Sentiment-polarity-DFE.csv"
     URL = "https://raw.githubusercontent.com/arthurdjn/img2poem-pytorch/master/data/images/" + FILE
@@ -95,10 +95,10 @@ class ImagePolarity(PhotographCollection[PolarityPhotograph]):
 
 
 class ImageEmotion(PhotographCollection[EmotionPhotograph]):
-    """Photographs with emotion labels, in the format of the module's description.
+    """Photographs with emotion labels, in the format that the module's docstring describes.
 
-    The file also has the photographs whose emotion most raters denied. You et al. keep those that three
-    of five agreed with; so should training: ``[r for r in emotions if r.agreement >= 0.6]``.
+    The file also has photographs with whose emotion most raters disagreed. You et al. keep those with which at least
+    three of five agreed; training should do the same: ``[r for r in emotions if r.agreement >= 0.6]``.
     """
 
     FILE = "image-Sentiment-emotion.csv"

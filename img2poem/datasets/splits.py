@@ -1,8 +1,8 @@
-"""Train, validation and test split by a hash of the record, so that it never depends on order.
+"""Train, validation and test splits by a hash of each record's name, independent of the order of records.
 
-A record's own name is not enough: a poem occurs under several ids and in several collections, as a whole
-or as an excerpt, and a photograph with several poems. :class:`Groups` keeps such records together. For a
-guarantee across collections, give it the records of all of them at once::
+The name alone is not enough: a poem may occur under several ids and in several collections, as a whole or as an
+excerpt, and a photograph may have several poems. :class:`Groups` keeps such records together. To guarantee this across
+collections, pass it the records of all of them::
 
     groups = Groups([*MultiMPoems(root), *UniMPoems(root), *poems.public_domain(root)])
     train = [record for record in poems.public_domain(root) if groups.split_of(record) == "train"]
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 Split = Literal["train", "validation", "test"]
 
-#: Two lines of fewer words than this are not enough to tell a poem by.
+#: Two lines with fewer words than this do not identify a poem.
 _MIN_PASSAGE_WORDS = 8
 _FLICKR_FILE = re.compile(r"(\d+)_[0-9a-f]+(_\w+)?\.\w+")
 _PICTURE_FILE = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?)$", re.IGNORECASE)
@@ -38,18 +38,18 @@ class Keyed(Protocol):
 
     @property
     def key(self) -> str:
-        """Its name, with its collection's name in front."""
+        """Its name, with the collection's name as a prefix."""
 
     @property
     def links(self) -> tuple[str, ...]:
-        """What it must not share with a record of another split; see `text_links` and `photo_link`."""
+        """Links that it may not share with a record of another split; see `text_links` and `photo_link`."""
 
 
 def text_links(lines: Sequence[str]) -> tuple[str, ...]:
     """Return the links of a poem given as plain lines (see :func:`img2poem.datasets.poems.plain`).
 
-    One is the whole text, line breaks aside; one is each two lines in a row with at least 8 words: poems
-    that share them are editions or excerpts of one another.
+    The whole text, without line breaks, is one link. Every two consecutive lines with at least 8 words in all are
+    another: poems that share them are editions or excerpts of one another.
     """
     pairs = (f"{first} {second}" for first, second in pairwise(lines))
     long = (pair for pair in pairs if len(pair.split()) >= _MIN_PASSAGE_WORDS)
@@ -57,15 +57,15 @@ def text_links(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def photo_link(url: str) -> str:
-    """Return the link of the photograph at ``url``, the same for all its sizes and addresses.
+    """Return the link of the photograph at ``url``, the same for all its sizes and URLs.
 
-    Flickr's photographs are told by their number, wherever they lie; a bare file name in Flickr's style
-    (as Flickr8k has them) counts as Flickr's. Of others, scheme and letter case of the host do not count,
-    nor does a query behind the name of a picture file, which only asks for a size.
+    A photograph of Flickr is identified by its number, on any host of Flickr; a bare file name in Flickr's style, as in
+    Flickr8k, counts as Flickr. In other URLs, the scheme and the letter case of the host are ignored, as is a query
+    after the name of a picture file, which only selects a size.
     """
     try:
         parts = urlsplit(url)
-    except ValueError:  # not an address at all; nothing that it could be the same as
+    except ValueError:  # not a URL: it equals nothing but itself
         return f"photo/{url}"
     host = (parts.hostname or "").lower()
     match = _FLICKR_FILE.fullmatch(parts.path.rsplit("/", 1)[-1])
@@ -76,10 +76,10 @@ def photo_link(url: str) -> str:
 
 
 class Groups:
-    """Records that share a link, directly or over others, form a group; a group is never divided.
+    """Groups of records that share a link, directly or through other records; a group is never divided.
 
-    A group is named by the smallest of its records' keys, so a record without relatives keeps the split
-    of its own key, and neither order nor repetition of the records matters.
+    A group is named after the smallest key of its records. So a record without relatives keeps the split of its own
+    key, and the order and repetition of records do not matter.
     """
 
     def __init__(self, records: Iterable[Keyed]) -> None:
@@ -94,7 +94,7 @@ class Groups:
         """Return the name of the record's group.
 
         Raises:
-            KeyError: the record is none of those that the groups were made of.
+            KeyError: the record is not among those that the groups were built from.
         """
         return self._root(record.key)
 
@@ -102,7 +102,7 @@ class Groups:
         """Return the split of the record's group.
 
         Raises:
-            KeyError: the record is none of those that the groups were made of.
+            KeyError: the record is not among those that the groups were built from.
         """
         return split_of(self.name(record))
 

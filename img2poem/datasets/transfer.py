@@ -1,4 +1,4 @@
-"""One file over HTTP into its partial file: statuses, sizes, retries and resumption."""
+"""Transfer of one file over HTTP into its partial file: status codes, sizes, retries and resumption."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ..images.decode import MAX_BYTES
 from .partial import PartialFile
 from .report import Outcome
 
-#: Flickr answers with a redirect to this picture where a photograph has been taken away.
+#: Flickr redirects to this picture if a photograph has been removed.
 _PLACEHOLDER = "photo_unavailable"
 _ABOUT_RANGES = (httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE)
 
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    """How to download.
+    """Options of a download.
 
     Args:
-        concurrency: most requests at the same time.
+        concurrency: most concurrent requests.
         attempts: most requests for one file; only failed connections, timeouts, 408, 429 and 5xx are retried.
-        first_wait: seconds before the second attempt, doubled before each further one, with jitter.
-        max_wait: most seconds before an attempt, also where the server asks for more (``Retry-After``).
-        connect_timeout: seconds for a connection.
-        read_timeout: seconds without a single byte.
-        total_timeout: seconds for one request as a whole; a server that trickles ends here.
-        max_bytes: a larger file is not fetched.
-        quiet: no progress bar, no table.
+        first_wait: seconds before the first retry; doubled before each further one, with jitter.
+        max_wait: most seconds before a retry, even if the server asks for more (``Retry-After``).
+        connect_timeout: seconds to establish a connection.
+        read_timeout: seconds to wait for the next bytes.
+        total_timeout: seconds for one whole request; it ends the transfer from a server that is too slow.
+        max_bytes: size limit of a file; larger files are not fetched.
+        quiet: print no progress bar and no table.
 
     Raises:
-        InvalidOption: one of them is not positive.
+        InvalidOption: a number is not positive.
     """
 
     concurrency: int = 16
@@ -55,7 +55,7 @@ class DownloadOptions:
 
 
 class Lost(Exception):
-    """The file cannot be had, at least not now."""
+    """The file cannot be fetched, at least not now."""
 
     def __init__(self, outcome: Outcome, reason: str, detail: str = "") -> None:
         super().__init__(outcome, reason, detail)
@@ -63,7 +63,7 @@ class Lost(Exception):
 
 
 class _Transient(Lost):
-    """It may be had a moment later; ``wait`` is how many seconds the server asks for."""
+    """A retry may succeed; ``wait`` is the delay in seconds that the server asks for."""
 
     def __init__(self, reason: str, detail: str = "", wait: float = 0.0) -> None:
         super().__init__("failed", reason, detail)
@@ -71,7 +71,7 @@ class _Transient(Lost):
 
 
 class Transfer:
-    """The transfer of ``url`` to ``part``, the partial file of ``path``, to be verified and finished by the caller."""
+    """Transfer of ``url`` to ``part``, the partial file of ``path``; the caller verifies and finishes the file."""
 
     def __init__(self, client: httpx.AsyncClient, url: str, path: Path, options: DownloadOptions) -> None:
         self.part = PartialFile(path)
@@ -82,7 +82,7 @@ class Transfer:
         """Fetch the whole file, with retries.
 
         Raises:
-            Lost: it cannot be had.
+            Lost: the file cannot be fetched.
         """
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._options.attempts),
@@ -93,7 +93,7 @@ class Transfer:
         try:
             await retrying(self._attempt)
         except Lost as lost:
-            if lost.outcome != "failed":  # no later attempt will go on with it
+            if lost.outcome != "failed":  # no later download will resume it
                 self.part.discard()
             raise
 
@@ -122,12 +122,12 @@ class Transfer:
                 _require_usable(response, bool(size))
                 whole = response.status_code == httpx.codes.OK
                 return await self._receive(response, 0 if whole else size)
-        # The server cannot continue what is there: anew, and this time without a range.
+        # The server cannot continue the partial file: start again without a range.
         self.part.discard()
         await self._request()
 
     async def _receive(self, response: httpx.Response, size: int) -> None:
-        """Append the body to the ``size`` bytes that are there."""
+        """Append the body to the first ``size`` bytes of the partial file."""
         length = response.headers.get("Content-Length", "")
         total = size + int(length) if length.isdecimal() else None
         if total is not None and total > self._options.max_bytes:
@@ -151,13 +151,13 @@ class Transfer:
 
 
 def _goes_on(response: httpx.Response, size: int) -> bool:
-    """Tell whether the answer is the rest of a file of which ``size`` bytes are there."""
+    """Whether the response continues a partial file of ``size`` bytes."""
     start = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
     return response.status_code == httpx.codes.PARTIAL_CONTENT and start == str(size)
 
 
 def _require_usable(response: httpx.Response, ranged: bool) -> None:
-    """Raise :class:`Lost` unless the answer is the file, or a part of it where one was asked for."""
+    """Raise :class:`Lost` unless the response is the file, or a part of it if a range was requested."""
     if any(_PLACEHOLDER in hop.url.path for hop in (*response.history, response)):
         raise Lost("dead", "placeholder", f"redirected to {response.url}")
     status = response.status_code
@@ -171,7 +171,7 @@ def _require_usable(response: httpx.Response, ranged: bool) -> None:
 
 
 def _version(response: httpx.Response) -> str:
-    """Return what identifies this version of the file, if the server can send parts of it."""
+    """Return the validator of this version of the file (entity tag or date); "" if the server sends no ranges."""
     if response.headers.get("Accept-Ranges") != "bytes" and response.status_code != httpx.codes.PARTIAL_CONTENT:
         return ""
     tag: str = response.headers.get("ETag", "")

@@ -14,24 +14,24 @@ from .splits import text_links
 
 @dataclass(frozen=True)
 class UniMPoem:
-    """A poem as the file has it: lines in lower case, divided by line breaks."""
+    """A poem as in the file: lower case, lines separated by line breaks."""
 
     id: int
     poem: str
 
     @property
     def key(self) -> str:
-        """The record's name among all collections."""
+        """The record's name, unique among all collections."""
         return f"unim/{self.id}"
 
     @property
     def links(self) -> tuple[str, ...]:
-        """What no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
+        """Links that no record of another split may share; see :class:`img2poem.datasets.splits.Groups`."""
         return text_links(plain_lines(self.poem) or [self.poem])
 
 
 class UniMPoems(Collection[UniMPoem]):
-    """The poems of ``unim_poem.json``: a list of ``{"poem": str, "id": int}``, as researchmm/img2poem describes it."""
+    """The poems of ``unim_poem.json``: a list of ``{"poem": str, "id": int}``, the format of researchmm/img2poem."""
 
     FILE = "unim_poem.json"
     URL = "https://raw.githubusercontent.com/researchmm/img2poem/master/data/unim_poem.json"

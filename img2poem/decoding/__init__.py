@@ -1,1 +1,1 @@
-"""Decoding strategies, their noise, and the searches over the served steps."""
+"""Decoding strategies, sampling noise, and searches in numpy over the served decoder steps."""

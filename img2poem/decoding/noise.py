@@ -1,7 +1,7 @@
-"""The noise that sampling draws with, made from a seed: the same bits in numpy and in the served graphs.
+"""Seeded noise for sampling: the same bits in numpy and in the served graphs.
 
-SplitMix64 (Steele, Lea and Flood 2014) as a counter-based generator: each value is a hash of the seed and of
-its place, in integers of 64 bits, so that no engine needs another's state and no order of computing matters.
+SplitMix64 (Steele, Lea and Flood 2014), used as a counter-based generator: each value is a hash of the seed and the
+value's index, computed in 64-bit integers. The generator has no state, and the order of computation does not matter.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 
 from .strategies import MAX_TOKENS, TOP_TOKENS
 
-#: How many values a poem needs.
+#: Noise values per poem: one for each step and candidate.
 DRAWS = MAX_TOKENS * TOP_TOKENS
-#: SplitMix64: the distance of two counters, and shift and factor of each round of the hash (the last has none).
+#: SplitMix64: the counter's increment, and shift and factor of each hash round. The last round has no factor.
 GAMMA = 0x9E3779B97F4A7C15
 ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 LAST_SHIFT = 31
-#: Bits of a value. With half a unit added it is exact in float32 and neither 0 nor 1, whose Gumbel noise is infinite.
+#: Bits of a value. A value plus one half is exact in float32 and never 0 or 1, where Gumbel noise is infinite.
 BITS = 23
 
 
 def noise(seed: NDArray[np.int64], n: int = 1) -> NDArray[np.float32]:
-    """Return what ``n`` samples a row draw with, uniform in (0, 1).
+    """Return uniform noise in (0, 1) for ``n`` samples per row.
 
     Args:
         seed: int64 ``[B, 1]``.
-        n: how many; the noise of the first ones does not depend on it.
+        n: number of samples; the noise of the first samples does not depend on it.
 
     Returns:
         float32 ``[B, n, MAX_TOKENS, TOP_TOKENS]``.
@@ -41,10 +41,10 @@ def noise(seed: NDArray[np.int64], n: int = 1) -> NDArray[np.float32]:
 
 
 def drawn(options: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return ``options`` as the decoders take them: with ``noise`` in the place of ``seed`` and ``n``.
+    """Return ``options`` as the decoders take them: ``noise`` replaces ``seed`` and ``n``.
 
     Args:
-        options: of :meth:`img2poem.decoding.strategies.Strategy.tensors`; all rows have the same ``n``.
+        options: tensors of :meth:`img2poem.decoding.strategies.Strategy.tensors`; ``n`` must be equal in all rows.
     """
     rest = {name: value for name, value in options.items() if name not in ("seed", "n")}
     if "n" in options:

@@ -1,9 +1,9 @@
-"""Greedy search, beam search and sampling in numpy, over decoder steps that run somewhere else.
+"""Greedy search, beam search and sampling in numpy, over the served decoder steps.
 
-The same searches as :mod:`img2poem.nn.search`, as flows over the served models ``decoder_init`` and
+The same searches as :mod:`img2poem.nn.search`, written as flows over the served models ``decoder_init`` and
 ``decoder_step``: the same options give the same tokens. Options are the tensors of
-:meth:`img2poem.decoding.strategies.Strategy.tensors`, with noise for the seed
-(:func:`img2poem.decoding.noise.drawn`), one row a poem; rows may differ in all of them.
+:meth:`img2poem.decoding.strategies.Strategy.tensors`, with noise instead of the seed
+(:func:`img2poem.decoding.noise.drawn`). Each poem is one row; rows may differ in every option.
 """
 
 from __future__ import annotations
@@ -14,68 +14,69 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..requests import Flow, Line, Tensors, infer
+from ..requests import Flow, Line, ModelInfo, infer_rows
 from ..text.orthography import FINAL, LINE_END, OPEN, POEM_END, WORD, Orthography
 from ..text.presentation import text_of
 from ..text.vocabulary import BOS, EOS, MAX_NGRAM, NEWLINE, PAD
-from .strategies import MAX_TOKENS, RULE_OPTIONS
+from .registry import RULE_OPTIONS
+from .strategies import MAX_TOKENS, BeamSearch, Greedy, Sampling, Strategy
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-#: Log-probability of what may not come.
+#: Log-probability of a banned token.
 NEVER = np.float32(-np.inf)
 
 
-#: Rows that the served steps take at once.
-_ROWS = 32
-
-
-def init(embedding: Floats) -> Flow[Floats]:
-    """``[B, embedding_dim]`` to the decoder's first ``hidden [B, S]``."""
-    parts = []
-    for start in range(0, len(embedding), _ROWS):
-        [hidden] = yield from infer("decoder_init", {"embedding": embedding[start : start + _ROWS]}, "hidden")
-        parts.append(hidden)
-    return np.concatenate(parts)
-
-
-def advance(token: Ints, hidden: Floats) -> Flow[tuple[Floats, Ints, Floats]]:
-    """``[N, 1]``, ``[N, S]`` to ``top_logprobs [N, C]``, ``top_tokens [N, C]`` and the next ``hidden``."""
-    parts = []
-    for start in range(0, len(token), _ROWS):
-        rows = slice(start, start + _ROWS)
-        inputs: Tensors = {"token": token[rows], "hidden": hidden[rows]}
-        parts.append((yield from infer("decoder_step", inputs, "top_logprobs", "top_tokens", "next_hidden")))
-    log_probs, tokens, after = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return log_probs, tokens, after
-
-
 class Hypotheses(NamedTuple):
-    """What a search returns for each row."""
+    """Result of a search, one poem per row."""
 
-    tokens: Ints  # [B, T], end token included, then padding
-    scores: Floats  # [B], log-probability over length (to the length penalty in beam search)
-    lengths: Ints  # [B], end token included
+    tokens: Ints  # [B, T], with the end token, then padding
+    scores: Floats  # [B], log-probability / length; beam search divides by length ** length_penalty
+    lengths: Ints  # [B], with the end token
 
 
 class Searches:
-    """The searches over the steps of one decoder, whose vocabulary ``orthography`` knows.
+    """Greedy search, beam search and sampling over the served steps of one decoder.
 
-    Greedy search and sampling of one poem yield each :class:`img2poem.requests.Line` as it ends.
+    Greedy search and sampling of a single poem yield each :class:`img2poem.requests.Line` as soon as it is complete.
+
+    Args:
+        orthography: of the decoder's vocabulary.
+        most_rows: largest batch of the decoder's served steps.
     """
 
-    def __init__(self, orthography: Orthography) -> None:
+    def __init__(self, orthography: Orthography, most_rows: int = ModelInfo.max_batch) -> None:
         self.orthography = orthography
+        self._most_rows = most_rows
+
+    def init(self, embedding: Floats) -> Flow[Floats]:
+        """Run ``decoder_init``: embeddings ``[B, embedding_dim]`` to the initial ``hidden [B, S]``."""
+        [hidden] = yield from infer_rows("decoder_init", {"embedding": embedding}, ["hidden"], self._most_rows)
+        return hidden
+
+    def advance(self, token: Ints, hidden: Floats) -> Flow[tuple[Floats, Ints, Floats]]:
+        """Run ``decoder_step``: ``token [N, 1]``, ``hidden [N, S]`` to log-probabilities, candidates, next ``hidden``.
+
+        Log-probabilities and candidate tokens are ``[N, C]``.
+        """
+        outputs = ("top_logprobs", "top_tokens", "next_hidden")
+        found = yield from infer_rows("decoder_step", {"token": token, "hidden": hidden}, outputs, self._most_rows)
+        log_probs, tokens, after = found
+        return log_probs, tokens, after
+
+    def of(self, strategy: Strategy) -> Callable[[Floats, Mapping[str, Array]], Flow[Hypotheses]]:
+        """Return the search of a strategy."""
+        return {Greedy: self.greedy, BeamSearch: self.beam, Sampling: self.sample}[type(strategy)]
 
     def greedy(self, embedding: Floats, options: Mapping[str, Array]) -> Flow[Hypotheses]:
-        """The likeliest allowed candidate at each step, for ``embedding [B, embedding_dim]``."""
+        """Choose the most likely allowed candidate at each step, for ``embedding [B, embedding_dim]``."""
         return self._one_path(embedding, options, lambda allowed, step: allowed.argmax(1)[:, None])
 
     def sample(self, embedding: Floats, options: Mapping[str, Array]) -> Flow[Hypotheses]:
-        """Draw among the candidates of each step with ``noise [B, T, C]``, as :class:`img2poem.nn.search.Sampling`."""
+        """Sample from each step's candidates with ``noise [B, T, C]``; see :class:`img2poem.nn.search.Sampling`."""
         temperature, top_k, top_p, noise = (options[name] for name in ("temperature", "top_k", "top_p", "noise"))
 
         def choose(allowed: Floats, step: int) -> Ints:
@@ -93,13 +94,13 @@ class Searches:
         return self._one_path(embedding, options, choose)
 
     def beam(self, embedding: Floats, options: Mapping[str, Array]) -> Flow[Hypotheses]:
-        """Beam search with ``beam_width`` and ``length_penalty``, as :class:`img2poem.nn.search.BeamSearch`."""
+        """Beam search with ``beam_width`` and ``length_penalty``; see :class:`img2poem.nn.search.BeamSearch`."""
         beam_width, length_penalty = options["beam_width"].astype(np.int64), options["length_penalty"]
         rows, width = len(embedding), int(beam_width.max())
         rank = np.arange(2 * width)
         in_width = rank < beam_width
         rules = self.rules(options, width)
-        hidden = np.repeat((yield from init(embedding)), width, axis=0)
+        hidden = np.repeat((yield from self.init(embedding)), width, axis=0)
         tokens = np.full((rows * width, MAX_TOKENS), PAD, np.int64)
         scores = np.where(rank[:width] == 0, np.float32(0), NEVER) * np.ones((rows, 1), np.float32)
         best, best_score = np.full((rows, MAX_TOKENS), PAD, np.int64), np.full(rows, NEVER)
@@ -107,7 +108,7 @@ class Searches:
         for step in range(MAX_TOKENS):
             if (ended >= beam_width[:, 0]).all():
                 break
-            log_probs, candidates, after = yield from advance(_previous(tokens, step), hidden)
+            log_probs, candidates, after = yield from self.advance(_previous(tokens, step), hidden)
             allowed = rules(log_probs, candidates, tokens, step)
             count = allowed.shape[1]
             total = (scores.reshape(-1, 1) + allowed).reshape(rows, width * count)
@@ -135,11 +136,11 @@ class Searches:
         return Hypotheses(best, best_score, (best != PAD).sum(1))
 
     def rules(self, options: Mapping[str, Array], times: int = 1) -> Rules:
-        """Return the rules with the options of each row, ``times`` over."""
+        """Return the rules for ``options``, each row repeated ``times`` times."""
         return Rules(self.orthography, options, times)
 
     def _last_line(self, tokens: Ints) -> Line:
-        # Of the whole poem's text, since the line before decides whether a line begins with a capital.
+        # Render the whole poem: the previous line decides whether this one begins with a capital.
         index = int((tokens[:-1] == NEWLINE).sum())
         lines = text_of(tokens.tolist(), self.orthography.pieces).split("\n")
         return Line(index, "".join(lines[index : index + 1]))
@@ -147,15 +148,15 @@ class Searches:
     def _one_path(
         self, embedding: Floats, options: Mapping[str, Array], choose: Callable[[Floats, int], Ints]
     ) -> Flow[Hypotheses]:
-        """Grow one poem a row by the candidate ``[B, 1]`` that ``choose(allowed, step)`` picks."""
+        """Decode one poem per row; ``choose(allowed, step)`` returns the index ``[B, 1]`` of the next candidate."""
         rules, rows = self.rules(options), len(embedding)
-        hidden = yield from init(embedding)
+        hidden = yield from self.init(embedding)
         tokens = np.full((rows, MAX_TOKENS), PAD, np.int64)
         score, ended = np.zeros(rows, np.float32), np.zeros(rows, bool)
         for step in range(MAX_TOKENS):
             if ended.all():
                 break
-            log_probs, candidates, hidden = yield from advance(_previous(tokens, step), hidden)
+            log_probs, candidates, hidden = yield from self.advance(_previous(tokens, step), hidden)
             allowed = rules(log_probs, candidates, tokens, step)
             chosen = choose(allowed, step)
             tokens[:, step] = np.where(ended, PAD, np.take_along_axis(candidates, chosen, 1)[:, 0])
@@ -168,12 +169,12 @@ class Searches:
 
 
 class Rules:
-    """:class:`img2poem.nn.rules.Rules` in numpy, with the options of its rows.
+    """The rules of :class:`img2poem.nn.rules.Rules` in numpy, for one batch of options.
 
     Args:
-        orthography: of the vocabulary.
-        options: tensors of the strategy, one row a poem.
-        times: how many hypotheses each poem has, side by side.
+        orthography: of the decoder's vocabulary.
+        options: option tensors, one row per poem.
+        times: hypotheses per poem, in adjacent rows.
     """
 
     def __init__(self, orthography: Orthography, options: Mapping[str, Array], times: int = 1) -> None:
@@ -184,7 +185,7 @@ class Rules:
         self._limits = {name: value.astype(np.int64) for name, value in rows.items() if name != "repetition_penalty"}
 
     def __call__(self, log_probs: Floats, candidates: Ints, tokens: Ints, step: int) -> Floats:
-        """Mask and reweight ``log_probs [N, C]`` of ``candidates`` after ``tokens [N, T]`` up to ``step``."""
+        """Mask and reweight ``log_probs [N, C]`` of ``candidates``, given the tokens before ``step`` of ``[N, T]``."""
         log_probs_of_end = np.where(candidates == EOS, log_probs, NEVER)
         log_probs = self._without_repeats(log_probs, candidates, tokens[:, :step])
         banned = np.take_along_axis(self._banned(tokens, step), self._orthography.kind[candidates], 1)
@@ -193,7 +194,7 @@ class Rules:
         return np.where(stuck, log_probs_of_end, masked)
 
     def _banned(self, tokens: Ints, step: int) -> Bools:
-        """Return which kinds of tokens may not come, bool ``[N, 5]``: behind each must be room for what follows it."""
+        """Return the banned kinds of tokens, bool ``[N, 5]``; a token needs room for the tokens that must follow it."""
         limits = self._limits
         newlines = tokens[:, :step] == NEWLINE
         lines = newlines.sum(1, keepdims=True) + 1
@@ -224,7 +225,7 @@ class Rules:
         return np.where(words & (stutter | seen | forbidden), NEVER, log_probs)
 
     def _repeating(self, said: Ints) -> Bools:
-        """Return bool ``[N, step]``: the places whose token would complete an n-gram for the second time."""
+        """Return bool ``[N, step]``: positions whose token, if it came next, would repeat an n-gram."""
         rows, step = said.shape
         repeats, same = np.zeros((rows, step), bool), np.ones((rows, step), bool)
         for k in range(1, min(MAX_NGRAM, step)):
@@ -235,5 +236,5 @@ class Rules:
 
 
 def _previous(tokens: Ints, step: int) -> Ints:
-    """The token before ``step`` in each row, ``[N, 1]``; the begin token at step 0."""
+    """Return the token before ``step`` in each row, ``[N, 1]``; BOS at step 0."""
     return tokens[:, step - 1 : step] if step else np.full((len(tokens), 1), BOS)

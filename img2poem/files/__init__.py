@@ -1,1 +1,1 @@
-"""Reading and writing files: with a limit, as a whole or not at all, over nothing that would be lost."""
+"""Safe reading and writing of files: size limits, atomic replacement, checks of output files."""

@@ -1,4 +1,4 @@
-"""A file that is written as a whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``content`` to ``path``, text in UTF-8, so that a reader, or the next run, never sees half of it.
+    """Write ``content`` to ``path`` atomically: a reader sees the old content or the new. Text is encoded as UTF-8.
 
-    Where ``path`` is a link, the file that it leads to is written.
+    If ``path`` is a symbolic link, its target is written.
 
     Raises:
-        OSError: it cannot be written; what was there is left as it was.
+        OSError: the file cannot be written. Its old content is kept.
     """
     target = Path(os.path.realpath(path))
-    # No two writers, threads included, write into one; and the name is short, however long the file's own is.
+    # A random name keeps concurrent writers apart, threads included. It is short even if the file's own name is long.
     staging = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         staging.write_bytes(content.encode() if isinstance(content, str) else content)

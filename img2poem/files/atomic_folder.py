@@ -1,4 +1,4 @@
-"""A folder that is written as a whole or not at all, also when its writer is killed."""
+"""Replacement of a whole folder that survives a killed writer."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..errors import Img2PoemError
 
 @contextmanager
 def replacing(target: Path, mark: str, error: type[Img2PoemError]) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of ``target`` when the block ends without an error.
+    """Yield an empty folder that replaces ``target`` when the block ends without an error.
 
-    A writer that is killed leaves the old folder whole or, between two renames, aside as ``<target>.old``, which
-    the next one puts back.
+    If the writer is killed, the old folder is intact: at ``target`` or, between the two renames, at
+    ``<target>.old``. The next writer restores it from there.
 
     Args:
-        target: the folder to write.
-        mark: a file by which a folder that may be replaced is known.
-        error: raised, with the reason, instead of the block.
+        target: folder to write.
+        mark: name of a file that identifies folders that may be replaced.
+        error: class of the errors to raise.
 
     Raises:
-        Img2PoemError: ``error``: ``target`` is there but has no ``mark``, cannot be replaced, or another process is
-            writing it.
+        Img2PoemError: of class ``error``: ``target`` is not empty and has no ``mark``, is a mount point, or another
+            process is writing it.
     """
     target = target.resolve()
     if os.path.ismount(target):
@@ -40,7 +40,7 @@ def replacing(target: Path, mark: str, error: type[Img2PoemError]) -> Iterator[P
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise error(f"another process is writing {target}; wait for it to end") from None
-        _tidy(target, staging, old)  # after one that was killed
+        _tidy(target, staging, old)  # left by a killed writer
         staging.mkdir()
         try:
             yield staging
@@ -52,7 +52,7 @@ def replacing(target: Path, mark: str, error: type[Img2PoemError]) -> Iterator[P
 
 
 def _tidy(target: Path, staging: Path, old: Path) -> None:
-    """Remove a half-written folder, and put the old one back where no new one took its place."""
+    """Remove the incomplete new folder, and restore the old one unless it was replaced."""
     shutil.rmtree(staging, ignore_errors=True)
     if old.exists() and not target.exists():
         old.rename(target)

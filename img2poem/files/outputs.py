@@ -1,4 +1,4 @@
-"""Files that a command is told to write: refused before the first byte where they would destroy something."""
+"""Checks of output files before anything is written, so that a command never overwrites its input or other data."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from ..errors import InvalidOption
 
-#: Bytes of a file by which it is told whether it is text.
+#: Bytes read from the start of a file to decide whether it is text.
 _LOOKED_AT = 4096
 
 
 def check_output(out: Path, inputs: Iterable[str | Path] = ()) -> bool:
-    """Return whether ``out`` is there already, as a file that may be looked at and replaced.
+    """Return whether ``out`` exists as a regular file, whose content the caller may want to check.
 
     Raises:
-        InvalidOption: its folder is not there; it is a folder, a device or a pipe; or it is one of ``inputs``, by
-            whatever name.
+        InvalidOption: the folder of ``out`` does not exist; ``out`` is a folder, a device or a pipe; or it is the same
+            file as one of ``inputs``, links included.
     """
     if not out.parent.is_dir():
         raise InvalidOption(f"{out.parent} is not a folder")
@@ -37,10 +37,10 @@ def check_output(out: Path, inputs: Iterable[str | Path] = ()) -> bool:
 
 
 def check_log(log: Path) -> None:
-    """Refuse a file that lines of a log cannot be appended to without harm.
+    """Check that log lines may be appended to ``log``: it is a text file, or does not exist.
 
     Raises:
-        InvalidOption: as :func:`check_output`; or it holds what is no text.
+        InvalidOption: see :func:`check_output`; or the file is not UTF-8 text.
     """
     if not check_output(log):
         return

@@ -1,4 +1,4 @@
-"""Reading with a limit: what a path leads to may have no end, as ``/dev/zero`` or a pipe."""
+"""Reading with a size limit, since a path may lead to endless data such as ``/dev/zero`` or a pipe."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import BinaryIO
 
 from ..errors import InvalidOption
 
-#: Bytes that a text of a person's may have: a poem, a key, certificates.
+#: Maximum size in bytes of a text from a user: a poem, a key, certificates.
 MAX_TEXT = 2**22
 
 
 class TooLarge(ValueError):
-    """There is more to read than is allowed."""
+    """The data exceeds the size limit."""
 
 
 def read_limited(path: Path, most: int = MAX_TEXT) -> bytes:
-    """Return the bytes of a file, of which there may be ``most``.
+    """Return the content of a file of at most ``most`` bytes.
 
     Raises:
-        OSError: it cannot be read.
-        TooLarge: there are more.
+        OSError: the file cannot be read.
+        TooLarge: the file has more bytes.
     """
     with path.open("rb") as file:
         return limited(file, most)
 
 
 def limited(file: BinaryIO, most: int = MAX_TEXT) -> bytes:
-    """As :func:`read_limited`, of a file that is open."""
+    """Like :func:`read_limited`, for an open file."""
     data = file.read(most + 1)
     if len(data) > most:
         raise TooLarge(f"it has more than the {most / 2**20:g} MiB allowed")
@@ -36,10 +36,10 @@ def limited(file: BinaryIO, most: int = MAX_TEXT) -> bytes:
 
 
 def check_readable(path: Path) -> None:
-    """Refuse what others are to read whole, and may not read twice.
+    """Check a file that a library will read later.
 
     Raises:
-        InvalidOption: it is no file, cannot be read, or has more bytes than ``MAX_TEXT``.
+        InvalidOption: it is not a regular file, cannot be read, or has more than ``MAX_TEXT`` bytes.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):

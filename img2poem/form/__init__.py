@@ -1,1 +1,1 @@
-"""The form of a poem - lines, rhymes, acrostics, words - and the search that keeps to it."""
+"""The form of a poem (lines, rhymes, acrostic, required words) and the search for poems of that form."""

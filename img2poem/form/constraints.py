@@ -1,4 +1,4 @@
-"""Compiles a form into constraints of tokens: which may, or must, come at each place."""
+"""Compiles a Form into per-step token constraints."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from .form import Form, begins_with
 from .hypotheses import Partial
 from .rhymes import NO_ENDS, Rhymes
 
-#: How many words are proposed where a step's candidates have none that is demanded: the most frequent ones.
+#: Words proposed in addition to a step's candidates: the most frequent ones that satisfy the constraint.
 _PROPOSED = 12
+#: Fewest words in a line.
 _FEWEST_WORDS = 2
 
 
 class Constraints:
-    """What a form asks of a poem with ``count`` lines.
+    """Token constraints of a form, for a poem of ``count`` lines.
 
     Args:
-        form: already checked against the vocabulary.
-        count: how many lines.
+        form: form that :meth:`Form.check` has accepted for this vocabulary.
+        count: number of lines.
         orthography: of the decoder's vocabulary.
 
     Raises:
-        InvalidOption: more lines shall rhyme with each other than words do.
-        MissingDependency: a rhyme is asked for and the dictionary is not installed.
+        InvalidOption: the rhyme scheme needs more words that rhyme with each other than the vocabulary has.
+        MissingDependency: the form has a rhyme scheme and the dictionary is not installed.
     """
 
     def __init__(self, form: Form, count: int, orthography: Orthography) -> None:
@@ -42,7 +43,7 @@ class Constraints:
         self._due = [int((i + 0.5) * count / len(self.include)) for i in range(len(self.include))]
         self._no_ends = {i for i, piece in enumerate(self._pieces) if piece in NO_ENDS}
         self._whole = ~orthography.unfinished
-        #: Tokens that are joined to the word before them, bool ``[vocabulary]``.
+        #: Tokens joined to the previous word without a space, bool ``[vocabulary]``.
         self.glue = np.isin(np.arange(len(self._pieces)), [*GLUE])
         self._rhymes = _rhymes(tuple(self._pieces)) if form.rhyme else None
         self._lines_of = Counter(form.rhyme)
@@ -50,7 +51,7 @@ class Constraints:
             raise InvalidOption(f"no {max(self._lines_of.values())} words of the vocabulary rhyme with each other")
 
     def next_tokens(self, line: int, place: int, partial: Partial, known: Collection[int]) -> list[int] | None:
-        """Return tokens of which one must come next: candidates ``known``, then frequent ones; None where any may."""
+        """Return the tokens of which one must come next, those in ``known`` first; None if any token may come."""
         if partial.pending:
             return [partial.pending[0]]
         if place == 0 and self._form.acrostic:
@@ -61,22 +62,22 @@ class Constraints:
         return None
 
     def insertions(self, line: int, place: int, partial: Partial) -> list[int]:
-        """Return the demanded words that are due in this line."""
+        """Return the required words that are due in this line and still missing."""
         return self._due_of(line, partial) if place > 0 else []
 
     def endings(self, line: int, partial: Partial, known: Collection[int]) -> list[int]:
-        """Return words to end a rhyming line with: those of the candidates ``known``, then the most frequent."""
+        """Return words that may end a rhyming line: those of the candidates ``known``, then the most frequent."""
         mask = self._ends(line, partial)
         if mask is None:
             return []
         if due := self._due_of(line, partial):
-            # The line can end only with the word that it still lacks.
+            # The line still lacks a required word, so only that word can end it.
             return due if len(due) == 1 and mask[due[0]] else []
         found = [token for token in known if mask[token]]
         return [*found, *np.flatnonzero(mask)[:_PROPOSED].tolist()]
 
     def closings(self, line: int, partial: Partial, known: Collection[int]) -> list[int]:
-        """Return marks to close a line that may end, of the candidates ``known``; the last must have a final one."""
+        """Return the marks in ``known`` that can close a complete line; the last line needs a final mark."""
         if partial.tokens[-1] in MARKS or not self._complete(line, partial):
             return []
         last = line == self._count - 1
@@ -89,30 +90,30 @@ class Constraints:
         return self._complete(line, partial) and (not final or partial.tokens[-1] in FINAL_MARKS)
 
     def _complete(self, line: int, partial: Partial) -> bool:
-        """Whether the line has all that is demanded of it, but for a mark at its end."""
+        """Whether the line meets all constraints, except for a final mark at its end."""
         said, last = partial.unmarked, partial.last_word
         if partial.pending or self._due_of(line, partial) or last in self._no_ends:
             return False
         if self._words(said) < _FEWEST_WORDS:
             return False
         mask = self._ends(line, partial)
-        # Of "sea-green" the dictionary would hear the last part alone.
+        # The mask would judge "sea-green" by its last part alone.
         alone = len(said) < 2 or said[-2] != HYPHEN
         return mask is None or bool(mask[last] and alone)
 
     def keeps_whole(self, partial: Partial) -> bool:
-        """Whether nothing may be joined to the last word: it is a demanded one, "sea" and not "sea's"."""
+        """Whether nothing may be joined to the last word because it is required: "sea", not "sea's"."""
         return partial.tokens == self.first or partial.tokens[-1:] in [(word,) for word in self.include]
 
     def noted(self, partial: Partial) -> Partial:
-        """Return ``partial`` knowing of the demanded word that its last token is."""
+        """Return ``partial`` with its last token removed from the missing words."""
         last = partial.tokens[-1]
         if last not in partial.missing or partial.tokens[-2:-1] == (HYPHEN,):
             return partial
         return replace(partial, missing=tuple(other for other in partial.missing if other != last))
 
     def _words(self, line: Sequence[int]) -> int:
-        """Return how many words ``line`` has; "sea-green" is one."""
+        """Return the number of words in ``line``; "sea-green" counts as one."""
         joined = [False, *(token == HYPHEN for token in line)]
         nothing = GLUE | MARKS
         return sum(not (token in nothing or after) for token, after in zip(line, joined, strict=False))
@@ -122,7 +123,7 @@ class Constraints:
         return [word for word in partial.missing if word in due]
 
     def _ends(self, line: int, partial: Partial) -> Bools | None:
-        """Return which words may end the line, bool ``[vocabulary]``; None where any may."""
+        """Return which words may end the line, bool ``[vocabulary]``; None if any may."""
         scheme = self._form.rhyme
         if self._rhymes is None or line >= len(scheme) or self._lines_of[scheme[line]] == 1:
             return None
@@ -130,7 +131,7 @@ class Constraints:
         if earlier:
             ends: Bools = self._rhymes.with_all(earlier) & self._whole
             return ends
-        # Otherwise AABB could come out as AAAA.
+        # A new rhyme must differ from earlier ones: otherwise AABB could become AAAA.
         beginning: Bools = self._rhymes.beginning(self._lines_of[scheme[line]]) & self._whole
         beginning &= self._rhymes.unlike(partial.ends)
         return beginning
@@ -138,5 +139,5 @@ class Constraints:
 
 @lru_cache(maxsize=4)
 def _rhymes(pieces: tuple[str, ...]) -> Rhymes:
-    """Return the rhymes of a vocabulary; looking all of its words up takes half a second."""
+    """Return the rhymes of a vocabulary, from a cache: looking up all its words takes half a second."""
     return Rhymes(pieces)

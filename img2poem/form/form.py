@@ -1,4 +1,4 @@
-"""The form of a poem: how many lines, their first letters, their rhymes, words that it must have."""
+"""The form of a poem: number of lines, acrostic, rhyme scheme and required words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ..decoding.strategies import LINE_ENDING, OPTIONS, AnyStrategy, BestOf
+from ..decoding.registry import OPTIONS
+from ..decoding.strategies import LINE_ENDING, AnyStrategy, BestOf
 from ..errors import InvalidOption
 from ..text.orthography import Orthography
 from ..text.vocabulary import is_word
@@ -15,27 +16,27 @@ from ..validation.numbers import whole
 
 A = TypeVar("A", bound=AnyStrategy)
 
-#: Tokens of a line at least, so that a line can be one.
+#: Fewest tokens in a line, without its newline.
 SHORTEST_LINE = 3
-#: Words that a poem can be made to have.
+#: Most required words of a form.
 MAX_INCLUDED = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What a poem must look like. Everything but ``lines`` is decoded by the client, over the served steps.
+    """Requirements on a poem. The server decodes ``lines``; with any other field the client runs the search.
 
     Args:
-        lines: exactly so many.
-        acrostic: the first letters of the lines, from top to bottom; as many lines as letters.
-        rhyme: a scheme such as ``AABB``, one letter a line: lines with the same letter rhyme by the CMU dictionary
-            (perfect rhyme, different words). As many lines as letters when neither ``lines`` nor ``acrostic`` says
-            more; lines beyond the scheme are free.
-        include: words that must come, one at least once each.
-        first_words: how the poem begins.
+        lines: exact number of lines.
+        acrostic: first letters of the lines, from top to bottom; one line per letter.
+        rhyme: a scheme such as ``AABB``, one letter per line: lines with the same letter rhyme by the CMU Pronouncing
+            Dictionary (perfect rhymes of different words). Without ``lines`` and ``acrostic`` the poem has one line
+            per letter; lines beyond the scheme are free.
+        include: words that must each occur at least once.
+        first_words: words that begin the poem.
 
     Raises:
-        InvalidOption: the demands are malformed or contradict each other.
+        InvalidOption: a field is malformed, or fields contradict each other.
     """
 
     lines: int | None = None
@@ -75,26 +76,26 @@ class Form:
 
     @property
     def count(self) -> int | None:
-        """How many lines the poem must have; None where the strategy's limits hold."""
+        """Number of lines; None if the strategy's limits apply."""
         return self.lines if self.lines is not None else len(self.acrostic) or len(self.rhyme) or None
 
     @property
     def only_lines(self) -> bool:
-        """Whether the served decoders can do it."""
+        """Whether the form sets nothing but ``lines``, so that the served decoders can search for it."""
         return not (self.acrostic or self.rhyme or self.include or self.first_words)
 
     def limit(self, strategy: A) -> A:
-        """Return ``strategy`` with the number of lines of this form."""
+        """Return ``strategy`` with ``min_lines`` and ``max_lines`` set to this form's number of lines, if any."""
         if isinstance(strategy, BestOf):
             return replace(strategy, sampling=self.limit(strategy.sampling))
         return replace(strategy, min_lines=self.count, max_lines=self.count) if self.count else strategy
 
     def check(self, strategy: AnyStrategy, orthography: Orthography) -> None:
-        """Refuse what no poem in this vocabulary can have.
+        """Check that a poem in this vocabulary can have this form.
 
         Raises:
-            InvalidOption: an acrostic letter that begins no word, a word that the vocabulary lacks or that is
-                forbidden, or more lines than the strategy's ``max_tokens`` have room for.
+            InvalidOption: no word begins with a letter of the acrostic; a required word is forbidden or not in the
+                vocabulary; the form needs more than ``max_tokens``; or ``first_words`` exceed ``max_line_tokens``.
         """
         for letter in self.acrostic:
             if not any(begins_with(letter, piece) for piece in orthography.pieces):
@@ -124,5 +125,5 @@ class Form:
 
 
 def begins_with(letter: str, piece: str) -> bool:
-    """Whether ``piece`` begins a word with ``letter`` that can stand at the head of a line."""
+    """Whether ``piece`` is a word that begins with ``letter`` and can begin a line."""
     return is_word(piece) and piece[0] == letter and (len(piece) > 1 or piece in ("a", "i", "o"))

@@ -1,4 +1,4 @@
-"""Poems under way, as the search for a form keeps them."""
+"""Partial poems in the search for a form."""
 
 from __future__ import annotations
 
@@ -16,37 +16,31 @@ _NO_WORDS = {NEWLINE, EOS, *MARKS}
 
 @dataclass(frozen=True)
 class Partial:
-    """A poem up to some token.
-
-    ``start`` is where its last line begins, ``score`` the sum of log-probabilities, ``key`` what it is preferred by
-    within the line, ``pending`` the tokens that must come next, ``missing`` the demanded words that have not come,
-    ``ends`` the last words of the lines before, ``ending`` whether its line must end now, ``poem`` which of the poems
-    under way it belongs to.
-    """
+    """An unfinished poem."""
 
     tokens: tuple[int, ...]
-    hidden: Floats  # [S], before the last token
-    score: float = 0.0
-    key: float = 0.0
-    start: int = 0
-    pending: tuple[int, ...] = ()
-    missing: tuple[int, ...] = ()
-    ends: tuple[int, ...] = ()
-    ending: bool = False
-    poem: int = 0
+    hidden: Floats  # [S], decoder state before it reads the last token
+    score: float = 0.0  # sum of log-probabilities
+    key: float = 0.0  # rank within the line
+    start: int = 0  # index of the last line's first token
+    pending: tuple[int, ...] = ()  # tokens that must come next
+    missing: tuple[int, ...] = ()  # required words that have not occurred
+    ends: tuple[int, ...] = ()  # last words of the previous lines
+    ending: bool = False  # whether the line has its last word: only a mark or the line's end may follow
+    poem: int = 0  # partials with the same number compete with each other
 
     @classmethod
     def first(cls, hidden: Floats, pending: tuple[int, ...], missing: tuple[int, ...], poem: int) -> Partial:
-        """Return a poem without a token."""
+        """Return a poem without tokens."""
         return cls((), hidden, pending=pending, missing=missing, poem=poem)
 
     def at_line(self, poem: int) -> Partial:
-        """Return the poem at the beginning of a line, as the one that others of that line are compared with."""
+        """Return the poem at the beginning of a new line, with ``poem`` as its number in that line."""
         ends = (*self.ends, self.last_word) if self.tokens else ()
         return replace(self, start=len(self.tokens), ends=ends, ending=False, poem=poem)
 
     def grown(self, token: int, chance: float, preference: float, hidden: Floats) -> Partial:
-        """Return the poem with one more token of log-probability ``chance``."""
+        """Return the poem with one more token; ``chance`` is the token's log-probability, ``preference`` its key."""
         return replace(
             self,
             tokens=(*self.tokens, token),
@@ -63,7 +57,7 @@ class Partial:
 
     @property
     def unmarked(self) -> tuple[int, ...]:
-        """The tokens of the last line without its end and a mark before that."""
+        """The tokens of the last line without trailing marks, newline and end token."""
         line = self.line
         while line and line[-1] in _NO_WORDS:
             line = line[:-1]
@@ -71,7 +65,7 @@ class Partial:
 
     @property
     def last_word(self) -> int:
-        """The last word of the last line, or the last part of it; padding where there is none."""
+        """The last word of the last line, or the last token of that word; PAD if there is none."""
         return (self.unmarked or (PAD,))[-1]
 
 
@@ -81,9 +75,9 @@ def best_of_each(
     value: Callable[[Partial], float],
     apart: Callable[[Partial], Hashable] = lambda partial: None,
 ) -> list[Partial]:
-    """Return of each poem under way the ``count`` best partials, and of each group of ``apart`` at most as many.
+    """Return the best partials of each poem, ``count`` per poem.
 
-    With groups, those of one poem share its places evenly, but each has one at least.
+    The groups of ``apart`` share these places evenly, rounded up: each group keeps at least one partial.
     """
     poems: defaultdict[int, defaultdict[Hashable, list[Partial]]] = defaultdict(lambda: defaultdict(list))
     for partial in sorted(partials, key=value, reverse=True):
@@ -96,6 +90,6 @@ def best_of_each(
 
 
 def right_aligned(rows: Sequence[Sequence[int]]) -> Ints:
-    """Return token rows of any lengths as int64 ``[N, longest]``, padded in front."""
+    """Return token rows of any lengths as int64 ``[N, longest]``, padded on the left."""
     longest = max(map(len, rows))
     return np.array([[PAD] * (longest - len(row)) + list(row) for row in rows], np.int64).reshape(len(rows), longest)

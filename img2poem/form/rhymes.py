@@ -1,4 +1,4 @@
-"""Which words of a vocabulary rhyme, by the CMU Pronouncing Dictionary (of American English)."""
+"""Rhyming words of a vocabulary, by the CMU Pronouncing Dictionary (American English)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..text.pronunciations import dictionary
 from ..text.vocabulary import is_word
 
-#: Words that a line does not end with when it may end with others.
+#: Words that may not end a line.
 NO_ENDS = frozenset(
     "a an the of and or but to in on at by for from with as is was are his her my your their its our that this these"
     " those i if than who whom which when where while into upon not has had have were very every".split()
@@ -20,7 +20,7 @@ NO_ENDS = frozenset(
 
 
 class Rhymes:
-    """Perfect rhymes (equal from the last stressed vowel on, different before it) among the pieces that are words.
+    """Perfect rhymes among the words of a vocabulary: equal from the last stressed vowel on, different before it.
 
     Args:
         pieces: the decoder's vocabulary by id.
@@ -37,32 +37,32 @@ class Rhymes:
         for i, piece in enumerate(pieces):
             if not is_word(piece) or len(piece) < 2 or piece in NO_ENDS:
                 continue
-            # The first pronunciation is the usual one; others rhyme on paper only.
+            # Only the first pronunciation, which is the usual one.
             if phones := pronouncing.phones_for_word(piece)[:1]:
                 self._part[i], self._sound[i] = pronouncing.rhyming_part(phones[0]), phones[0]
                 words[self._part[i]].append(i)
         self._words = dict(words)
         self._size = len(pieces)
         self._sizes = {part: len({self._sound[i] for i in ids}) for part, ids in words.items()}
-        # A search asks the same a thousand times.
+        # A search repeats the same look-ups about a thousand times.
         self._beginning = lru_cache(maxsize=16)(self._find_beginning)
         self._with_all = lru_cache(maxsize=1024)(self._find_with_all)
         self._like = lru_cache(maxsize=1024)(self._find_like)
 
     def beginning(self, count: int) -> NDArray[np.bool_]:
-        """Return bool ``[vocabulary]``: the words with which ``count`` words in all rhyme, themselves included."""
+        """Return bool ``[vocabulary]``: words of rhyme groups of at least ``count`` words (homophones count once)."""
         return self._beginning(count)
 
     def with_all(self, words: Sequence[int]) -> NDArray[np.bool_]:
-        """Return bool ``[vocabulary]``: the words that rhyme with ``words`` and sound unlike each of them."""
+        """Return bool ``[vocabulary]``: words that rhyme with ``words`` and are homophones of none of them."""
         return self._with_all(tuple(words))
 
     def unlike(self, words: Sequence[int]) -> NDArray[np.bool_]:
-        """Return bool ``[vocabulary]``: whatever does not rhyme with any of ``words``."""
+        """Return bool ``[vocabulary]``: tokens that rhyme with none of ``words``."""
         return ~self._like(frozenset(words))
 
     def most(self) -> int:
-        """Return how many words rhyme with each other at most."""
+        """Return the size of the largest rhyme group (homophones count once)."""
         return max(self._sizes.values())
 
     def _find_with_all(self, words: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -1,9 +1,9 @@
-"""The search for a poem of a given form: line by line, over the served decoder steps.
+"""Search for a poem of a given form, line by line, over the served decoder steps.
 
-Within a line, the likeliest (or drawn) beginnings of each poem are grown a token at a time; a line may end only where
-the form lets it, so words that rhyme are tried as endings at every place, with a mark behind them or without. The best
-ended lines are what the next line begins from. A step tells the 64 likeliest tokens alone: a demanded word that is not
-among them is taken to be less likely than the last of them, which is also what it counts in the score.
+Within a line, the search extends the best (or sampled) beginnings of each poem one token at a time. A line may end only
+where the form allows it, so rhyming words are tried as endings at every position, with or without a closing mark. The
+next line starts from the best complete lines. A step returns only the 64 most likely tokens. A required word that is
+not among them gets an estimated log-probability below the least likely of them, which also counts in the score.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..decoding.search import NEVER, Floats, Hypotheses, Ints, Searches, advance, init
+from ..decoding.search import NEVER, Floats, Hypotheses, Ints, Searches
 from ..decoding.strategies import LINE_ENDING, MAX_TOKENS, AnyStrategy, BeamSearch, BestOf, Sampling, Strategy
 from ..errors import NoPoem
 from ..requests import Flow
@@ -23,25 +23,25 @@ from .constraints import Constraints
 from .form import SHORTEST_LINE, Form
 from .hypotheses import Partial, best_of_each, right_aligned
 
-#: Log-probability that a demanded token has below the least likely candidate of a step, and a further one for each
-#: more frequent word that would do.
+#: Estimated log-probability of a required token that is not a candidate: that of the least likely candidate, minus
+#: ``_SURPRISE``, minus ``_FURTHER`` times log(1 + rank) of the token among the words that satisfy the constraint.
 _SURPRISE, _FURTHER = 1.0, 0.3
-#: Beginnings of a line that are grown together, over all poems, and at least for each.
+#: Beginnings of a line that are extended together: over all poems, and at least per poem.
 _ROWS, _FEWEST = 48, 4
-#: Endings that are tried for each poem at each place.
+#: Line endings kept per poem and position.
 _ENDINGS = 3
 
 
 class FormSearch:
-    """Searches by one strategy for poems of one form.
+    """Searches for poems of one form with one strategy.
 
-    Greedy search keeps one poem after each line, beam search ``width``, sampling and best of n keep what they have
-    drawn; of best of n, the likelier half goes on to the aligner.
+    After each line, greedy search keeps one poem and beam search keeps ``width``; sampling keeps its poem and best of n
+    its ``n`` poems. Best of n returns the likelier half of them for reranking by the aligner.
 
     Args:
-        searches: whose orthography and rules hold.
-        form: what the poem must look like.
-        strategy: how it is searched for, already limited to the form's lines.
+        searches: searches of the decoder, whose orthography and rules apply.
+        form: required form of the poem.
+        strategy: strategy, limited to the form's number of lines (:meth:`Form.limit`).
     """
 
     def __init__(self, searches: Searches, form: Form, strategy: AnyStrategy) -> None:
@@ -60,12 +60,12 @@ class FormSearch:
         self._random = np.random.default_rng(self._drawing.seed if self._drawing else 0)
 
     def run(self, embedding: Floats) -> Flow[Hypotheses]:
-        """Return the best poem for ``embedding [1, embedding_dim]``, of best of n the likelier half of them.
+        """Return the best poem for ``embedding [1, embedding_dim]``; for best of n, the likelier half of its poems.
 
         Raises:
-            NoPoem: the search came to none of this form.
+            NoPoem: the search found no poem of this form.
         """
-        [hidden] = yield from init(embedding)
+        [hidden] = yield from self._searches.init(embedding)
         begun = [
             Partial.first(hidden, self._constraints.first, self._constraints.include, i) for i in range(self._poems)
         ]
@@ -73,7 +73,7 @@ class FormSearch:
             ended = yield from self._line(line, begun)
             begun = self._chosen(ended)
             if not begun:
-                raise NoPoem(f"no line {line + 1} of this form was found; ask for less, or for longer lines")
+                raise NoPoem(f"no line {line + 1} of this form was found; relax the form or allow longer lines")
         kept = sorted(begun, key=self._value, reverse=True)[: -(-self._poems // 2)]
         tokens = np.full((len(kept), MAX_TOKENS), PAD, np.int64)
         for row, poem in zip(tokens, kept, strict=True):
@@ -82,12 +82,12 @@ class FormSearch:
         return Hypotheses(tokens, scores, np.array([len(poem.tokens) for poem in kept]))
 
     def _line(self, line: int, begun: Sequence[Partial]) -> Flow[list[Partial]]:
-        """Grow each of ``begun`` by a line; return all lines that ended, with their newline or end token."""
+        """Extend each of ``begun`` by one line; return all complete lines, with their newline or end token."""
         ended: list[Partial] = []
         growing = [begin.at_line(i) for i, begin in enumerate(begun)]
         each = max(_FEWEST, _ROWS // len(begun))
         longest = max(len(partial.tokens) for partial in begun)
-        # Its share of the tokens that are left.
+        # This line's share of the remaining tokens.
         room = (self._rules_of.max_tokens - longest) // (self._count - line) - LINE_ENDING
         most = min(self._rules_of.line_tokens, room)
         for place in range(most + 2):
@@ -95,7 +95,8 @@ class FormSearch:
                 break
             tokens = right_aligned([partial.tokens for partial in growing])
             last = tokens[:, -1:] if tokens.shape[1] else np.full((len(growing), 1), BOS)
-            log_probs, candidates, after = yield from advance(last, np.stack([p.hidden for p in growing]))
+            hidden = np.stack([partial.hidden for partial in growing])
+            log_probs, candidates, after = yield from self._searches.advance(last, hidden)
             rules = self._searches.rules(self._options, len(growing))
             allowed = rules(log_probs, candidates, tokens, tokens.shape[1])
             ended += self._ended(line, place, growing, candidates, allowed, after)
@@ -130,9 +131,9 @@ class FormSearch:
         allowed: Floats,
         after: Floats,
     ) -> list[Partial]:
-        """Return what goes on: of each poem the ``each`` best beginnings, and the best endings of the line.
+        """Return the partials of the next step: for each poem, the ``each`` best beginnings and the best endings.
 
-        A line that is ``full``, or has got its ending, may still be closed with a mark.
+        A line that is ``full``, or has its last word, may still be closed with a mark.
         """
         words = (candidates > NEWLINE) & (allowed > NEVER)
         drawn = self._drawn(np.where(words, allowed, NEVER))
@@ -181,7 +182,7 @@ class FormSearch:
     def _chance(
         self, token: int, rank: int, known: dict[int, int], allowed: Floats, drawn: Floats, least: float
     ) -> tuple[float, float]:
-        """Return the log-probability of a demanded token, and what it is preferred by."""
+        """Return the log-probability of a required token, and its search key."""
         if token in known:
             found = float(allowed[known[token]])
             return found, max(float(drawn[known[token]]), found)
@@ -189,7 +190,7 @@ class FormSearch:
         return guess, guess
 
     def _drawn(self, allowed: Floats) -> Floats:
-        """Return what candidates are preferred by: their log-probability, or a perturbed one where they are drawn."""
+        """Return the search keys of candidates: log-probabilities, with Gumbel noise added when sampling."""
         if self._drawing is None:
             return allowed.copy()
         order = np.argsort(-allowed, axis=1, kind="stable")
@@ -205,7 +206,7 @@ class FormSearch:
         return drawn
 
     def _chosen(self, ended: Sequence[Partial]) -> list[Partial]:
-        """Return what the next line begins from: poems that are drawn do not compete with each other."""
+        """Return the poems that the next line starts from; the ``n`` poems of best of n do not compete."""
         if self._poems > 1:
             return best_of_each(ended, 1, self._value)
         best = best_of_each(ended, self._width, self._value, apart=lambda poem: poem.last_word)

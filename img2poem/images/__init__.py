@@ -1,1 +1,1 @@
-"""Photographs: decoding to pixels, colours, metadata, and cards."""
+"""Photographs: decoding to pixels, colour conversion, metadata, and cards."""

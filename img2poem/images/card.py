@@ -1,4 +1,4 @@
-"""A poem typeset on or beside its photograph, as one picture.
+"""Cards: a photograph and its poem, typeset as one picture.
 
 The typeface is EB Garamond (SIL Open Font License 1.1), from the package ``fontpkg-eb-garamond``.
 """
@@ -20,32 +20,32 @@ from PIL.PngImagePlugin import PngInfo
 from ..errors import InvalidOption, MissingDependency
 from .decode import Photo, picture, read_photo
 
-#: What is taken of a poem, so that a card stays a card.
+#: Most lines of a card, and most characters per line.
 MAX_LINES, MAX_CHARACTERS = 32, 200
 
-#: Of pairs in UTF-16, which are no characters.
+#: Surrogates of UTF-16, which are not characters.
 _HALVES = frozenset(map(chr, range(0xD800, 0xE000)))
 
 Floats = NDArray[np.float32]
 
-#: How a card says what made it.
+#: Value of the PNG text ``Software`` by which :func:`is_card` recognises a card.
 _SOFTWARE = "img2poem"
 _PAPER, _INK, _WHITE = (250, 247, 240), (38, 34, 30), (255, 253, 248)
 _MARGIN = 96
-_PHOTO, _OVER = 1200, 1600  # longer side of the photograph, in pixels; of one that a poem lies on
-_PANEL = 720  # widest text beside a photograph
-_SMALLEST, _LARGEST = 26, 52  # size of the type, in pixels
+_PHOTO, _OVER = 1200, 1600  # longer side of the photograph in pixels; the second for the layout ``over``
+_PANEL = 720  # widest text beside a photograph, in pixels
+_SMALLEST, _LARGEST = 26, 52  # font size in pixels
 _LEADING = 1.52
-#: Up to which a small photograph is enlarged: beyond, it is a blur.
+#: Largest scale of a small photograph; larger ones look blurred.
 _ENLARGED = 4.0
-#: Longest side of a card; of a panorama that a poem lies on, the middle is taken.
+#: Longest side in pixels of the photograph; under ``over``, longer panoramas are cropped to their middle.
 _LONGEST = 4000
-#: How dark the photograph is made under white type: it reads on white too (contrast 6 to 1).
+#: How much the photograph is darkened under white type: legible on a white photograph too (contrast 6 to 1).
 _SHADE = 0.62
 
 
 class Layout(str, Enum):
-    """Where the poem stands."""
+    """Position of the poem relative to the photograph."""
 
     beside = "beside"
     over = "over"
@@ -54,7 +54,7 @@ class Layout(str, Enum):
 
 @dataclass(frozen=True)
 class _Text:
-    """Lines, broken where they were too long, and the type that they fit with."""
+    """Lines, wrapped if too long, and the font with which they fit."""
 
     lines: tuple[str, ...]
     font: ImageFont.FreeTypeFont
@@ -73,23 +73,26 @@ class _Text:
 
 
 def card(photo: Photo, lines: Sequence[str], layout: Layout | None = None) -> bytes:
-    """Return a PNG file of ``photo`` and the poem, whose text is in the file too (``Description``).
+    """Return a PNG file of ``photo`` and the poem; the file has the poem's text as metadata (``Description``).
 
     Args:
-        photo: one photograph; shown upright, whole (but for panoramas under ``over``), at most four times enlarged.
+        photo: one photograph, shown upright and whole. It is enlarged at most four times. Under ``over`` it may be
+            enlarged further, and panoramas are cropped.
         lines: the poem.
-        layout: ``beside``, ``below``, or ``over`` the photograph; by its shape when not given: below wide ones.
+        layout: ``beside``, ``below`` or ``over`` the photograph; by default ``below`` wide photographs, ``beside``
+            others.
 
     Raises:
         BadImage: the photograph cannot be used.
-        InvalidOption: there is no line, more than 32, or one of more than 200 characters; or the typeface lacks one.
+        InvalidOption: there is no line, there are more than 32, a line has more than 200 characters, or the typeface
+            lacks a character.
         MissingDependency: the typeface is not installed.
     """
     lines = [" ".join(line.split()) for line in lines]
     if not 1 <= len(lines) <= MAX_LINES or not any(lines) or max(map(len, lines)) > MAX_CHARACTERS:
         raise InvalidOption(f"a card takes 1 to {MAX_LINES} lines of up to {MAX_CHARACTERS} characters")
     if lacking := _lacking("".join(lines)):
-        raise InvalidOption(f"the typeface of cards has no {' '.join(lacking[:8])}; leave out what it lacks")
+        raise InvalidOption(f"the typeface of cards has no {' '.join(lacking[:8])}; leave out these characters")
     image = picture(read_photo(photo), _LONGEST)
     if layout is None:
         layout = Layout.below if image.width > 1.4 * image.height else Layout.beside
@@ -102,11 +105,11 @@ def card(photo: Photo, lines: Sequence[str], layout: Layout | None = None) -> by
 
 
 def is_card(path: Path) -> bool:
-    """Whether a file is a card that was made here, and so may be replaced by another."""
+    """Whether a file is a card that img2poem made, and may thus be replaced."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             return image.info.get("Software") == _SOFTWARE
-    except Exception:  # Pillow raises a dozen types on what is none
+    except Exception:  # Pillow raises a dozen types on other files
         return False
 
 
@@ -134,7 +137,7 @@ def _below(image: Image.Image, lines: Sequence[str]) -> Image.Image:
 def _over(image: Image.Image, lines: Sequence[str]) -> Image.Image:
     image, margin = _scaled(image, longest=_OVER, enlarged=_LONGEST), 3 * _MARGIN // 4
     text = _set(lines, max(image.width * 3 // 4, _PANEL), max(image.height * 3 // 5, _PHOTO // 3))
-    # Enlarged until the poem has room on it.
+    # Enlarge the photograph until the poem fits on it.
     room = (text.width + 2 * margin, text.height + 2 * margin)
     scale = max(1.0, room[0] / image.width, room[1] / image.height)
     width, height = (min(round(side * scale), _LONGEST) for side in image.size)
@@ -151,22 +154,22 @@ def _scaled(image: Image.Image, longest: int = _PHOTO, enlarged: float = _ENLARG
 
 
 def _shaded(image: Image.Image, height: int) -> Image.Image:
-    """Darken the lowest ``height`` pixels, and less and less what lies above them.
+    """Darken the lowest ``height`` pixels, and gradually less the pixels above them.
 
-    The whole width is: a patch of shade under the poem alone has an edge that shows in a bright sky.
+    The shade covers the full width: under the poem alone, its edge would show in a bright sky.
     """
     shade = _SHADE * _falling(np.arange(image.height, 0, -1, dtype=np.float32) / height)[:, None, None]
     return Image.fromarray((np.asarray(image, np.float32) * (1 - shade)).astype(np.uint8))
 
 
 def _falling(distance: Floats) -> Floats:
-    """Return 1 up to a distance of 0.95, then less and less, 0 from 2.1 on."""
+    """Return 1 up to a distance of 0.95 and 0 from 2.1 on, with a smooth transition between."""
     rise = np.clip((2.1 - distance) / 1.15, 0, 1)
     return rise * rise * (3 - 2 * rise)
 
 
 def _set(lines: Sequence[str], width: int, height: int) -> _Text:
-    """Take the largest type that fits; with the smallest, long lines are broken."""
+    """Choose the largest font size that fits; at the smallest one, wrap long lines."""
     for size in range(_LARGEST, _SMALLEST - 1, -2):
         text = _Text(tuple(lines), _type(size))
         if text.width <= width and text.height <= height:
@@ -177,7 +180,7 @@ def _set(lines: Sequence[str], width: int, height: int) -> _Text:
 def _broken(line: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
     parts = [""]
     for word in line.split():
-        # A word longer than the line is broken anywhere.
+        # A word longer than the line is broken between any characters.
         while font.getlength(word) > width:
             fits = max(1, int(len(word) * width / font.getlength(word)) - 1)
             parts, word = [*parts, word[:fits]], word[fits:]
@@ -194,8 +197,8 @@ def _write(sheet: Image.Image, text: _Text, at: tuple[int, int], colour: tuple[i
 
 
 def _lacking(text: str) -> list[str]:
-    """Return the characters for which the typeface would draw a box."""
-    box = _shape("\uffff")  # which no typeface has
+    """Return the characters that the typeface would draw as a box."""
+    box = _shape("\uffff")  # no typeface has this character
     return sorted(c for c in {*text} if not c.isspace() and (c in _HALVES or _shape(c) == box))
 
 

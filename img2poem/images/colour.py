@@ -1,7 +1,8 @@
-"""From the colours of a photograph's ICC profile to sRGB, in which the encoders were trained and cards are drawn.
+"""Converts photographs from the colour space of their ICC profile to sRGB.
 
-Telephones photograph in Display P3, cameras in Adobe RGB; the numbers of such a file, taken for sRGB, look pale. The
-conversion is Pillow's (Little CMS): relative to the white, with compensation of the black point.
+The encoders were trained in sRGB, and cards are drawn in it. Phones save photographs in Display P3, cameras in Adobe
+RGB; read as sRGB, such files look pale. Pillow (Little CMS) converts them: relative colorimetric intent, black point
+compensation.
 """
 
 from __future__ import annotations
@@ -17,33 +18,33 @@ from PIL import Image
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
-#: Larger profiles count as none, in bytes; those of printers have up to 3 MiB.
+#: Largest profile in bytes; larger ones are ignored. Printer profiles have up to 3 MiB.
 MAX_PROFILE = 4 * 2**20
-#: Pillow's mode of each colour space that a profile may be of.
+#: Pillow's mode for each supported colour space of a profile.
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
-#: Profiles of scanners and cameras, monitors, printers, and of colour spaces.
+#: Supported profile classes: scanners and cameras, monitors, printers, colour spaces.
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")
-#: Of so many tags Little CMS reads a profile at most.
+#: Most tags of a profile that Little CMS reads.
 _MAX_TAGS = 100
-#: The type of a tag that holds any number of calculations: each of its 12 bytes may cost minutes.
+#: Tag type with any number of calculations (multiProcessElements): every 12 bytes may cost minutes.
 _CALCULATIONS = b"mpet"
-#: Profiles that move no colour by more than that, of 255, are sRGB.
+#: A profile that changes no colour by more than this, of 255, counts as sRGB.
 _SAME = 2
 
 
 def keeps_mode(image: Image.Image) -> bool:
-    """Whether the pixels must stay in the mode that they have until :func:`to_srgb`: inks with a profile of theirs."""
+    """Whether pixels must keep their mode until :func:`to_srgb`: true for CMYK with a usable profile."""
     return image.mode == "CMYK" and _transform_of(image) is not None
 
 
 def to_srgb(pixels: Image.Image, image: Image.Image) -> Image.Image:
-    """Return pixels in sRGB, mode ``RGB``.
+    """Convert pixels to sRGB, mode ``RGB``.
 
-    A profile that is damaged, larger than ``MAX_PROFILE``, or of other pixels counts as none.
+    A profile is ignored if it is damaged, larger than ``MAX_PROFILE``, or does not fit the image's mode.
 
     Args:
-        pixels: of ``image``, or of a smaller copy, in ``RGB``, or in its own mode where :func:`keeps_mode`.
-        image: has the profile, if any (``info["icc_profile"]``), and the mode in which the pixels were stored.
+        pixels: pixels of ``image`` or of a smaller copy, in mode ``RGB``, or in its own mode if :func:`keeps_mode`.
+        image: image with the profile, if any (``info["icc_profile"]``), and the mode in which the pixels were stored.
     """
     transform = _transform_of(image)
     if transform is None:
@@ -52,7 +53,7 @@ def to_srgb(pixels: Image.Image, image: Image.Image) -> Image.Image:
 
 
 def _transform_of(image: Image.Image) -> ImageCmsTransform | None:
-    """Return what converts the colours of ``image``; None where nothing has to be."""
+    """Return the transform from the colours of ``image`` to sRGB; None if none is needed or the profile is ignored."""
     profile = image.info.get("icc_profile")
     if not profile or not isinstance(profile, bytes) or len(profile) > MAX_PROFILE:
         return None
@@ -83,7 +84,7 @@ def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
 
 
 def _sound(profile: bytes) -> bool:
-    """Whether a profile is of a kind that photographs have, and asks for no endless calculation."""
+    """Whether a profile is of a supported class and has no tags that take very long to evaluate."""
     if len(profile) < 132 or profile[12:16] not in _CLASSES:
         return False
     [count] = struct.unpack_from(">I", profile, 128)
@@ -94,7 +95,7 @@ def _sound(profile: bytes) -> bool:
 
 
 def _changes_nothing(transform: ImageCmsTransform, mode: str) -> bool:
-    """Whether colours from all over the space come out as they went in."""
+    """Whether a transform keeps all colours of a grid over the colour space, within ``_SAME``."""
     if mode == "CMYK":
         return False
     levels = np.arange(0, 256, 1 if mode == "L" else 15, dtype=np.uint8)

@@ -1,8 +1,8 @@
-"""From an encoded photograph to pixels: the one preprocessing of training, export, client, server.
+"""Decodes photographs to pixels: the preprocessing that training, export, client and server share.
 
-The result is ``uint8 [size, size, 3]`` in sRGB order; normalisation by mean and standard deviation
-happens inside the exported graph. The picture is stretched to a square, not cropped: the whole
-scene stays in view, and the training copies of Flickr8k have lost their aspect ratio anyway.
+The result is ``uint8 [size, size, 3]``, sRGB. The exported graph normalises it by mean and standard deviation. The
+picture is stretched to a square, not cropped: the whole scene stays visible, and the training copies of Flickr8k have
+lost their aspect ratio anyway.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from .heic import is_heic, is_readable, open_heic
 from .metadata import Metered, orientation, without_metadata
 from .quiet import quiet
 
-#: The only formats that are ever opened; Pillow's other decoders are never reached.
+#: The only formats that are opened; Pillow's other decoders are never used.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIC")
-#: Endings of their files, in small letters.
+#: File name extensions of these formats, in lower case.
 SUFFIXES = tuple(".jpg .jpeg .jfif .png .gif .webp .bmp .tif .tiff .avif .heic .heif".split())
 _PILLOWS = FORMATS[:-1]
-#: How files of these formats begin, where that is long enough to tell.
+#: First bytes of formats whose signature is long enough to identify them.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
-#: How those of AVIF do, behind the length of their first box.
+#: Signatures of AVIF, after the four bytes of the first box's length.
 _AVIF = (b"ftypavif", b"ftypavis")
-#: Largest accepted picture, in pixels as its header declares them (an 8000 x 6000 one has 48 M); of formats that
-#: take longer to decode, less: each keeps below 2 s and 512 MiB (docs/reliability.md).
+#: Largest accepted picture in pixels, as its header declares them (8000 x 6000 are 48 M). Formats that take longer to
+#: decode have lower limits: each stays below 2 s and 512 MiB (docs/reliability.md).
 MAX_PIXELS = 100_000_000
 _MAX_PIXELS_OF = {"JPEG": MAX_PIXELS, "WEBP": 20_000_000, "AVIF": 20_000_000}
 _MAX_PIXELS_ELSE = 50_000_000
-#: Largest product of pixels and scans of a JPEG, each of which goes over all pixels.
+#: Largest product of pixels and scans of a JPEG: each scan of a progressive one covers all pixels.
 _MAX_SCANNED = 500_000_000
 _SCAN = b"\xff\xda"
 #: Largest accepted file, in bytes.
@@ -46,14 +46,14 @@ MAX_BYTES = 64 * 2**20
 
 SIZE = 224
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.I)
-#: Modes of Pillow's that a PNG file keeps as they are.
+#: Pillow's modes that PNG stores without conversion.
 _LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _WHITE = (255, 255, 255, 255)
-#: How many times the target's resolution a picture keeps until the last, bicubic, step.
+#: How many times the target's resolution a picture keeps for the last resize, as Pillow's ``reducing_gap``.
 _GAP = 3
-#: Pixels that are converted at once.
+#: Pixels that are converted at a time.
 _BAND = 2**20
-#: What the orientation of EXIF asks for.
+#: Transposition for each EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -72,23 +72,23 @@ class Readable(Protocol):
         """Return up to ``size`` bytes."""
 
 
-#: What a photograph can be given as: a path, the encoded file's bytes, a file object, a picture of Pillow's, or
-#: pixels uint8 ``[height, width, 3]`` in RGB. Never an address: nothing is fetched from the network.
+#: A photograph as callers pass it: a path, the bytes of an encoded file, a binary file object, a Pillow image, or
+#: pixels uint8 ``[height, width, 3]`` in RGB. URLs are not accepted: nothing is fetched from the network.
 Photo = str | os.PathLike[str] | bytes | bytearray | memoryview | Readable | Image.Image | NDArray[np.uint8]
 
 
 def is_photo(value: object) -> bool:
-    """Whether ``value`` is given as one photograph, not as several."""
+    """Whether ``value`` is one photograph rather than an iterable of several."""
     single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
     return isinstance(value, single) or hasattr(value, "read") or not isinstance(value, Iterable)
 
 
 def read_photo(photo: Photo) -> bytes:
-    """Return the encoded bytes of a photograph; pictures and pixels are encoded without loss.
+    """Return the encoded bytes of a photograph; Pillow images and pixels are encoded losslessly.
 
     Raises:
-        BadImage: the path is missing, a folder, unreadable, empty, or above ``MAX_BYTES``; a file object does
-            not give bytes; an array does not hold pixels; anything that is no ``Photo``.
+        BadImage: the file is missing, a folder, unreadable, empty, or larger than ``MAX_BYTES``; a file object does
+            not return bytes; an array does not hold pixels; or ``photo`` is not a ``Photo``.
     """
     if isinstance(photo, bytes | bytearray | memoryview):
         data = bytes(photo)
@@ -116,7 +116,7 @@ def _read_path(path: str) -> bytes:
         if os.path.isdir(path):
             raise BadImage("is a folder, not a photograph")
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size  # none of a device or a pipe, which may have no end
+            size = os.fstat(file.fileno()).st_size  # 0 for devices and pipes, which may be endless
             if size > MAX_BYTES:
                 raise BadImage(_too_many_bytes(size))
             return _read(file)
@@ -133,7 +133,7 @@ def _read_path(path: str) -> bytes:
 def _read(file: Readable) -> bytes:
     data = bytearray()
     try:
-        # One read of a pipe, a socket or an unbuffered file gives what is there, not all that comes.
+        # One read of a pipe, a socket or an unbuffered file may return less than the whole content.
         while len(data) <= MAX_BYTES:
             part = file.read(MAX_BYTES + 1 - len(data))
             if not isinstance(part, bytes):
@@ -153,7 +153,7 @@ def _read(file: Readable) -> bytes:
 def _place(file: Readable) -> int:
     try:
         return int(file.tell())  # type: ignore[attr-defined]
-    except (AttributeError, OSError, ValueError):  # a pipe has no place
+    except (AttributeError, OSError, ValueError):  # a pipe has no position
         return 0
 
 
@@ -164,22 +164,23 @@ def _encoded(image: Image.Image) -> bytes:
     try:
         upright = ImageOps.exif_transpose(image)
         if upright.mode in _LOSSLESS:
-            upright.save(buffer, "PNG", compress_level=1)  # its profile too
+            upright.save(buffer, "PNG", compress_level=1)  # with its profile
         else:
             rgb = upright if keeps_mode(upright) else _to_rgb(upright, _white_of(upright))
             to_srgb(rgb, upright).save(buffer, "PNG", compress_level=1, icc_profile=None)
-    except Exception as error:  # Pillow's decoders, of a picture that was only opened, raise a dozen types
+    except Exception as error:  # an image not loaded yet is decoded here; Pillow raises a dozen types
         raise BadImage(f"truncated or damaged: {error}") from error
     return buffer.getvalue()
 
 
 def check(data: bytes) -> None:
-    """Check format and declared size from the header alone, without decoding any pixel.
+    """Check format and declared size from the header, without decoding pixels.
 
-    HEIC that cannot be read here passes: it may be decoded elsewhere.
+    HEIC passes unchecked if pillow-heif is not installed: a server may decode it.
 
     Raises:
-        BadImage: not one of ``FORMATS``, or more than ``MAX_PIXELS`` declared.
+        BadImage: the format is not one of ``FORMATS``, the file or its declared size exceeds the limits, or the header
+            is damaged.
     """
     if is_heic(data) and not is_readable():
         return
@@ -190,12 +191,13 @@ def check(data: bytes) -> None:
 def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
     """Decode an encoded photograph to ``uint8 [size, size, 3]``, upright, in sRGB.
 
-    EXIF orientation is applied, colours are converted by the file's own ICC profile, transparency is laid on white,
-    the first frame of an animation is taken, 16-bit greyscale is scaled to 8. A JPEG is decoded at the smallest scale
-    that still has twice the target's resolution (``Image.draft``), which is several times faster.
+    The EXIF orientation is applied, and colours are converted with the file's ICC profile. Transparency becomes white,
+    16-bit greyscale is scaled to 8 bits, and of an animation the first frame is used. A JPEG is decoded at the smallest
+    scale with at least twice the target's resolution (``Image.draft``), which is several times faster.
 
     Raises:
-        BadImage: not one of ``FORMATS``, too many bytes or pixels, truncated or damaged.
+        BadImage: the format is not one of ``FORMATS``, the file has too many bytes or pixels, or it is truncated or
+            damaged.
     """
     with _opened(data) as image:
         _draft(image, 2 * size)
@@ -204,9 +206,9 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
 
 
 def picture(data: bytes, longest: int) -> Image.Image:
-    """Decode an encoded photograph for the eye: RGB, upright, its longer side at most ``longest`` pixels.
+    """Decode an encoded photograph for display: RGB, upright, its longer side at most ``longest`` pixels.
 
-    It has its own proportions and is never enlarged; else as :func:`decode`.
+    The picture keeps its aspect ratio and is never enlarged. Everything else is as in :func:`decode`.
 
     Raises:
         BadImage: as :func:`decode`.
@@ -220,31 +222,31 @@ def picture(data: bytes, longest: int) -> Image.Image:
 
 
 def _draft(image: Image.Image, least: int) -> None:
-    if image.format == "JPEG":  # of HEIC it would be another picture, the preview
+    if image.format == "JPEG":  # a draft of HEIC would be its preview, another picture
         image.draft("RGB", (least, least))
 
 
 def _scaled(image: Image.Image, least: int, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
-    """Return a picture of ``size``, in sRGB, upright; ``least`` is what :func:`_reduced` keeps resolution for.
+    """Return a picture of ``size``, in sRGB, upright; ``least`` is the size that :func:`_reduced` gets.
 
-    Colours are converted, and the picture turned, once it is small: that is less work. The result is the same but for
-    spaces of another gamma, as ProPhoto, whose pixels are averaged a little darker.
+    Colours are converted, and the picture is turned, after resizing, which is less work. The result is the same except
+    for colour spaces with another gamma, such as ProPhoto, where averages come out a little darker.
     """
     reduced, box = _reduced(image, least)
     return _turned(to_srgb(reduced.resize(size, how, box), image), image)
 
 
 def _turned(small: Image.Image, image: Image.Image) -> Image.Image:
-    """Turn a smaller copy of ``image`` upright; a TIFF is turned by Pillow itself."""
+    """Turn a smaller copy of ``image`` upright; Pillow itself turns a TIFF when loading it."""
     turn = None if image.format == "TIFF" else _TURNS.get(orientation(image.info.get("exif") or b""))
     return small if turn is None else small.transpose(turn)
 
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Open ``data``, translating whatever Pillow raises, inside the block too, into ``BadImage``."""
+    """Open ``data``; turn every exception of Pillow into ``BadImage``, inside the block too."""
     try:
-        with quiet():  # we hold our own limit on pixels; Pillow's warning about its lower one would only confuse
+        with quiet():  # our own limit applies; Pillow's warning about its lower limit would confuse
             if len(data) > MAX_BYTES:
                 raise BadImage(_too_many_bytes(len(data)))
             bare = without_metadata(data)
@@ -263,7 +265,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise BadImage(f"too many pixels: {error}") from None
     except MemoryError:
-        raise BadImage("too large to decode in the memory at hand") from None
+        raise BadImage("too large to decode in the available memory") from None
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
         raise BadImage(f"truncated or damaged: {error}") from error
 
@@ -277,16 +279,17 @@ def _check_size(image: Image.Image, data: bytes) -> None:
             "make the picture smaller"
         )
     if image.format == "JPEG" and width * height * data.count(_SCAN) > _MAX_SCANNED:
-        raise BadImage(f"{width} x {height} in {data.count(_SCAN)} scans takes too long; save it without progression")
+        raise BadImage(
+            f"{width} x {height} in {data.count(_SCAN)} scans takes too long; save it as a non-progressive JPEG"
+        )
 
 
 def _reduced(image: Image.Image, size: int) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """Return the picture with at least three times ``size`` left of each side, and which part of that it is.
+    """Return a reduced picture, each side at least three times ``size`` if it was, and the box that the picture fills.
 
-    It is in RGB, or in its own mode where its profile asks for that.
-
-    As ``Image.resize`` does it with ``reducing_gap=3``, but in bands: a copy of the whole in another mode would take
-    four bytes a pixel, and sixteen for 16-bit greyscale.
+    The result is in RGB, or in the picture's own mode if :func:`keeps_mode`. It is what ``Image.resize`` computes with
+    ``reducing_gap=3``, but in bands: converting the whole picture at once would take four bytes per pixel, and sixteen
+    for 16-bit greyscale.
     """
     white = _white_of(image)
     width, height = image.size
@@ -302,23 +305,24 @@ def _reduced(image: Image.Image, size: int) -> tuple[Image.Image, tuple[float, f
 
 
 def _white_of(image: Image.Image) -> float:
-    """Return the value that is white in greyscale of more than 8 bits.
+    """Return the value of white in greyscale of more than 8 bits.
 
-    Of numbers of 32 bits and of fractions no file says it: it is the least of the usual ones that none is above.
+    Files with 32-bit integers or floats do not state it: it is taken to be the smallest usual maximum that no pixel
+    exceeds.
     """
     if image.mode not in ("I", "F"):
         return 65535.0
-    _, highest = cast("tuple[float, float]", image.getextrema())  # a picture of one band
+    _, highest = cast("tuple[float, float]", image.getextrema())  # these modes have one band
     usual = (255.0, 65535.0, 2.0**31 - 1) if image.mode == "I" else (1.0, 255.0, 65535.0)
     return next((white for white in usual if highest <= white), usual[-1])
 
 
 def _to_rgb(image: Image.Image, white: float) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        # The little more keeps what is exact from falling below a whole number.
+        # The small offset keeps exact values from being rounded down below a whole number.
         values = np.asarray(image, dtype=np.float64)
         grey = np.nan_to_num(values * (255 / white) + 1e-6)
-        if "transparency" in image.info:  # the value that is clear, in a PNG of 16 bits
+        if "transparency" in image.info:  # the transparent value of a 16-bit PNG
             grey[values == image.info["transparency"]] = 255
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -329,5 +333,5 @@ def _to_rgb(image: Image.Image, white: float) -> Image.Image:
 
 def _too_many_bytes(count: int) -> str:
     allowed = f"more than the {MAX_BYTES // 2**20} MiB allowed"
-    # Of a file without a size, one byte more is all that was read.
+    # Of a file of unknown size, only one byte more than allowed was read.
     return allowed if count == MAX_BYTES + 1 else f"{count / 2**20:.0f} MiB is {allowed}"

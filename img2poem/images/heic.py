@@ -1,4 +1,4 @@
-"""HEIC, as telephones photograph: pictures of HEVC in a HEIF file, read by pillow-heif (the extra ``heic``)."""
+"""HEIC, the format of many phones: HEVC pictures in a HEIF file, read by pillow-heif (the extra ``heic``)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from PIL import Image
 
 from ..errors import BadImage
 
-#: Brands of files with pictures of HEVC (ISO/IEC 23008-12, annex B), and of those with AV1, which Pillow reads.
+#: Brands of files with HEVC pictures (ISO/IEC 23008-12, annex B), and of files with AV1 pictures, which Pillow reads.
 _HEVC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _AV1 = (b"avif", b"avis")
-#: Where the list of brands ends at the latest.
+#: Bytes at the beginning of a file in which brands are looked for.
 _HEAD = 256
 
 
 def is_heic(data: bytes) -> bool:
-    """Whether a file says that it is HEIC."""
+    """Whether a file declares itself as HEIC."""
     if data[4:8] != b"ftyp" or data[8:12] in _AV1:
         return False
     end = min(int.from_bytes(data[:4], "big"), _HEAD)
@@ -25,12 +25,12 @@ def is_heic(data: bytes) -> bool:
 
 
 def is_readable() -> bool:
-    """Whether HEIC can be decoded here."""
+    """Whether pillow-heif is installed, so that this process can decode HEIC."""
     return importlib.util.find_spec("pillow_heif") is not None
 
 
 def open_heic(file: IO[bytes]) -> Image.Image:
-    """Open a HEIC file as ``Image.open`` does, without a change to what that opens in the rest of the process.
+    """Open a HEIC file as ``Image.open`` does, without registering the format for the whole process.
 
     Raises:
         BadImage: pillow-heif is not installed.

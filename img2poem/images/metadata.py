@@ -1,9 +1,9 @@
-"""What stands in a photograph's file beside its pixels: kept from Pillow where it can be abused, read where needed.
+"""Removes metadata from a photograph's file before Pillow reads it; extracts orientation and colour profile.
 
-Pillow parses all of it in Python before our limits see a pixel: junk byte by byte, and an EXIF block whose thousands of
-entries each point at the same megabytes. So a JPEG goes to it without its metadata, and nothing but the orientation is
-read of EXIF; its colour profile is put together here. So does a PNG, which Pillow refuses where a text or a profile
-beside the pixels is large, or its checksum wrong. AVIF and HEIC say in their container how they are turned.
+Pillow parses metadata in Python before our limits apply: junk byte by byte, and EXIF blocks whose thousands of entries
+all point to the same megabytes. So Pillow gets a JPEG without its metadata. Of EXIF, only the orientation is read, and
+the colour profile is assembled here. PNG is treated in the same way: Pillow refuses files in which a text or profile is
+large or has a wrong checksum. AVIF and HEIC declare their orientation in the container.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from typing import NamedTuple
 from ..errors import BadImage
 from .colour import MAX_PROFILE
 
-#: More segments than that are no header.
+#: Most segments of a JPEG's header.
 _MAX_SEGMENTS = 10_000
-#: Reads of a file that opening and decoding it may take: those of a PNG of 64 MiB in chunks of 4 KiB.
+#: Most reads of a file while it is opened and decoded: enough for a PNG of 64 MiB in chunks of 4 KiB.
 _MAX_READS = 50_000
-_LEFT_OUT = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # APP1 (EXIF, XMP) to APP15 but for APP14 (Adobe), comments
+_LEFT_OUT = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # APP1 (EXIF, XMP) to APP15 except APP14 (Adobe); comments
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
-_SCAN, _END = 0xDA, 0xD9  # of the first scan, of the picture
+_SCAN, _END = 0xDA, 0xD9  # markers: start of scan, end of image
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.S)
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-#: Of the chunks that a PNG can do without, the one that says which pixels are clear.
+#: The ancillary PNG chunk that is kept: it declares transparency.
 _PNG_KEPT = (b"tRNS",)
 _GREY, _RGB = 0, 2  # colour types of PNG
-#: Of AVIF and HEIC (ISO/IEC 23008-12): an entry of the kind of EXIF or XMP in the list of what the file has.
+#: In AVIF and HEIC (ISO/IEC 23008-12): an entry of type EXIF or XMP in the list of items.
 _ITEM = re.compile(rb"(infe(?:\x02...|\x03.....).{4})(?:Exif|mime)", re.S)
 _ENDLESS = "truncated or damaged: its header does not end"
 _ORIENTATION = 0x0112
-#: Bytes of the types of EXIF that an orientation has: SHORT, and of some programs LONG.
+#: Size in bytes of the EXIF types that an orientation may have: SHORT, or LONG from some programs.
 _WHOLE = {3: 2, 4: 4}
 _MAX_ENTRIES = 1000
 
 
 class Metered(io.BytesIO):
-    """A file that ends with :class:`BadImage` when it is read too often, or its bytes many times over."""
+    """A file object that raises :class:`BadImage` after too many reads, or too many bytes read in total."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self._reads, self._bytes = _MAX_READS, 0
-        #: Bytes that may still be read; none when there is no limit.
+        #: Bytes that may still be read; None for no limit.
         self.left: int | None = 2 * len(data) + 2**20
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as ``io.BytesIO`` does.
 
         Raises:
-            BadImage: enough was read.
+            BadImage: the limit of reads or bytes is exceeded.
         """
         found = super().read(size)
         self._reads -= 1
@@ -64,38 +64,38 @@ class Metered(io.BytesIO):
 
 
 class Bare(NamedTuple):
-    """A file without what is not needed for its pixels, and what is taken of that, under Pillow's names for it."""
+    """A file without its metadata, and the extracted metadata under Pillow's names (``exif``, ``icc_profile``)."""
 
     file: bytes
     beside: dict[str, bytes]
 
 
 def without_metadata(data: bytes) -> Bare:
-    """Return a file without what is not needed for its pixels, and of that what is: orientation and colour profile.
+    """Remove metadata from a JPEG, PNG, AVIF or HEIC file; of JPEG and PNG, extract EXIF and colour profile.
 
-    GIF, WebP, BMP and TIFF stay as they are.
+    GIF, WebP, BMP and TIFF files are returned unchanged.
 
     Raises:
-        BadImage: its header does not end.
+        BadImage: the file's header does not end.
     """
     if data.startswith(_JPEG):
         return _jpeg_without_metadata(data)
     if data.startswith(_PNG):
         return _png_without_metadata(data)
-    # What is of an unknown kind, nobody reads.
+    # Readers ignore items of an unknown type.
     return Bare(_ITEM.sub(rb"\1none", data) if data[4:8] == b"ftyp" else data, {})
 
 
 def _png_without_metadata(png: bytes) -> Bare:
     kept, place = [png[: len(_PNG)]], len(_PNG)
     beside: dict[str, bytes] = {}
-    depth, colours = (*png[24:26], 0, 0)[:2]  # of its first chunk
+    depth, colours = (*png[24:26], 0, 0)[:2]  # from the first chunk
     for _ in range(_MAX_READS):
         length, kind = int.from_bytes(png[place : place + 4], "big"), png[place + 4 : place + 8]
         if len(kind) < 4 or kind == b"IEND":
             return Bare(b"".join([*kept, png[place:]]), beside)
-        end = place + 12 + length  # behind length, kind and checksum
-        # A small first letter is what the format has for chunks that a picture can do without.
+        end = place + 12 + length  # length, type and checksum take 12 bytes
+        # A lower-case first letter marks an ancillary chunk, which decoding does not need.
         if kind in _PNG_KEPT:
             kept.append(_as_pillow_compares(png[place:end], depth, colours))
         elif not kind[:1].islower():
@@ -109,9 +109,10 @@ def _png_without_metadata(png: bytes) -> Bare:
 
 
 def _as_pillow_compares(clear: bytes, depth: int, colours: int) -> bytes:
-    """Return a chunk tRNS whose value that is clear is scaled as Pillow scales samples, but not the value.
+    """Return a tRNS chunk with its transparent value scaled to 8 bits.
 
-    It makes 8 bits of greyscale of 2 and 4 and of RGB of 16. What is damaged stays so.
+    Pillow scales the samples of 2- and 4-bit greyscale and of 16-bit RGB to 8 bits, but not this value. A damaged chunk
+    is returned unchanged.
     """
     value, checksum = clear[8:-4], clear[-4:]
     if zlib.crc32(clear[4:-4]) != int.from_bytes(checksum, "big"):
@@ -126,7 +127,7 @@ def _as_pillow_compares(clear: bytes, depth: int, colours: int) -> bytes:
 
 
 def _unpacked(chunk: bytes) -> bytes:
-    """Return the profile that a chunk ``iCCP`` has behind a name and how it is packed; nothing if damaged."""
+    """Return the profile in an ``iCCP`` chunk, after its name and compression method; empty if it is damaged."""
     _, _, packed = chunk.partition(b"\0")
     try:
         return zlib.decompressobj().decompress(packed[1:], MAX_PROFILE + 1)
@@ -157,16 +158,16 @@ def _jpeg_without_metadata(jpeg: bytes) -> Bare:
 
 
 def _joined(parts: list[bytes]) -> dict[str, bytes]:
-    """Return the profile that segments hold, each behind its number and their count; nothing if one is missing."""
-    if not 0 < len(parts) < 256:  # both are of one byte
+    """Join the segments of a profile, each of which begins with its number and their count; empty if one is missing."""
+    if not 0 < len(parts) < 256:  # number and count are one byte each
         return {}
-    parts = sorted(parts)  # by their numbers, which come first
+    parts = sorted(parts)  # by number, the first byte
     whole = all(part[:2] == bytes((number, len(parts))) for number, part in enumerate(parts, 1))
     return {"icc_profile": b"".join(part[2:] for part in parts)} if whole else {}
 
 
 def orientation(exif: bytes) -> int:
-    """Return the orientation, from 1 to 8, that an EXIF block says; 1 where it says none."""
+    """Return the orientation in an EXIF block, from 1 to 8; 1 if it has none."""
     block = exif.removeprefix(_EXIF)
     order = {b"II*\0": "little", b"MM\0*": "big"}.get(block[:4])
     if order is None:

@@ -1,4 +1,4 @@
-"""No warnings of other libraries while any of several threads is at work."""
+"""Silences warnings of other libraries, safely in several threads."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _caught: warnings.catch_warnings[None] | None = None
 def quiet() -> Iterator[None]:
     """Ignore warnings in the block.
 
-    Python's filters belong to the whole process: threads that each put them aside and back, overlapping, leave all
-    warnings ignored for good. So the first thread puts them aside and the last one puts them back.
+    Warning filters belong to the whole process. If each of several threads saved and restored them, overlapping blocks
+    could leave all warnings ignored for good. So the first thread saves the filters and the last one restores them.
     """
     global _within, _caught
     with _lock:

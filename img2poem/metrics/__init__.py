@@ -1,7 +1,7 @@
-"""What poems and embeddings are measured by: pure functions of texts and numpy arrays.
+"""Metrics of poems and embeddings: pure functions of texts and numpy arrays.
 
-BLEU needs ``sacrebleu``, prosody ``pronouncing`` and the list of English words ``pyspellchecker``; each is imported at
-the first call. Figures by a language model take it as a function.
+BLEU needs ``sacrebleu``, prosody ``pronouncing``, and the list of English words ``pyspellchecker``; each is imported at
+the first call. Metrics that need a language model take it as a function.
 """
 
 from .bleu import Bleu, bleu

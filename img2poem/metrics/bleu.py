@@ -1,4 +1,4 @@
-"""BLEU-1, -2 and -3 by sacrebleu."""
+"""BLEU-1, -2 and -3, computed by sacrebleu."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Bleu(NamedTuple):
 
 
 def bleu(poems: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu:
-    """Return BLEU of the whole corpus (Papineni et al. 2002): no smoothing, with the brevity penalty.
+    """Return corpus BLEU (Papineni et al. 2002), without smoothing, with the brevity penalty.
 
-    Texts are read in the plain style of the data sets, words between spaces, line breaks as spaces; sacrebleu's
-    own tokenizer is off. ``references[i]`` holds the one or more references of ``poems[i]``.
+    Texts are converted to the plain style of the data sets and split at spaces and line breaks; sacrebleu's own
+    tokenizer is off. ``references[i]`` has one or more references of ``poems[i]``.
 
     Raises:
         ValueError: there is no poem, the lengths differ, or a poem has no reference.
@@ -34,7 +34,7 @@ def bleu(poems: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu:
 
     hypotheses = [" ".join(words(poem)) for poem in poems]
     plain = [[" ".join(words(text)) for text in texts] for texts in references]
-    # sacrebleu takes the first reference of every poem, then the second, with None where there is none.
+    # sacrebleu takes the first references of all poems, then the second ones, with None for missing ones.
     streams = list(zip_longest(*plain))
     scores = (
         BLEU(tokenize="none", smooth_method="none", max_ngram_order=n).corpus_score(hypotheses, streams).score

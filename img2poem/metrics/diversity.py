@@ -1,4 +1,4 @@
-"""How varied poems are in themselves."""
+"""Diversity of poems: distinct n-grams, repeated lines and words, line counts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .words import lines, ngrams, share, words
 
 
 def distinct(poems: Sequence[str], n: int, first: int | None = None) -> float:
-    """Return distinct-``n``: different n-grams over all n-grams (Li et al. 2016, A Diversity-Promoting Objective).
+    """Return distinct-``n``: different n-grams / all n-grams (Li et al. 2016, A Diversity-Promoting Objective).
 
-    It falls as text grows, so systems compare only over the same number of n-grams: ``first`` of them in the
-    order of ``poems``, or all there are where they are fewer.
+    The figure falls as the text grows, so compare systems over the same number of n-grams: only the ``first`` n-grams
+    count, in the order of ``poems``, or all of them if there are fewer.
 
     Raises:
         ValueError: no poem has ``n`` words, or ``n`` or ``first`` is less than 1.
@@ -40,8 +40,8 @@ def repeated_lines(poems: Sequence[str]) -> float:
 def repeated_words(poems: Sequence[str], letters: int = 4) -> float:
     """Return the share of words of ``letters`` letters or more that repeat an earlier word of their poem.
 
-    What follows an apostrophe does not count: ``they`` and ``they've`` are the same word. Poems repeat some words
-    on purpose; read the figure beside that of written poems. Poems without such words repeat none: 0.
+    What follows an apostrophe is ignored: ``they`` and ``they've`` are the same word. Poems repeat some words on
+    purpose, so compare the figure with that of human poems. It is 0 for poems without words of this length.
 
     Raises:
         ValueError: there is no poem.
@@ -53,7 +53,7 @@ def repeated_words(poems: Sequence[str], letters: int = 4) -> float:
 
 
 def line_counts(poems: Sequence[str]) -> NDArray[np.int64]:
-    """Return the lines of each poem ``[N]``, empty lines not counted.
+    """Return the number of lines of each poem ``[N]``, without empty lines.
 
     Raises:
         ValueError: there is no poem.

@@ -1,4 +1,4 @@
-"""A Kneser-Ney n-gram language model, the yardstick for the decoder's bits per character."""
+"""A Kneser-Ney n-gram language model, the baseline for the decoder's bits per character."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from numpy.typing import ArrayLike, NDArray
 
 Ids = NDArray[np.int64]
 Reals = NDArray[np.float64]
-# For counts of 1, 2, and 3 or more, where a text is too small to estimate them.
+# Discounts for counts of 1, 2, and 3 or more if a text is too small to estimate them.
 _FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
 
 class KneserNey:
-    """Interpolated modified Kneser-Ney smoothing, by default of 5-grams.
+    """N-gram model with interpolated modified Kneser-Ney smoothing, by default of 5-grams.
 
-    After Chen and Goodman 1998 (An Empirical Study of Smoothing Techniques for Language Modeling): three discounts
-    an order, from counts of counts; a lower order counts the different tokens that its n-grams come after, or
-    the n-grams themselves where they begin a sequence; single tokens are interpolated with the uniform
-    distribution over the vocabulary.
+    After Chen and Goodman 1998 (An Empirical Study of Smoothing Techniques for Language Modeling). Each order has three
+    discounts, estimated from counts of counts. A lower order counts the different tokens that precede an n-gram, or the
+    n-gram itself if it begins a sequence. Unigrams are interpolated with the uniform distribution over the vocabulary.
 
-    ``sequences`` are poems as tokens, numbers or strings, without start and end: the model adds its own.
-    ``vocabulary`` adds the tokens that a held-out text may have and this one lacks.
+    Args:
+        sequences: poems as tokens (numbers or strings), without start and end tokens, which the model adds.
+        order: longest n-gram.
+        vocabulary: further tokens that a held-out text may have.
 
     Raises:
         ValueError: there is no token, or ``order`` is less than 1.
@@ -43,10 +44,10 @@ class KneserNey:
         self._levels = self._count(*self._encode(sequences), order)
 
     def bits(self, sequences: Sequence[Sequence[Hashable]]) -> Reals:
-        """Return the bits f64 [N] of each sequence, its end included.
+        """Return the bits of each sequence, with its end token, float64 ``[N]``.
 
         Raises:
-            ValueError: there is no sequence, or a token is neither in the text learnt from nor in ``vocabulary``.
+            ValueError: there is no sequence, or a token is neither in the training sequences nor in ``vocabulary``.
         """
         if not sequences:
             raise ValueError("there is no sequence to measure: pass at least one")
@@ -55,11 +56,11 @@ class KneserNey:
         return np.add.reduceat(bits, np.flatnonzero(depth == 0))
 
     def token_bits(self, sequence: Sequence[Hashable]) -> Reals:
-        """Return the bits f64 [T + 1] of each token and of the end. Raises what ``bits`` does."""
+        """Return the bits of each token and of the end token, float64 ``[T + 1]``; raises as :meth:`bits`."""
         return self._bits(*self._encode([sequence]))[1:]
 
     def _encode(self, sequences: Iterable[Sequence[Hashable]]) -> tuple[Ids, Ids]:
-        """Return all tokens in one row, starts and ends added, and their places in their sequences."""
+        """Return all tokens as one stream, with start and end tokens, and the position of each in its sequence."""
         try:
             rows = [[self._start, *(self._ids[token] for token in sequence), self._end] for sequence in sequences]
         except KeyError as error:
@@ -68,7 +69,7 @@ class KneserNey:
         return stream, np.concatenate([np.arange(len(row)) for row in rows])
 
     def _keys(self, contexts: Ids, stream: Ids) -> Ids:
-        """Name each n-gram by the number of its context and its last token; -1 where there is no context."""
+        """Return the key of each n-gram, from the number of its context and its last token; -1 without a context."""
         return np.where(contexts < 0, -1, contexts * (self._start + 1) + stream)
 
     def _count(self, stream: Ids, depth: Ids, order: int) -> list[_Level]:
@@ -88,7 +89,7 @@ class KneserNey:
         return levels
 
     def _predecessors(self, numbers: Ids, stream: Ids, depth: Ids, n: int, size: int) -> Ids:
-        """Return how many different tokens each of ``size`` n-grams comes after: none where it begins a sequence."""
+        """Return how many different tokens precede each of ``size`` n-grams; 0 if it only begins sequences."""
         ends = np.flatnonzero(depth >= n)
         pairs = np.unique(numbers[ends] * (self._start + 1) + stream[ends - n])
         return np.bincount(pairs // (self._start + 1), minlength=size)
@@ -99,7 +100,7 @@ class KneserNey:
         for n, level in enumerate(self._levels, 1):
             contexts = _contexts(numbers, depth, n)
             numbers = _find(level.keys, self._keys(contexts, stream))
-            # Without a known context the shorter one's probability stands.
+            # If the context is unknown, the probability of the shorter one remains.
             at = np.flatnonzero(contexts >= 0)
             at = at[level.total[contexts[at]] > 0]
             context, number = contexts[at], numbers[at]
@@ -110,9 +111,9 @@ class KneserNey:
 
 
 def bits_per_character(bits: ArrayLike, texts: Sequence[str]) -> float:
-    """Return the sum of ``bits`` [N] over the characters of ``texts`` (N of them), line breaks included.
+    """Return the sum of ``bits`` ``[N]``, divided by the number of characters of the N ``texts`` with line breaks.
 
-    The bits may come from any model of the same texts: what makes models with different tokens comparable.
+    The bits may come from any model of the texts, so models with different tokenizers can be compared.
 
     Raises:
         ValueError: the lengths differ, or the texts have no character.
@@ -128,12 +129,12 @@ def bits_per_character(bits: ArrayLike, texts: Sequence[str]) -> float:
 
 @dataclass(frozen=True)
 class _Level:
-    """The n-grams of one order (``keys`` sorted, ``kept`` their discounted counts), and what their contexts sum to."""
+    """The n-grams of one order and the sums over their contexts."""
 
-    keys: Ids
-    kept: Reals
-    total: Reals
-    freed: Reals  # the discounts, which the next shorter context shares out
+    keys: Ids  # sorted
+    kept: Reals  # discounted count of each n-gram
+    total: Reals  # sum of counts of each context
+    freed: Reals  # sum of discounts of each context, distributed by the shorter context
 
 
 def _level(keys: Ids, counts: Ids, parents: Ids, contexts: int) -> _Level:
@@ -143,7 +144,7 @@ def _level(keys: Ids, counts: Ids, parents: Ids, contexts: int) -> _Level:
 
 
 def _discounts(counts: Ids) -> Reals:
-    """Return what to take from counts of 0, 1, 2, and 3 or more (Chen and Goodman 1998, equation 26)."""
+    """Return the discounts of counts of 0, 1, 2, and 3 or more (Chen and Goodman 1998, equation 26)."""
     n = np.bincount(np.minimum(counts, 5), minlength=6).astype(np.float64)
     if not n[1:5].all():
         return np.array([0.0, *_FALLBACK_DISCOUNTS])
@@ -153,11 +154,11 @@ def _discounts(counts: Ids) -> Reals:
 
 
 def _contexts(numbers: Ids, depth: Ids, n: int) -> Ids:
-    """Return, of the n-gram that ends at each place, the number of its context; -1 before the start's."""
+    """Return the context's number of the n-gram that ends at each position; -1 if it would begin before the start."""
     return np.where(depth >= n - 1, np.roll(numbers, 1), -1)
 
 
 def _find(keys: Ids, wanted: Ids) -> Ids:
-    """Return the places of ``wanted`` in sorted ``keys``, -1 where they are not there."""
+    """Return the indices of ``wanted`` in the sorted ``keys``; -1 for missing ones."""
     places = np.searchsorted(keys, wanted)
     return np.where(np.append(keys, -2)[places] == wanted, places, -1)

@@ -1,4 +1,4 @@
-"""How far poems are from the text that a system was trained on."""
+"""Novelty of poems: n-grams and lines that are not in the training text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .words import NGram, lines, ngrams, share
 
 
 class TrainingText:
-    """The poems that a system was trained on; lines and n-grams are counted at first use and kept.
+    """The poems that a system was trained on; lines and n-grams are counted at first use and cached.
 
     Raises:
         ValueError: there is no poem.
@@ -24,14 +24,14 @@ class TrainingText:
 
     @property
     def lines(self) -> frozenset[str]:
-        """The different lines."""
+        """The distinct lines."""
         if not self._lines:
             self._lines = frozenset(line for poem in self._poems for line in lines(poem))
         return self._lines
 
     @property
     def words(self) -> frozenset[str]:
-        """The different words."""
+        """The distinct words."""
         return frozenset(word for (word,) in self.ngrams(1))
 
     def ngrams(self, n: int) -> Counter[NGram]:
@@ -44,9 +44,9 @@ class TrainingText:
 def novelty(poems: Sequence[str], training: TrainingText, n: int, frequent: int = 2000) -> float:
     """Return Novelty-``n`` of Liu et al. 2018 (Beyond Narrative Description), as a share from 0 to 1.
 
-    The share of the n-grams of ``poems``, repetitions counted, that are infrequent in the training poems: not
-    among their ``frequent`` most frequent n-grams (of equal ones, those that come first). One that training never
-    has is infrequent too. The paper reports n of 2 and 3, in per cent, against MultiM-Poem.
+    It is the share of the n-grams of ``poems``, counting repetitions, that are not among the ``frequent`` most frequent
+    n-grams of the training poems (ties: the first to occur). An n-gram that never occurs in training thus counts as
+    novel. The paper reports n of 2 and 3, in per cent, against MultiM-Poem.
 
     Raises:
         ValueError: no poem has ``n`` words, or ``n`` or ``frequent`` is less than 1.
@@ -59,7 +59,7 @@ def novelty(poems: Sequence[str], training: TrainingText, n: int, frequent: int 
 
 
 def new_ngrams(poems: Sequence[str], training: TrainingText, n: int = 3) -> float:
-    """Return the share of the ``n``-grams of ``poems``, repetitions counted, that training never has.
+    """Return the share of the ``n``-grams of ``poems``, counting repetitions, that never occur in the training text.
 
     Raises:
         ValueError: no poem has ``n`` words, or ``n`` is less than 1.
@@ -70,7 +70,7 @@ def new_ngrams(poems: Sequence[str], training: TrainingText, n: int = 3) -> floa
 
 
 def copied_lines(poems: Sequence[str], training: TrainingText) -> float:
-    """Return the share of lines that are, word for word, a whole line of a training poem.
+    """Return the share of lines that equal a whole line of a training poem, word for word.
 
     Raises:
         ValueError: there is no line.

@@ -1,4 +1,4 @@
-"""How much a text depends on the order of its words: what tells lines of English from lists of words."""
+"""Dependence of a text on the order of its words, which distinguishes English lines from lists of words."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Callable, Sequence
 
 from .words import lines
 
-#: Returns the bits of each text under a language model, as ``training.language_model.LanguageModel.bits`` does.
+#: Function that returns the bits of each text under a language model, such as
+#: ``training.language_model.LanguageModel.bits``.
 Bits = Callable[[Sequence[str]], Sequence[float]]
 
 
 def order_gain(poems: Sequence[str], bits: Bits, seed: int = 0) -> float:
-    """Return how many bits a word a language model needs more when the words of each line are shuffled.
+    """Return how many more bits per word a language model needs when the words of each line are shuffled.
 
-    Poems are read in the plain style, in lower case and without punctuation, before and after: neither a capital
-    in mid-line nor a comma at a line's start adds to the gain, and poems with punctuation compare with poems without.
-    ``seed`` and the poem alone decide how a poem is shuffled. A line of one word stays as it is.
+    Poems are converted to the plain style (lower case, no punctuation) before shuffling. So capitals in mid-line and
+    commas at the beginning of a line do not add to the gain, and poems with and without punctuation are comparable. The
+    shuffling depends only on ``seed`` and the poem. Lines of one word do not change.
 
     Raises:
         ValueError: no poem has a word.

@@ -1,4 +1,4 @@
-"""One figure for many: the Overall score of the paper."""
+"""The Overall score of Liu et al. 2018, which combines several metrics."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def overall(scores: ArrayLike) -> NDArray[np.float64]:
-    """Return Overall f64 [S], from 0 to 100, of the systems with ``scores`` f [S, C], higher is better.
+    """Return the Overall score of each system, float64 ``[S]``, from 0 to 100, for ``scores`` ``[S, C]``.
 
-    100 times the mean over columns, each first min-max normalised over the systems, as in Liu et al. 2018
-    (Beyond Narrative Description), whose six columns are Relevance, Novelty-2, Novelty-3, BLEU-1, BLEU-2 and
-    BLEU-3. It ranks the systems compared: it changes when another joins. A column in which all systems are
-    equal counts 0.
+    It is 100 times the mean over columns, each min-max normalised over the systems; higher scores are better. Liu et
+    al. 2018 (Beyond Narrative Description) use six columns: Relevance, Novelty-2, Novelty-3, BLEU-1, BLEU-2 and BLEU-3.
+    Overall only ranks the given systems: it changes when another is added. A column in which all systems are equal
+    counts as 0.
 
     Raises:
         ValueError: there are fewer than two systems or no column, or a score is not finite.

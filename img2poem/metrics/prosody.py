@@ -1,4 +1,4 @@
-"""Rhyme and metre, by the CMU Pronouncing Dictionary (of American English)."""
+"""Rhyme and metre, by the CMU Pronouncing Dictionary (American English)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ import numpy as np
 from ..text.pronunciations import dictionary
 from .words import lines, share
 
-# The e of "love", "lovely", "loved", "loves"; without it, groups of vowels are as many as syllables in 90 % of the
-# rare words of the public-domain poems that the dictionary has.
+# The silent e of "love", "lovely", "loved", "loves". Without it, a word has as many groups of vowels as syllables in
+# 90 % of the rare words of the public-domain poems that the dictionary has.
 _SILENT = re.compile(r"(?<=[^aeiouyl])e(?=$|ness|ful|less|ly|ment)|(?<=[^aeiouytd])ed$|(?<=[^aeiouyscgzxhl])es$")
 
 
 @dataclass(frozen=True)
 class Prosody:
-    """Rhyme and metre of poems; read the figures beside those of human poems.
+    """Rhyme and metre of poems; compare the figures with those of human poems.
 
-    ``rhyming_pairs`` is the share, among the pairs of lines next to each other or one line apart in a poem
-    whose last words the dictionary knows, of those that rhyme (couplets AABB have 2 of 5, so has ABAB); NaN
-    where there is no such pair. ``syllables_per_line`` is the mean over all lines, ``syllable_spread`` the mean
-    over poems of the standard deviation within the poem: 0 is strict metre. ``known_words`` is the share of
-    words that the dictionary knows.
+    ``rhyming_pairs`` is the share of rhyming pairs among all pairs of lines that are adjacent or one line apart, and
+    whose last words the dictionary has; NaN if there is no such pair. Both AABB and ABAB have 2 of 5.
+    ``syllables_per_line`` is the mean over all lines. ``syllable_spread`` is the mean over poems of the standard
+    deviation within the poem: 0 is strict metre. ``known_words`` is the share of words that the dictionary has.
     """
 
     rhyming_pairs: float
@@ -37,8 +36,8 @@ class Prosody:
 def prosody(poems: Sequence[str]) -> Prosody:
     """Measure rhyme and metre of ``poems``.
 
-    Two words rhyme when they differ and, in some pronunciation of each, are the same from the last stressed vowel
-    on (perfect rhyme). Syllables are those of the first pronunciation, and of an unknown word its groups of vowels.
+    Two words rhyme if they differ and have pronunciations that are equal from the last stressed vowel on (perfect
+    rhyme). Syllables are counted in the first pronunciation; for an unknown word they are estimated from its spelling.
 
     Raises:
         ValueError: there is no line.
@@ -58,7 +57,7 @@ def prosody(poems: Sequence[str]) -> Prosody:
 
 
 def rhymes(left: str, right: str) -> bool | None:
-    """Return whether two words in lower case rhyme, as :func:`prosody` has it; None where one is unknown."""
+    """Return whether two lower-case words rhyme, as :func:`prosody` defines it; None if one is unknown."""
     rhyming_part = dictionary().rhyming_part
     parts = [{rhyming_part(phones) for phones in _pronunciations(word)} for word in (left, right)]
     if not all(parts):
@@ -67,7 +66,7 @@ def rhymes(left: str, right: str) -> bool | None:
 
 
 def syllables(word: str) -> int:
-    """Return the syllables of ``word`` in lower case: at least 1, estimated from the spelling where it is unknown."""
+    """Return the number of syllables of a lower-case word, estimated from the spelling if the word is unknown."""
     known = _pronunciations(word)
     if known:
         return sum(phone[-1].isdigit() for phone in known[0].split())
@@ -79,7 +78,10 @@ def _neighbours(words: list[str]) -> list[tuple[str, str]]:
 
 
 def _pronunciations(word: str) -> list[str]:
-    """Return the pronunciations of ``word`` in phones; a compound's are its parts' first, then its last part's."""
+    """Return the pronunciations of ``word`` in phones.
+
+    For a hyphenated word that the dictionary lacks, all parts but the last have their first pronunciation.
+    """
     whole: list[str] = dictionary().phones_for_word(word)
     if whole or "-" not in word:
         return whole

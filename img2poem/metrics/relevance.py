@@ -1,4 +1,4 @@
-"""Whether poems speak of what their photographs' captions name, by words alone: nothing here is trained."""
+"""Relevance of poems to the captions of their photographs, by TF-IDF; no trained model is involved."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .words import words
 
 
 def caption_retrieval(poems: Sequence[str], captions: Sequence[Sequence[str]]) -> Retrieval:
-    """Return how well each poem finds its photograph's captions among those of all, by TF-IDF cosine.
+    """Return how well poems retrieve the captions of their photographs among all captions, by TF-IDF cosine.
 
-    ``captions[i]`` holds the captions of the photograph of ``poems[i]``, read as one text; their words are the
-    vocabulary. Poems that share no word with any caption rank last.
+    ``captions[i]`` has the captions of the photograph of ``poems[i]``, which are joined to one text. The vocabulary is
+    the words of all captions. The captions of a poem that shares no word with any caption rank last.
 
     Raises:
         ValueError: there is no poem, the lengths differ, or no caption has a word.
@@ -28,10 +28,11 @@ def caption_retrieval(poems: Sequence[str], captions: Sequence[Sequence[str]]) -
 
 
 def tf_idf(documents: Sequence[str], queries: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return TF-IDF vectors of ``documents`` f32 [N, V] and ``queries`` f32 [M, V], of length 1, or 0 without words.
+    """Return L2-normalised TF-IDF vectors of ``documents``, float32 ``[N, V]``, and ``queries``, float32 ``[M, V]``.
 
     The weight of a word is (1 + ln tf) ln(N / df), that is ``ltc`` in Manning, Raghavan and Schütze 2008
-    (Introduction to Information Retrieval, 6.4), with df over ``documents``; other words do not count.
+    (Introduction to Information Retrieval, 6.4), with df over ``documents``. Words that no document has are ignored; a
+    text without other words has a zero vector.
 
     Raises:
         ValueError: no document has a word.

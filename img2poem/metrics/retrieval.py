@@ -1,4 +1,4 @@
-"""Recall and median rank of retrieval from one set of embeddings to another."""
+"""Recall and median rank of retrieval between two sets of embeddings."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Scores this close are one: a matrix product rounds equal rows differently.
+# Scores this close count as ties: a matrix product may round equal rows differently.
 _TIE = 1e-9
 _ROWS_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Shares, from 0 to 1, of queries whose first right item is among the first 1, 5, 10; and its median rank."""
+    """Shares of queries, from 0 to 1, whose best right item is among the first 1, 5 and 10; and its median rank."""
 
     recall_at_1: float
     recall_at_5: float
@@ -25,11 +25,11 @@ class Retrieval:
 def retrieval(
     queries: ArrayLike, items: ArrayLike, query_labels: ArrayLike | None = None, item_labels: ArrayLike | None = None
 ) -> Retrieval:
-    """Return how well ``queries`` f [N, D] find their ``items`` f [M, D] by dot product (cosine of unit vectors).
+    """Return how well ``queries [N, D]`` retrieve their ``items [M, D]`` by dot product (cosine of unit vectors).
 
-    An item is right for a query that has its label: ``query_labels`` i [N] and ``item_labels`` i [M], each by
-    default 0, 1, 2, ... in order. Photographs 0 to N-1 with five captions each thus take only ``item_labels``,
-    and the way back only ``query_labels``. A wrong item of equal score goes before the right one.
+    An item is right for a query with the same label: ``query_labels [N]`` and ``item_labels [M]``, each 0, 1, 2, ... by
+    default. To retrieve five captions for each of photographs 0 to N-1, pass only ``item_labels``; for the opposite
+    direction pass only ``query_labels``. In ties, wrong items rank before the right one.
 
     Raises:
         ValueError: shapes do not match, a value is not finite, or a query has no right item.
@@ -42,7 +42,7 @@ def retrieval(
 def first_ranks(
     queries: ArrayLike, items: ArrayLike, query_labels: ArrayLike | None = None, item_labels: ArrayLike | None = None
 ) -> NDArray[np.int64]:
-    """Return the rank i64 [N], from 1, of each query's best right item. Takes and raises what ``retrieval`` does."""
+    """Return the rank, from 1, of each query's best right item, int64 ``[N]``; arguments and errors as `retrieval`."""
     left, right = _matrix(queries, "queries"), _matrix(items, "items")
     if left.shape[1] != right.shape[1]:
         raise ValueError(f"queries have {left.shape[1]} dimensions and items {right.shape[1]}: use one space")

@@ -1,4 +1,4 @@
-"""Words that do not exist."""
+"""Share of words that do not exist."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import NamedTuple
 
 from .words import share, words
 
-# Most of the list's words of one or two letters are abbreviations; in subtitles the words among them come so often.
+# Most words of one or two letters in the list are abbreviations; real ones occur this often in its subtitle corpus.
 _SHORT, _COMMON = 2, 100_000
 
 
 class UnknownWords(NamedTuple):
-    """``share``: that of all words, repetitions counted; ``words``: the different ones, the most frequent first."""
+    """Unknown words of poems."""
 
-    share: float
-    words: tuple[str, ...]
+    share: float  # of all words, counting repetitions
+    words: tuple[str, ...]  # distinct, the most frequent first
 
 
 def unknown_words(poems: Sequence[str], known: Container[str]) -> UnknownWords:
-    """Return the words of ``poems`` that are not in ``known``, which holds words in lower case.
+    """Return the words of ``poems`` that are not in ``known``, a container of lower-case words.
 
-    Pass ``training.words | english_words()``: an unknown word is then one that the system made up. A word with
-    hyphens is known when each part is, and one in ``'s`` when it is known without.
+    With ``training.words | english_words()``, an unknown word is one that the system invented. A hyphenated word is
+    known if all its parts are; a word that ends in ``'s`` is known if it is known without.
 
     Raises:
         ValueError: no poem has a word.

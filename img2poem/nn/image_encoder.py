@@ -1,4 +1,4 @@
-"""The visual side: object, scene and sentiment encoders and their projection into the poetic space."""
+"""Image encoder: object, scene and sentiment encoders, and their projection into the poetic space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .backbones import BACKBONES
 
 
 class ImageEncoding(NamedTuple):
-    """What the image encoder says of a batch of photographs."""
+    """Outputs of the image encoder for a batch of photographs."""
 
     embedding: Tensor  # float32 [B, embedding_dim], unit length
     object_scores: Tensor  # float32 [B, 1000], ImageNet probabilities
@@ -22,7 +22,7 @@ class ImageEncoding(NamedTuple):
 
 
 class Normalise(nn.Module):
-    """``uint8 [B, H, W, 3]`` to normalised ``float32 [B, 3, H, W]``; part of every exported encoder."""
+    """Normalises pixels: ``uint8 [B, H, W, 3]`` to ``float32 [B, 3, H, W]``; part of every exported encoder."""
 
     mean: Tensor
     std: Tensor
@@ -37,7 +37,7 @@ class Normalise(nn.Module):
 
 
 class EncoderHead(nn.Module):
-    """What one encoder adds to its backbone: an optional adapter (its features) and an output layer."""
+    """Head of one encoder: an optional adapter, which computes its features, and an output layer."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -56,9 +56,9 @@ class EncoderHead(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Object, scene and sentiment encoders, fused, with the projection into the poetic space.
+    """Object, scene and sentiment encoders, whose features are projected into the poetic space.
 
-    Encoders that name the same ``trunk`` share one backbone and cost one pass through it.
+    Encoders with the same ``trunk`` share one backbone, which runs once.
     """
 
     def __init__(self, config: ImageEncoderConfig, preprocessing: Preprocessing, embedding_dim: int) -> None:
@@ -83,7 +83,7 @@ class ImageEncoder(nn.Module):
         return {name: trunk(x) for name, trunk in self.trunks.items()}
 
     def encode_features(self, trunk_features: dict[str, Tensor]) -> ImageEncoding:
-        """Apply heads and projection to features that ``backbone_features`` gave."""
+        """Apply heads and projection to the result of :meth:`backbone_features`."""
         features, logits = {}, {}
         for name, head in self.heads.items():
             features[name], logits[name] = head(trunk_features[self.encoders[name].trunk])

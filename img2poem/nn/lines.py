@@ -1,4 +1,4 @@
-"""A line at a time: what a stream of lines calls instead of a whole search, as one ONNX ``Loop`` too."""
+"""Decodes one line at a time, for streaming; exports to one ONNX ``Loop``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .search import DecoderStep, State, draw, gumbel_of, loop
 
 
 class Prefix(NamedTuple):
-    """Poems so far, and all that it takes to go on with them; rows may be of different lengths."""
+    """Unfinished poems and the state to continue them; rows may have different lengths."""
 
     tokens: Tensor  # int64 [B, T], then padding
     hidden: Tensor  # float32 [B, S]
@@ -24,10 +24,10 @@ class Prefix(NamedTuple):
 
 
 class LineDecoder(nn.Module):
-    """Goes on with each poem until it has one line more or has ended.
+    """Continues each poem by one line.
 
-    Line by line it gives the tokens of :class:`img2poem.nn.search.Sampling`, or, where the temperature is 0,
-    of :class:`img2poem.nn.search.GreedySearch`.
+    Called line by line, it gives the tokens of :class:`img2poem.nn.search.Sampling`, or, if the temperature is 0, of
+    :class:`img2poem.nn.search.GreedySearch`.
     """
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
@@ -46,9 +46,10 @@ class LineDecoder(nn.Module):
         top_p: Tensor,
         noise: Tensor,
     ) -> Prefix:
-        """As :meth:`Sampling.forward`, from a :class:`Prefix`; one that has ended already is returned as it is.
+        """Continue ``prefix`` by one line; other arguments as in :meth:`img2poem.nn.search.Sampling.forward`.
 
-        Only a poem without tokens looks at its ``embedding``, and none such at its ``hidden``.
+        Poems that have ended are returned unchanged. Rows without tokens use ``embedding`` and ignore ``hidden``; the
+        other rows use ``hidden`` and ignore ``embedding``.
         """
         greedy = temperature == 0
         temperature, top_k = torch.where(greedy, 1.0, temperature), torch.where(greedy, 1, top_k)
@@ -68,7 +69,7 @@ class LineDecoder(nn.Module):
             allowed = self.rules(candidates, history, limits)
             place = history.length.clamp(max=steps - 1).unsqueeze(2).expand(-1, 1, gumbel.shape[2])
             chosen = draw(allowed, temperature, top_k, top_p, gumbel.gather(1, place).squeeze(1))
-            # Of a row that is done, only tokens, state and score still matter.
+            # Of a finished row, only tokens, state and score are read afterwards.
             token = torch.where(done, PAD, candidates.tokens.gather(1, chosen))
             state = torch.where(done, state, after)
             score = torch.where(done, score, score + allowed.gather(1, chosen))
@@ -76,7 +77,7 @@ class LineDecoder(nn.Module):
             ended = (token == NEWLINE) | (token == EOS) | (history.length == steps)
             return *history, state, score, done | ended
 
-        # Copies: what a loop is given may not be what it returns, if it never runs.
+        # Clones: an exported loop may not return its own inputs, as it would with zero iterations.
         carried = (*(part.clone() for part in history), state.clone(), prefix.score.unsqueeze(1).clone(), done)
         *found, state, score, _ = loop(going, body, carried)
         return Prefix(History(*found).tokens, decoder.joined(state, context), score.squeeze(1))

@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def ranking_loss(left: Tensor, right: Tensor, margin: float = 0.2, hardest: bool = False) -> Tensor:
-    """Two-sided ranking loss over in-batch negatives, on unit vectors ``[B, D]`` whose rows are pairs.
+    """Bidirectional ranking loss over in-batch negatives, on unit vectors ``[B, D]`` whose rows are pairs.
 
-    All negatives as in Kiros et al. 2014 (Unifying Visual-Semantic Embeddings), or only the hardest
-    as in Faghri et al. 2018 (VSE++); the margin of 0.2 is Liu et al. 2018's.
+    It sums over all negatives as in Kiros et al. 2014 (Unifying Visual-Semantic Embeddings), or uses only the
+    ``hardest`` as in Faghri et al. 2018 (VSE++). The margin of 0.2 is that of Liu et al. 2018.
     """
     scores = left @ right.T
     paired = scores.diagonal()

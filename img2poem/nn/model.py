@@ -1,4 +1,4 @@
-"""The three trained parts together, and their way to and from a model package."""
+"""The whole model, and how a model package stores it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .poem_encoder import PoemEncoder
 
 
 class PhotoToPoem(nn.Module):
-    """Image encoder, poem encoder (the aligner's two sides) and decoder of one model package."""
+    """Image encoder and poem encoder (together the aligner) and poem decoder of one model package."""
 
     def __init__(self, config: PackageConfig) -> None:
         super().__init__()
@@ -30,10 +30,10 @@ class PhotoToPoem(nn.Module):
 
 
 def load_package(folder: Path) -> tuple[PhotoToPoem, PoemTokenizer]:
-    """Load a model package in float32, in evaluation mode.
+    """Load a model package: weights in float32, model in evaluation mode.
 
     Raises:
-        BadPackage: a file is missing, changed or damaged, or weights and configuration do not fit.
+        BadPackage: a file is missing, changed or damaged, or weights and configuration do not match.
     """
     config = load_config(folder)
     model = PhotoToPoem(config)
@@ -49,18 +49,18 @@ def load_package(folder: Path) -> tuple[PhotoToPoem, PoemTokenizer]:
 
 
 def save_package(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, config: PackageConfig, card: str) -> None:
-    """Write a model package whole or not at all.
+    """Write a model package atomically.
 
-    Weights are stored as float16, half the size; metrics should be measured after rounding to it.
+    Weights are stored as float16 to halve the size; measure metrics after this rounding.
 
     Raises:
-        BadPackage: ``folder`` holds something else, or another process is writing it.
+        BadPackage: ``folder`` holds something other than a model package, or another process is writing it.
     """
     with replacing(folder, "config.json", BadPackage) as staging:
         save_file(
             {name: _narrowed(tensor) for name, tensor in model.state_dict().items()}, staging / "model.safetensors"
         )
-        (staging / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone
+        (staging / "model.safetensors").chmod(0o644)  # safetensors makes the file readable for its owner only
         tokenizer.save(staging / "tokenizer.json")
         (staging / "config.json").write_text(config.to_json(), encoding="utf-8")
         (staging / "MODEL_CARD.md").write_text(card, encoding="utf-8")

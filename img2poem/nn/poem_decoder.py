@@ -1,7 +1,7 @@
-"""The decoder: a GRU over token ids that sees the embedding at every step.
+"""The decoder: a GRU over token ids, conditioned on the embedding at every step.
 
-The recurrent state that is served as ``hidden`` holds the hidden states of all layers followed by the context (a
-projection of the embedding), so that a step needs nothing but ``token`` and ``hidden``.
+The served state ``hidden`` is the hidden states of all layers, followed by the context (a projection of the embedding).
+A step thus needs only ``token`` and ``hidden``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from .recurrence import recurrence
 
 
 class Condition(NamedTuple):
-    """What the context adds at every step: products that need to be computed only once for a poem."""
+    """Contribution of the context to every step, computed once per poem."""
 
-    gates: Tensor  # float32 [..., 3 * hidden_dim], to those of the first layer
-    features: Tensor  # float32 [..., token_dim], to what the output layer reads
+    gates: Tensor  # float32 [..., 3 * hidden_dim], added to the first layer's gates
+    features: Tensor  # float32 [..., token_dim], added to the output layer's input
 
 
 class PoemDecoder(nn.Module):
-    """GRU language model conditioned on a point of the poetic space; input and output layers are tied."""
+    """GRU language model conditioned on a point of the poetic space; input and output embeddings are tied."""
 
     def __init__(self, config: DecoderConfig, embedding_dim: int) -> None:
         super().__init__()
@@ -49,24 +49,24 @@ class PoemDecoder(nn.Module):
         return self.config.layers * self.config.hidden_dim + self.config.context_dim
 
     def init(self, embedding: Tensor) -> Tensor:
-        """``float32 [B, embedding_dim]`` to the first ``hidden``, ``float32 [B, state_dim]``.
+        """Embeddings ``float32 [B, embedding_dim]`` to the initial ``hidden``, ``float32 [B, state_dim]``.
 
-        A row of zeros stands for no photograph, in training too.
+        A row of zeros means no photograph, as in training.
         """
         return torch.cat([torch.tanh(self.initial(embedding)), torch.tanh(self.context(embedding))], dim=-1)
 
     def parted(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return of ``hidden [B, state_dim]`` what changes, ``[B, layers * hidden_dim]``, and the context."""
+        """Split ``hidden [B, state_dim]`` into the state ``[B, layers * hidden_dim]`` and the constant context."""
         state, context = hidden.split([self.config.layers * self.config.hidden_dim, self.config.context_dim], dim=-1)
-        # In one piece, as what a step returns: else no loop of steps would export.
+        # Contiguous, as the state that a step returns: otherwise a loop of steps does not export.
         return state.contiguous(), context
 
     def joined(self, state: Tensor, context: Tensor) -> Tensor:
-        """Return the ``hidden`` that :meth:`parted` has taken apart."""
+        """Join state and context to ``hidden``: the inverse of :meth:`parted`."""
         return torch.cat([state, context], dim=-1)
 
     def condition(self, context: Tensor) -> Condition:
-        """``float32 [..., context_dim]`` to what it adds at every step."""
+        """Context ``float32 [..., context_dim]`` to its contribution to every step."""
         w_ih, _, b_ih, _ = self.gru.all_weights[0]
         output = self.bottleneck
         return Condition(
@@ -75,21 +75,21 @@ class PoemDecoder(nn.Module):
         )
 
     def logits(self, features: Tensor) -> Tensor:
-        """What the output layer reads, ``[..., token_dim]``, to ``logits [..., V]``."""
+        """Output layer: features ``[..., token_dim]`` to ``logits [..., V]``."""
         return F.linear(features, self.token_embedding.weight, self.output_bias)
 
     def advance(self, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: ``int64 [B]`` and ``hidden`` to ``logits [B, V]`` and the next ``hidden``."""
+        """One step: ``token int64 [B]`` and ``hidden`` to ``logits [B, V]`` and the next ``hidden``."""
         state, context = self.parted(hidden)
         features, state = self.cell(token, state, self.condition(context))
         return self.logits(features), self.joined(state, context)
 
     def cell(self, token: Tensor, state: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """One step: ``int64 [B]``, ``float32 [B, layers * hidden_dim]`` to what the output layer reads, and next state.
+        """One step: ``token int64 [B]``, ``state float32 [B, layers * hidden_dim]`` to features and next state.
 
-        The GRU cell is written out, in PyTorch's order of gates (reset, update, new; the reset gate
-        applied after the hidden-to-hidden product), so that its export does not depend on how an
-        exporter maps ``nn.GRU`` onto ONNX's GRU operator.
+        Features are the output layer's input, ``[B, token_dim]``. The GRU cell is written out, in PyTorch's gate order
+        (reset, update, new; the reset gate is applied after the hidden-to-hidden product). The export thus does not
+        depend on how an exporter maps ``nn.GRU`` to ONNX's GRU operator.
         """
         x, after = self.token_embedding(token), []
         layers = state.split(self.config.hidden_dim, dim=-1) if self.config.layers > 1 else (state,)
@@ -112,12 +112,12 @@ class PoemDecoder(nn.Module):
     def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
         """Teacher forcing: ``int64 [B, T]``, ``float32 [B, embedding_dim]`` to ``logits [B, T, V]``.
 
-        Rows of zeros in ``embedding`` stand for no photograph.
+        Rows of zeros in ``embedding`` mean no photograph.
         """
         return self.logits(self.features(tokens, embedding))
 
     def features(self, tokens: Tensor, embedding: Tensor) -> Tensor:
-        """What the output layer reads, ``[B, T, token_dim]``; arguments as in :meth:`forward`."""
+        """Return the output layer's input, ``[B, T, token_dim]``; arguments as in :meth:`forward`."""
         layers, context = self.parted(self.init(embedding))
         condition = self.condition(context)
         x = self.token_embedding(tokens)
@@ -133,7 +133,7 @@ class PoemDecoder(nn.Module):
         return self._dropped(output + condition.features.unsqueeze(1))
 
     def _dropped(self, x: Tensor) -> Tensor:
-        """Dropout with one mask for all steps of a row (Gal and Ghahramani 2016): better for a GRU, and far cheaper."""
+        """Dropout with one mask for all steps of a row (Gal and Ghahramani 2016): better for a GRU and much cheaper."""
         if not self.training:
             return x
         return x * F.dropout(torch.ones_like(x[:, :1]), self.config.dropout)

@@ -10,7 +10,7 @@ from ..artifacts.package import PoemEncoderConfig
 
 
 class PoemEncoder(nn.Module):
-    """BERT over WordPiece ids (decoder output included) to a unit vector of the poetic space."""
+    """Encodes WordPiece ids, such as the decoder's output, as unit vectors of the poetic space, with BERT."""
 
     def __init__(self, config: PoemEncoderConfig, embedding_dim: int) -> None:
         super().__init__()
@@ -21,8 +21,8 @@ class PoemEncoder(nn.Module):
         self.projection = nn.Linear(bert.hidden_size, embedding_dim)
 
     def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Mean of the last hidden states over real tokens, L2-normalised: ``float32 [B, hidden]``."""
-        # Made here: transformers' own mask would be traced for the device that it is traced on.
+        """Return the L2-normalised mean of the last hidden states, without padding, ``float32 [B, hidden]``."""
+        # A mask of our own: export would fix transformers' mask to the device that it traces on.
         hidden_from = (1.0 - attention_mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
         hidden = self.bert(input_ids=input_ids, attention_mask=hidden_from).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
@@ -33,12 +33,12 @@ class PoemEncoder(nn.Module):
         return F.normalize(self.projection(pooled), dim=-1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """``int64 [B, T]`` twice to ``float32 [B, embedding_dim]``; each row begins with BOS, ends with EOS."""
+        """Ids and mask, ``int64 [B, T]`` each, to ``float32 [B, embedding_dim]``; rows begin with BOS, end with EOS."""
         return self.project(self.pooled(input_ids, attention_mask))
 
 
 def pad(rows: list[list[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:
-    """Return ``input_ids`` and ``attention_mask``, ``int64 [B, T]``, of token rows of any lengths."""
+    """Return ``input_ids`` and ``attention_mask``, ``int64 [B, T]``, of token rows of any lengths, right-padded."""
     width = max(map(len, rows))
     ids = torch.tensor([row + [pad_id] * (width - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])

@@ -1,8 +1,8 @@
-"""A GRU layer over whole texts for training on CPUs.
+"""A GRU layer over whole sequences, for fast training on CPUs.
 
-PyTorch's own backward pass adds up the gradient of the recurrent weights step by step, each time the whole matrix. Here
-the gradients of all gates are kept, and one product makes the gradient of the weights. The arithmetic between the
-products is in two functions that :func:`compile_steps` makes one pass each.
+PyTorch's backward pass accumulates the gradient of the recurrent weight matrix at every step. This one keeps the gate
+gradients of all steps and computes the weight gradient in one matrix product. The elementwise arithmetic of a step is
+in two functions; :func:`compile_steps` fuses each of them into one pass.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def _step(gates: Tensor, recurrent: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the next state, the same in the dtype of ``gates``, and reset, update and new gate, ``[B, H]`` each."""
+    """Return next state in float32 and in the dtype of ``gates``, and reset, update and new gate, ``[B, H]`` each."""
     reset_x, update_x, new_x = gates.float().chunk(3, dim=-1)
     reset_h, update_h, new_h = recurrent.float().chunk(3, dim=-1)
     reset, update = torch.sigmoid(reset_x + reset_h), torch.sigmoid(update_x + update_h)
@@ -27,7 +27,10 @@ def _step(gates: Tensor, recurrent: Tensor, state: Tensor) -> tuple[Tensor, Tens
 def _step_back(
     state: Tensor, after: Tensor, recurrent: Tensor, reset: Tensor, update: Tensor, new: Tensor, before: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of gates and recurrent product, ``[B, 3 * H]``, and of the state but for that product."""
+    """Return the gradients of the gates, of the recurrent product, and of the state.
+
+    The first two are ``[B, 3 * H]``. The state's, ``[B, H]``, lacks the part through the recurrent product.
+    """
     reset, update, new = reset.float(), update.float(), new.float()
     state = state + after
     of_new = state * (1 - update) * (1 - new * new)
@@ -42,13 +45,13 @@ _backward: Callable[..., Any] = _step_back
 
 
 def compile_steps() -> None:
-    """Compile what is between the products, for this process: a step of training takes two thirds of the time."""
+    """Compile the elementwise arithmetic for this process: a training step then takes two thirds of the time."""
     global _forward, _backward
     _forward, _backward = torch.compile(_step, dynamic=True), torch.compile(_step_back, dynamic=True)
 
 
 class _Recurrence(torch.autograd.Function):
-    """Matrix products are in the dtype of ``gates``; all else is in float32."""
+    """Computes matrix products in the dtype of ``gates`` and everything else in float32."""
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, w_hh: Tensor, b_hh: Tensor, first: Tensor) -> Tensor:
@@ -86,9 +89,9 @@ def recurrence(gates: Tensor, w_hh: Tensor, b_hh: Tensor, first: Tensor) -> Tens
     """Return the states of a GRU layer after each step, ``[T, B, hidden_dim]`` in the dtype of ``gates``.
 
     Args:
-        gates: of the inputs of all steps, bias included, ``[T, B, 3 * hidden_dim]`` in PyTorch's order.
+        gates: input part of the gates of all steps, with bias, ``[T, B, 3 * hidden_dim]`` in PyTorch's gate order.
         w_hh: recurrent weights, float32 ``[3 * hidden_dim, hidden_dim]``.
-        b_hh: their bias.
+        b_hh: recurrent bias, ``[3 * hidden_dim]``.
         first: state before the first step, ``[B, hidden_dim]``.
     """
     return _Recurrence.apply(gates, w_hh, b_hh, first)

@@ -1,4 +1,4 @@
-"""Best of n: the aligner reads the candidates; the one is kept that is near to the photograph, and likely."""
+"""Reranking for best of n: the aligner scores the candidate poems."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from .poem_encoder import PoemEncoder
 
 
 class Choice(NamedTuple):
-    """The best of each row's candidates."""
+    """The best candidate of each row."""
 
     tokens: Tensor  # int64 [B, T]
-    scores: Tensor  # float32 [B], the candidate's own
+    scores: Tensor  # float32 [B], the candidate's log-probability per token
     lengths: Tensor  # int64 [B]
     relevance: Tensor  # float32 [B], cosine of poem and photograph in the poetic space
 
 
 class Rerank(nn.Module):
-    """Scores candidates by the aligner, on the decoder's own token ids, and chooses.
+    """Chooses the candidate with the highest cosine to the photograph plus weighted log-probability per token.
+
+    The aligner reads the decoder's token ids without conversion.
 
     Args:
         poem_encoder: the aligner's text side.
-        likelihood_weight: what a nat a token of the decoder's log-probability counts, in units of the cosine.
+        likelihood_weight: weight of the decoder's log-probability per token, in nats; the cosine's weight is 1.
     """
 
     def __init__(self, poem_encoder: PoemEncoder, likelihood_weight: float = 0.0) -> None:
@@ -34,17 +36,17 @@ class Rerank(nn.Module):
         self.likelihood_weight = likelihood_weight
 
     def forward(self, candidates: Tensor, scores: Tensor, lengths: Tensor, embedding: Tensor) -> Choice:
-        """Choose among ``n`` candidates a row.
+        """Choose among ``n`` candidates per row.
 
         Args:
             candidates: int64 ``[B, n, T]``, each with its end token, then padding.
-            scores: float32 ``[B, n]``, log-probabilities a token.
-            lengths: int64 ``[B, n]``.
+            scores: float32 ``[B, n]``, log-probabilities per token.
+            lengths: int64 ``[B, n]``, with the end token.
             embedding: float32 ``[B, embedding_dim]``, of the photographs.
         """
         rows = candidates.flatten(0, 1)
         ids = torch.cat([torch.full_like(rows[:, :1], BOS), rows], dim=1)
-        # What is padding in every row is not read.
+        # Columns that are padding in every row are cut off.
         longest = int(lengths.max().item()) + 1
         torch._check(longest >= 2)
         torch._check(longest <= ids.shape[1])

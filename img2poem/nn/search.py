@@ -1,7 +1,7 @@
-"""Greedy search, beam search and sampling as torch modules whose whole loop exports to one ONNX ``Loop``.
+"""Greedy search, beam search and sampling as torch modules; each search exports to one ONNX ``Loop``.
 
-Each chooses among the candidates of a :class:`DecoderStep`, by the :class:`Rules`; options are tensors with
-one value a row. :mod:`img2poem.decoding.search` has the same searches in numpy, over served steps.
+Each search chooses among the candidates of a :class:`DecoderStep` that the :class:`Rules` allow. Options are tensors
+with one value per row. :mod:`img2poem.decoding.search` has the same searches in numpy, over served steps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..decoding.strategies import TOP_TOKENS
+from ..decoding import strategies
+from ..decoding.strategies import MAX_BEAM_WIDTH, TOP_TOKENS
 from ..text.orthography import Orthography
 from ..text.vocabulary import ALWAYS, EOS, PAD, PERIOD
 from .poem_decoder import Condition, PoemDecoder
@@ -22,15 +23,15 @@ State = tuple[Tensor, ...]
 
 
 class Hypotheses(NamedTuple):
-    """What a search returns for each row."""
+    """Result of a search, one poem per row."""
 
-    tokens: Tensor  # int64 [B, T], end token included, then padding
-    scores: Tensor  # float32 [B], log-probability over length (to the length penalty in beam search)
-    lengths: Tensor  # int64 [B], end token included
+    tokens: Tensor  # int64 [B, T], with the end token, then padding
+    scores: Tensor  # float32 [B], log-probability / length; beam search divides by length ** length_penalty
+    lengths: Tensor  # int64 [B], with the end token
 
 
 class _Search(nn.Module):
-    """What every search has: the decoder's steps and the rules."""
+    """Base of the searches: the decoder step and the rules."""
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
         super().__init__()
@@ -40,31 +41,31 @@ class _Search(nn.Module):
 
 
 class GreedySearch(_Search):
-    """The likeliest allowed token at each step."""
+    """Greedy search: the most likely allowed token at each step."""
 
     def forward(self, embedding: Tensor, options: RowOptions) -> Hypotheses:
-        """``float32 [B, embedding_dim]`` to :class:`Hypotheses`; stops when every row has ended."""
+        """Embeddings ``float32 [B, embedding_dim]`` to :class:`Hypotheses`; stops when every poem has ended."""
         return _one_path(self, embedding, options, lambda allowed, step: allowed.argmax(-1, keepdim=True))
 
 
 class BeamSearch(_Search):
-    """Beam search that keeps the best ended hypothesis apart from the beams still growing.
+    """Beam search that keeps the best finished hypothesis apart from the active beams.
 
-    A row ends when ``beam_width`` hypotheses have ended; an ended one counts when it is among the
-    ``beam_width`` best candidates of its step. ``width`` is the widest beam; rows may ask for less.
+    A row is done when ``beam_width`` hypotheses have finished. A finished hypothesis counts if it is among the
+    ``beam_width`` best continuations of its step. ``width`` is the largest beam width; rows may use less.
     """
 
     beam: Tensor  # int64 [width * C], the beam of each candidate
 
-    def __init__(self, decoder: PoemDecoder, pieces: Sequence[str], width: int) -> None:
+    def __init__(self, decoder: PoemDecoder, pieces: Sequence[str], width: int = MAX_BEAM_WIDTH) -> None:
         super().__init__(decoder, pieces)
         self.width = width
-        # Looked up, which is one operator; a division of integers is exported as seven.
+        # A look-up table exports as one operator, an integer division as seven.
         beams = torch.arange(width).repeat_interleave(self.step.width)
         self.register_buffer("beam", beams, persistent=False)
 
     def forward(self, embedding: Tensor, options: RowOptions, beam_width: Tensor, length_penalty: Tensor) -> Hypotheses:
-        """As :class:`GreedySearch`, with ``beam_width`` int64 ``[B]`` and ``length_penalty`` float32 ``[B]``."""
+        """As :meth:`GreedySearch.forward`, with ``beam_width`` int64 ``[B]`` and ``length_penalty`` float32 ``[B]``."""
         decoder, width = self.step.decoder, self.width
         rows, steps = embedding.shape[0], decoder.config.max_tokens
         device = embedding.device
@@ -119,25 +120,25 @@ class BeamSearch(_Search):
 
 
 class Sampling(_Search):
-    """Draws each token from the allowed candidates of its step, by noise that the caller gives.
+    """Samples each token from the allowed candidates of its step, with noise from the caller.
 
-    The draw is a Gumbel-max (Gumbel 1954): with ``noise`` uniform in (0, 1), the largest of
-    ``log_prob / temperature - log(-log(noise))`` falls on each token by its probability. The noise of a
-    step belongs to ranks, the likeliest token's first, so that the same noise gives the same poem everywhere.
+    It uses the Gumbel-max trick (Gumbel 1954): with ``noise`` uniform in (0, 1), the argmax of
+    ``log_prob / temperature - log(-log(noise))`` is a sample from the softmax. The noise of a step is assigned by rank,
+    to the most likely candidate first, so the same noise gives the same poem on every engine.
     """
 
     def forward(
         self, embedding: Tensor, options: RowOptions, temperature: Tensor, top_k: Tensor, top_p: Tensor, noise: Tensor
     ) -> Hypotheses:
-        """As :class:`GreedySearch`.
+        """As :meth:`GreedySearch.forward`.
 
         Args:
             embedding: float32 ``[B, embedding_dim]``.
-            options: of the rules.
+            options: options of the rules.
             temperature: float32 ``[B]``, above 0.
-            top_k: int64 ``[B]``: only so many of the likeliest tokens (Fan et al. 2018).
-            top_p: float32 ``[B]``: only the likeliest that together reach this probability (nucleus
-                sampling, Holtzman et al. 2020), at least one.
+            top_k: int64 ``[B]``: sample only from this many most likely candidates (Fan et al. 2018).
+            top_p: float32 ``[B]``: sample only from the most likely candidates that together reach this probability,
+                at least one (nucleus sampling, Holtzman et al. 2020).
             noise: float32 ``[B, max_tokens, TOP_TOKENS]``, uniform in (0, 1).
         """
         gumbel = gumbel_of(noise)
@@ -148,20 +149,28 @@ class Sampling(_Search):
         return _one_path(self, embedding, options, choose)
 
 
+#: The search of each strategy, by its name; takes the decoder and its vocabulary.
+SEARCHES: dict[str, Callable[[PoemDecoder, Sequence[str]], GreedySearch | BeamSearch | Sampling]] = {
+    strategies.Greedy.name: GreedySearch,
+    strategies.BeamSearch.name: BeamSearch,
+    strategies.Sampling.name: Sampling,
+}
+
+
 def gumbel_of(noise: Tensor) -> Tensor:
-    """Return the Gumbel noise of uniform noise in (0, 1)."""
+    """Transform uniform noise in (0, 1) to Gumbel noise."""
     return -(-noise.log()).log()
 
 
 def draw(allowed: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, gumbel: Tensor) -> Tensor:
-    """Return the drawn candidates, ``[N, 1]``.
+    """Sample one candidate per row; return their indices, int64 ``[N, 1]``.
 
     Args:
-        allowed: float32 ``[N, C]``, log-probabilities.
+        allowed: float32 ``[N, C]``, log-probabilities of the candidates.
         temperature: float32 ``[N]``.
         top_k: int64 ``[N]``.
         top_p: float32 ``[N]``.
-        gumbel: float32 ``[N, TOP_TOKENS]``, as :func:`gumbel_of` makes it.
+        gumbel: float32 ``[N, TOP_TOKENS]``, from :func:`gumbel_of`.
     """
     width = allowed.shape[1]
     rank = torch.arange(width, device=allowed.device)
@@ -175,7 +184,7 @@ def draw(allowed: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, gum
 
 
 class DecoderStep(nn.Module):
-    """One decoder step that returns only candidates, the likeliest tokens, never the whole vocabulary."""
+    """One decoder step that returns the most likely tokens as candidates, never the whole vocabulary."""
 
     row: Tensor
     follows: Tensor
@@ -186,30 +195,30 @@ class DecoderStep(nn.Module):
         self.register_buffer("row", torch.from_numpy(orthography.row), persistent=False)
         follows = torch.where(torch.from_numpy(orthography.allowed), 0.0, NEVER)
         self.register_buffer("follows", follows, persistent=False)
-        #: How many candidates there are, ``TOP_TOKENS`` unless the vocabulary has fewer.
+        #: Candidates per step: ``TOP_TOKENS``, or fewer if the vocabulary is smaller.
         self.width = min(TOP_TOKENS, len(orthography.pieces) - PERIOD - 1 + len(ALWAYS))
 
     def forward(self, token: Tensor, state: Tensor, condition: Condition, always: Tensor) -> tuple[Candidates, Tensor]:
-        """``int64 [B, 1]``, ``float32 [B, S]`` to the candidates and the next state.
+        """``token int64 [B, 1]`` and ``state float32 [B, S]`` to the candidates and the next state.
 
-        Candidates are the likeliest tokens of those that may follow ``token``, by falling probability, and ``always``,
-        the tokens of ``ALWAYS`` ``[B, 4]``, since rules may force them where they are unlikely. Probabilities are those
-        among all tokens of the vocabulary that may follow, newline and end included; where fewer than are asked for
-        may, the others have none.
+        Candidates are the most likely tokens that may follow ``token``, by falling probability, then ``always [B, 4]``,
+        the tokens of ``ALWAYS``, which the rules may force although they are unlikely. Log-probabilities are normalised
+        over all tokens that may follow, with newline and end token. If fewer tokens may follow than there are
+        candidates, the others have log-probability ``-inf``.
         """
         last, first = token.squeeze(1), PERIOD + 1
         features, state = self.decoder.cell(last, state, condition)
         logits = self.decoder.logits(features) + self.follows[self.row[last]]
         words = logits[:, first:].topk(self.width - len(ALWAYS), dim=-1).indices + first
         tokens = torch.cat([words, always], dim=1)
-        # Not `logsumexp`, which ONNX Runtime computes in five times the time, and less exactly.
+        # Not `logsumexp`: in ONNX Runtime it takes five times as long and is less exact.
         return Candidates(words, tokens, logits.log_softmax(-1).gather(1, tokens)), state
 
 
 def _one_path(
     search: _Search, embedding: Tensor, options: RowOptions, choose: Callable[[Tensor, Tensor], Tensor]
 ) -> Hypotheses:
-    """Grow one poem a row by the candidate ``[N, 1]`` that ``choose(allowed, step)`` picks."""
+    """Decode one poem per row; ``choose(allowed, step)`` returns the index ``[N, 1]`` of the next candidate."""
     decoder = search.step.decoder
     rows, steps, device = embedding.shape[0], decoder.config.max_tokens, embedding.device
     state, context = decoder.parted(decoder.init(embedding))
@@ -241,7 +250,7 @@ def _one_path(
 
 
 def loop(condition: Callable[..., Tensor], body: Callable[..., State], state: State) -> State:
-    """``torch.while_loop`` when exporting, a plain loop otherwise (eagerly it would compile)."""
+    """Run ``torch.while_loop`` when exporting, a Python loop otherwise (an eager ``while_loop`` would compile)."""
     if torch.compiler.is_exporting():
         return torch.while_loop(condition, body, state)
     while bool(condition(*state)):

@@ -1,7 +1,7 @@
-"""The transformer decoder: SmolLM2's body over our WordPiece ids, conditioned by a prefix.
+"""The transformer decoder: SmolLM2's layers over our WordPiece ids, conditioned by a prefix.
 
-The point of the poetic space becomes a few prefix vectors that stand before the first token (ClipCap, Mokady et al.
-2021). The body is Llama's (Touvron et al. 2023): RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+A point of the poetic space is mapped to a few prefix vectors before the first token (ClipCap, Mokady et al. 2021). The
+architecture is Llama's (Touvron et al. 2023): RMSNorm, rotary positions, grouped-query attention, SwiGLU.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from torch.nn import functional as F
 
 from ..artifacts.package import TransformerConfig
 
-# Added to the logit of what may not be looked at; not infinite, so that no row of the softmax is empty.
+# Added to the logits of masked positions; finite, so that a softmax over masked positions only is defined.
 _FAR = -30_000.0
 
 
 class Cache(NamedTuple):
-    """Keys and values of what has been read, by layer; written in place, position by position."""
+    """Key/value cache of all layers; written in place, position by position."""
 
     keys: list[Tensor]  # each [B, kv_heads, positions, head_dim]
     values: list[Tensor]
-    position: int  # how many positions are filled
+    position: int  # number of filled positions
 
     def rows(self, index: Tensor) -> Cache:
-        """Return the cache of the rows ``index int64 [M]``."""
+        """Return a copy of the cache with the rows ``index int64 [M]``."""
         keys, values = ([part.index_select(0, index) for part in parts] for parts in (self.keys, self.values))
         return Cache(keys, values, self.position)
 
 
 class TransformerDecoder(nn.Module):
-    """Language model conditioned on a point of the poetic space; input and output layers are tied."""
+    """Language model conditioned on a point of the poetic space; input and output embeddings are tied."""
 
     cos: Tensor
     sin: Tensor
@@ -56,11 +56,11 @@ class TransformerDecoder(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=width**-0.5)
 
     def prefixed(self, embedding: Tensor) -> Tensor:
-        """``float32 [B, embedding_dim]`` to the prefix ``[B, prefix_tokens, hidden_dim]``; zeros mean no photograph."""
+        """Embeddings ``[B, embedding_dim]`` to the prefix ``[B, prefix_tokens, hidden_dim]``; zeros: no photograph."""
         return self.prefix(embedding).view(len(embedding), self.config.prefix_tokens, -1)
 
     def features(self, tokens: Tensor, embedding: Tensor) -> Tensor:
-        """What the output layer reads at each token, ``[B, T, hidden_dim]``; arguments as in :meth:`forward`."""
+        """Return the output layer's input at each token, ``[B, T, hidden_dim]``; arguments as in :meth:`forward`."""
         prefix = self.prefixed(embedding)
         x = torch.cat([prefix, self.token_embedding(tokens).to(prefix.dtype)], dim=1)
         cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
@@ -69,18 +69,18 @@ class TransformerDecoder(nn.Module):
         return self.norm(x[:, self.config.prefix_tokens :])
 
     def logits(self, features: Tensor) -> Tensor:
-        """What the output layer reads, ``[..., hidden_dim]``, to ``logits [..., V]``."""
+        """Output layer: features ``[..., hidden_dim]`` to ``logits [..., V]``."""
         return F.linear(features, self.token_embedding.weight)
 
     def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
         """Teacher forcing: ``int64 [B, T]``, ``float32 [B, embedding_dim]`` to ``logits [B, T, V]``.
 
-        Rows of zeros in ``embedding`` stand for no photograph.
+        Rows of zeros in ``embedding`` mean no photograph.
         """
         return self.logits(self.features(tokens, embedding))
 
     def begin(self, embedding: Tensor, positions: int) -> Cache:
-        """Read the prefix: ``float32 [B, embedding_dim]`` to a cache with room for ``positions`` tokens."""
+        """Read the prefix of ``embedding [B, embedding_dim]`` into a new cache with room for ``positions`` tokens."""
         config, x = self.config, self.prefixed(embedding)
         shape = (len(x), config.kv_heads, config.prefix_tokens + positions, config.head_dim)
         keys, values = ([x.new_zeros(shape) for _ in self.layers] for _ in range(2))
@@ -88,7 +88,7 @@ class TransformerDecoder(nn.Module):
         return cache
 
     def advance(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """Read ``tokens int64 [B, T]``: return ``logits [B, V]`` after the last of them, and the cache with them."""
+        """Read ``tokens int64 [B, T]``; return ``logits [B, V]`` after the last one, and the extended cache."""
         features, cache = self._read(self.token_embedding(tokens), cache)
         return self.logits(features[:, -1]), cache
 
@@ -104,7 +104,7 @@ class TransformerDecoder(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and a gated feed-forward network, each behind a norm and beside a residual."""
+    """Transformer layer: attention and a gated feed-forward network, each with pre-norm and residual connection."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -118,18 +118,18 @@ class Layer(nn.Module):
         self.down = nn.Linear(config.feed_forward_dim, width, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """``[B, T, hidden_dim]`` to the same, each place reading those before it."""
+        """``[B, T, hidden_dim]`` to the same shape, with causal attention."""
         queries, keys, values = self._split(self.input_norm(x), cos, sin)
         return self._after(x, attention(queries, keys, values, causal(x.shape[1], x.shape[1], x)))
 
     def step(
         self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, start: int, mask: Tensor | None
     ) -> Tensor:
-        """As :meth:`forward`, from place ``start`` on; writes into ``keys`` and ``values``."""
+        """As :meth:`forward`, from position ``start`` on; writes into the cache ``keys`` and ``values``."""
         queries, new_keys, new_values = self._split(self.input_norm(x), cos, sin)
         end = start + x.shape[1]
         keys[:, :, start:end], values[:, :, start:end] = new_keys, new_values
-        # Torch's own attention: for few queries it is the faster one, since it reads the cache where it lies.
+        # PyTorch's attention is faster than ours for few queries: it reads the cache in place.
         found = F.scaled_dot_product_attention(
             queries, keys[:, :, :end], values[:, :, :end], attn_mask=mask, enable_gqa=True
         )
@@ -148,18 +148,18 @@ class Layer(nn.Module):
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Grouped-query attention, written out: to train on texts this short, torch's own is several times slower on CPUs.
+    """Grouped-query attention, written out: on CPUs and short texts, PyTorch's trains several times slower.
 
     Args:
         queries: ``[B, heads, T, head_dim]``.
         keys: ``[B, kv_heads, S, head_dim]``.
         values: as ``keys``.
-        mask: float, added to the logits ``[B, kv_heads, heads / kv_heads, T, S]``.
+        mask: float mask, added to the logits ``[B, kv_heads, heads / kv_heads, T, S]``.
 
     Returns:
         ``[B, heads, T, head_dim]``.
     """
-    # A group's queries are rows of one product, so that keys and values are not copied for each of its heads.
+    # The queries of a group are rows of one product, so that keys and values are not copied for each head.
     groups = queries.unflatten(1, (keys.shape[1], -1))
     logits = groups.flatten(2, 3) @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
     weights = (logits.view(*groups.shape[:-1], keys.shape[2]) + mask).softmax(-1)
@@ -167,7 +167,7 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Te
 
 
 def causal(rows: int, columns: int, like: Tensor) -> Tensor:
-    """Return the mask ``[rows, columns]`` by which the last ``rows`` of ``columns`` places see those before them."""
+    """Return the causal mask ``[rows, columns]`` of the last ``rows`` of ``columns`` positions."""
     return torch.full((rows, columns), _FAR, dtype=like.dtype, device=like.device).triu(columns - rows + 1)
 
 
@@ -180,6 +180,6 @@ def rotary(config: TransformerConfig) -> tuple[Tensor, Tensor]:
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate ``[B, heads, T, head_dim]`` by its places' angles, in Llama's order of halves."""
+    """Apply rotary positions to ``[B, heads, T, head_dim]``, in Llama's order of halves."""
     first, second = x.chunk(2, dim=-1)
     return x * cos.to(x.dtype) + torch.cat([-second, first], dim=-1) * sin.to(x.dtype)

@@ -1,1 +1,1 @@
-"""The genuine Triton Inference Server, started from its PyPI wheel."""
+"""Run Triton Inference Server from its PyPI wheel."""

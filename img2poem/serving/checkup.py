@@ -1,4 +1,4 @@
-"""What ``img2poem serve --check`` looks at: can this machine serve this repository, and if not, what to do."""
+"""Checks of ``img2poem serve --check``: can this machine serve this repository, and if not, what to do."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .server import taken_ports
 from .settings import Ports, ServerSettings
 
 _MIB = 2**20
-#: The wheel's files ask for symbols of this version.
+#: Minimum version of glibc: the wheel's binaries need its symbols.
 _GLIBC = (2, 35)
 #: Resident memory of the server itself, and of each model's process with an empty graph (measured).
 _SERVER_MIB, _MODEL_MIB = 50, 75
-#: A loaded graph after full batches, as a multiple of the model file (measured).
+#: Memory of a loaded graph after full batches, as a multiple of its model file (measured).
 _MODEL_FACTOR = 6
 
 
 class Verdict(str, Enum):
-    """How a check ended; ``warning`` does not keep the server from starting."""
+    """Outcome of a check; a ``warning`` does not prevent the server from starting."""
 
     ok = "ok"
     warning = "warning"
@@ -35,7 +35,7 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found, and what to do about it when it is not ``ok``."""
+    """Result of one check, with advice if it is not ``ok``."""
 
     check: str
     verdict: Verdict
@@ -44,7 +44,7 @@ class Finding:
 
 
 def check_up(repository: Path, ports: Ports, settings: ServerSettings) -> list[Finding]:
-    """Return the findings about this machine, then those about the repository; nothing is started or changed."""
+    """Return the findings about this machine and then about the repository. The server is not started."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         _glibc,
         _wheel,
@@ -72,7 +72,7 @@ def _glibc() -> Iterator[Finding]:
 
 
 def _wheel() -> Iterator[Finding]:
-    """Run both programs of the wheel: whatever library they lack, the loader names it."""
+    """Run both programs of the wheel: the dynamic loader names a missing library."""
     try:
         triton = wheel.triton_folder()
         yield Finding("wheel", Verdict.ok, str(triton))
@@ -135,14 +135,14 @@ def _memory(repository: Path) -> Iterator[Finding]:
 
 
 def _available() -> float:
-    """Return the bytes that processes may still take: of the machine, or of the container when that is less."""
+    """Return the available memory in bytes: the machine's, or the container's if that is less."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     [machine] = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     try:
         group = Path("/sys/fs/cgroup")
         limit, used = ((group / f"memory.{name}").read_text(encoding="ascii") for name in ("max", "current"))
         return min(machine, int(limit) - int(used))
-    except (OSError, ValueError):  # no control group, or one without a limit
+    except (OSError, ValueError):  # no cgroup (version 2), or no limit
         return machine
 
 
@@ -150,7 +150,7 @@ def _shared_memory(repository: Path) -> Iterator[Finding]:
     free, needed = shared_memory.free(), shared_memory.needed(repository)
     detail = f"{free / _MIB:,.0f} MiB free in {shared_memory.FOLDER}, {needed / _MIB:,.0f} MiB needed at the start"
     wanted = (needed + shared_memory.ROOM) / _MIB
-    advice = f"photographs take more of it: give the container {wanted:,.0f} MiB at least (--shm-size)"
+    advice = f"photographs need more: give the container at least {wanted:,.0f} MiB (--shm-size)"
     if free >= needed + shared_memory.ROOM:
         yield Finding("shared memory", Verdict.ok, detail)
     else:
@@ -164,10 +164,10 @@ def _exposure(settings: ServerSettings) -> Iterator[Finding]:
         yield Finding("addresses", Verdict.warning, f"listens on {settings.open_addresses}", EXPOSED)
 
 
-#: What an operator must know who opens the server to a network.
+#: Warning about a server that other machines can reach.
 EXPOSED = (
-    "whoever reaches it can ask for poems, and the wheel's Triton 2.51 has known holes that later releases closed: "
-    "keep it behind a firewall, open gRPC alone and with --grpc-ca, or run the container image"
+    "anyone who can reach it can use it, and the wheel's Triton 2.51 has known vulnerabilities that later releases "
+    "fixed: keep it behind a firewall, expose only gRPC and with --grpc-ca, or run the container image"
 )
 
 

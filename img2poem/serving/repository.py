@@ -1,4 +1,4 @@
-"""Whether a model repository is, byte for byte, what ``python -m export.all`` wrote from one package."""
+"""Verify that a model repository is byte for byte what ``python -m export.all`` wrote from one package."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _CONTRACT = "img2poem.contract"
 
 
 def verify(repository: Path) -> None:
-    """Raise the first of :func:`faults`.
+    """Raise the first error of :func:`faults`, if there is one.
 
     Raises:
         BadRepository: there is no manifest, or a file is missing, changed, or not listed in it.
-        ContractMismatch: a model was exported from another model package than the rest.
+        ContractMismatch: a model was exported from another model package than the manifest says.
     """
     for fault in faults(repository):
         raise fault
 
 
 def faults(repository: Path) -> Iterator[BadRepository]:
-    """Yield what is wrong with a repository, each as an error that says what to do."""
+    """Yield an error for each fault of a repository; its message says what to do."""
     advice = f"make it anew with: python -m export.all --force --out {repository}"
-    if is_package(repository):  # which has a manifest too, and no model that could be served
+    if is_package(repository):  # packages have a manifest too, but no models to serve
         yield no_repository(repository)
         return
     try:
@@ -47,7 +47,7 @@ def faults(repository: Path) -> Iterator[BadRepository]:
         yield BadRepository(f"{repository} lacks {named(missing)}; {advice}")
     if changed:
         yield BadRepository(f"{repository} has changed since it was exported: {named(changed)}; {advice}")
-    # Triton runs any model.py that it finds.
+    # An added file is dangerous: Triton runs any model.py that it finds.
     if unlisted:
         yield BadRepository(f"{repository} holds what no export wrote: {named(unlisted)}; remove it, or {advice}")
     whole = [name for name in found.files if name not in {*missing, *changed}]
@@ -78,7 +78,7 @@ def _onnx_metadata(path: Path) -> dict[str, str]:
 
 
 def _fields(message: BinaryIO, end: int, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of the wanted fields of a protobuf message; no other is read."""
+    """Yield number and content of the ``wanted`` length-delimited fields of a protobuf message; skip all others."""
     while message.tell() < end:
         tag = _varint(message)
         if tag & 7 == 0:
@@ -90,7 +90,7 @@ def _fields(message: BinaryIO, end: int, wanted: set[int]) -> Iterator[tuple[int
             else:
                 message.seek(size, 1)
         else:
-            return  # an ONNX model has no field of another kind: this is none
+            return  # ONNX models use no other wire types, so this is not one
 
 
 def _varint(message: BinaryIO) -> int:

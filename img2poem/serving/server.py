@@ -24,33 +24,33 @@ from .workers import Workers
 
 __all__ = ["Ports", "ServerSettings", "TritonServer"]
 
-#: Seconds between two looks at the processes of the models.
+#: Seconds between two checks of the models' processes.
 _LOOK_EVERY = 1.0
-#: This machine is asked without the proxy that the environment may name.
+#: Opens addresses of this machine; ignores proxies of the environment.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-#: What Triton gives its models to end.
+#: Seconds that Triton gives its models to unload at exit.
 _EXIT_SECONDS = 5
-#: Triton 2.51 takes 16 bytes of stack for each fragment of an HTTP body: with the usual 8 MiB, a photograph
-#: of 5 MB that curl sends ends it by SIGSEGV. Stacks are only reserved, not filled.
+#: Triton 2.51 uses 16 bytes of stack per fragment of an HTTP body: with the usual stack of 8 MiB, a photograph of 5 MB
+#: sent by curl crashes it (SIGSEGV). A larger stack is only reserved address space, not used memory.
 _WITH_DEEP_STACKS = 'ulimit -s 1048576 2>/dev/null || ulimit -S -s "$(ulimit -H -s)"; exec "$@"'
 
 
 class TritonServer:
-    """A ``tritonserver`` process over one model repository; use it as a context manager.
+    """A ``tritonserver`` process that serves one model repository; use it as a context manager.
 
     Args:
-        repository: what ``python -m export.all`` wrote.
-        ports: must all be free.
-        settings: addresses, encryption, limits; for this machine alone by default.
-        log: file that takes the server's own log, behind what it holds; a temporary one by default. Outside the
-            repository.
-        ready_timeout: seconds until every model must be ready.
+        repository: model repository, written by ``python -m export.all``.
+        ports: ports to listen on; all must be free.
+        settings: addresses, TLS, limits; by default only this machine can reach the server.
+        log: file to which the server's log is appended, outside the repository; by default a temporary file.
+        ready_timeout: seconds in which all models must become ready.
 
     Raises:
-        InvalidOption: ``log`` is no file that lines may be appended to.
-        BadRepository: ``repository`` is not one, or is not as it was exported.
-        MissingDependency: the wheel is not installed, or has no stub for this Python.
-        ServerError: a port is taken, too little shared memory is free, or the server ended or did not become ready.
+        InvalidOption: ``log`` cannot be appended to, or lies within the repository.
+        BadRepository: ``repository`` is not a repository, or has changed since its export (on start).
+        MissingDependency: the wheel is not installed, or has no stub for this Python (on start).
+        ServerError: a port is taken, too little shared memory is free, or the server exited or did not become ready
+            (on start).
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class TritonServer:
         if log is not None:
             check_log(log)
             if log.resolve().is_relative_to(repository.resolve()):
-                raise InvalidOption(f"{log} is within the repository, which is served as it was exported")
+                raise InvalidOption(f"{log} is within the repository, which must not change; name another file")
         self.repository, self.ports, self.settings = repository, ports, settings
         self._log, self._log_path, self._ready_timeout = log, Path(os.devnull), ready_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._workers: Workers | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        #: How the names of its shared memory begin; processes that are killed leave theirs behind.
+        #: Prefix of the names of its shared memory, by which the regions of killed processes are removed.
         self._shared = f"img2poem_{secrets.token_hex(8)}_"
 
     @property
@@ -92,7 +92,7 @@ class TritonServer:
 
     @property
     def pid(self) -> int | None:
-        """Process of ``tritonserver``; None when it is not running."""
+        """Process id of ``tritonserver``; None if it is not running."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def __enter__(self) -> TritonServer:
@@ -139,10 +139,10 @@ class TritonServer:
             raise
 
     def wait(self) -> None:
-        """Block until the server ends by itself.
+        """Block until the server exits by itself.
 
         Raises:
-            ServerError: it ended with an error, or the process of one of its models did.
+            ServerError: the server exited with an error, or the process of a model died.
         """
         assert self._process is not None and self._workers is not None
         while True:
@@ -154,7 +154,7 @@ class TritonServer:
                 raise ServerError(f"the process of {', '.join(dead)} died; Triton cannot replace it")
 
     def stop(self) -> None:
-        """Stop the server when requests in flight have finished, or the drain has taken too long."""
+        """Stop the server when running requests have finished, or after ``drain_timeout``."""
         try:
             if self._process is not None and self._process.poll() is None:
                 if self._workers is not None:
@@ -162,9 +162,9 @@ class TritonServer:
                 self._process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(_EXIT_SECONDS + 10)
-        finally:  # also when a second Ctrl-C cuts the wait short
+        finally:  # also if a second Ctrl-C interrupts the wait
             if self._process is not None:
-                # The Python backends are processes of their own in the server's session.
+                # The backend processes are in the server's process group.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
@@ -188,7 +188,7 @@ class TritonServer:
             "--disable-auto-complete-config",
             "--allow-gpu-metrics=false",
             f"--exit-timeout-secs={_EXIT_SECONDS}",
-            # Backends that are written in Python, as ours for ONNX Runtime, go by what is said of Triton's own.
+            # Python-based backends, such as ours for ONNX Runtime, use the settings of the backend `python`.
             f"--backend-config=python,shm-default-byte-size={shared_memory.REGION}",
             f"--backend-config=python,shm-region-prefix-name={self._shared}",
             *self.settings.arguments(self.ports, triton / "caches"),
@@ -197,7 +197,7 @@ class TritonServer:
     def _wait_until_ready(self, before: int) -> None:
         assert self._process is not None
         deadline = time.monotonic() + self._ready_timeout
-        # The metrics' port opens after the server calls itself ready.
+        # The port of the metrics opens only after the server reports ready.
         while not (_answers(f"{self.http_url}/v2/health/ready") and _answers(self.metrics_url)):
             code = self._process.poll()
             if code is not None:
@@ -211,17 +211,17 @@ class TritonServer:
             time.sleep(0.1)
 
     def _errors(self, before: int) -> str:
-        """Return what of the log behind ``before`` says why: its errors and warnings, or else its end."""
+        """Return the last errors and warnings in the log from byte ``before`` on, or its last lines if it has none."""
         with open(self._log_path, encoding="utf-8", errors="replace") as log:
             log.seek(before)
             lines = log.read().splitlines()
-        # Without a GPU the server complains of CUDA several times and works all the same.
+        # Without a GPU the server logs several harmless errors about CUDA.
         telling = [line for line in lines if line[:1] in "EW" and "cuda" not in line.lower()]
         return "\n".join((telling or lines)[-15:])
 
 
 def taken_ports(ports: Ports, settings: ServerSettings) -> list[ServerError]:
-    """Return an error for each port that the server could not listen on."""
+    """Return an error for each port on which the server could not listen."""
     wanted = (
         (settings.http_host, ports.http, "--http-port"),
         (settings.host, ports.grpc, "--grpc-port"),
@@ -232,7 +232,7 @@ def taken_ports(ports: Ports, settings: ServerSettings) -> list[ServerError]:
 
 def _port_fault(host: str, port: int, option: str) -> ServerError | None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: connections of an earlier one that are still closing do not count as use.
+        # As servers do: closing connections of an earlier server (TIME_WAIT) do not occupy the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -243,12 +243,12 @@ def _port_fault(host: str, port: int, option: str) -> ServerError | None:
 
 
 def _guard(session: int, shared: Path) -> subprocess.Popen[bytes]:
-    """Start a process that stops the server's ``session`` when we die without stopping it, by SIGKILL say.
+    """Start a process that stops the server's ``session`` if this process dies without doing so, e.g. by SIGKILL.
 
     It then removes the shared memory whose names begin with ``shared``.
 
-    It waits on a pipe that only we hold open. (PR_SET_PDEATHSIG would reach the server but not the
-    processes of its Python backend, which stay behind when it is killed while it loads.)
+    It waits on a pipe that only this process holds open. (PR_SET_PDEATHSIG would reach only the server, and not its
+    backend processes, which survive if the server is killed during loading.)
     """
     script = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"; rm -f -- "$2"*'
     command = ["/bin/sh", "-c", script, "sh", str(session), str(shared)]

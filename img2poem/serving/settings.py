@@ -1,4 +1,4 @@
-"""What an operator decides about the server, and the ``tritonserver`` options that say so."""
+"""Settings of the server, and the ``tritonserver`` options for them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..errors import InvalidOption
 from ..files.reading import check_readable
 from ..transports.address import as_path
 
-#: Interfaces that can read the host's memory, replace a model by code of the caller's, or write files:
-#: open only to callers who send the key.
+#: Interfaces that can read the host's memory, replace a model by the caller's code, or write files. Only callers with
+#: the key can use them.
 RESTRICTED = ("shared-memory", "model-repository", "trace", "logging")
 #: The header that carries the key; over gRPC it takes the prefix ``triton-grpc-protocol-``.
 KEY_HEADER = "img2poem-key"
 
 
 class LogLevel(str, Enum):
-    """How much the server writes into its log."""
+    """Log level of the server."""
 
     error = "error"
     warning = "warning"
@@ -33,17 +33,17 @@ class LogLevel(str, Enum):
 class ModelControl(str, Enum):
     """Who may change the loaded models of a running server."""
 
-    #: Nobody: what is loaded at the start stays.
+    #: Nobody: the models loaded at the start stay.
     none = "none"
     #: Callers of the model-repository interface, who need the key.
     explicit = "explicit"
-    #: Whoever can write the repository: the server looks every 15 s.
+    #: Anyone who can write to the repository: the server polls it every 15 s.
     poll = "poll"
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the server listens."""
+    """Ports of the server."""
 
     http: int = 8000
     grpc: int = 8001
@@ -51,7 +51,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Return three ports that nobody uses just now."""
+        """Return three ports that are free at the moment."""
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
         try:
             return cls(*(s.getsockname()[1] for s in sockets))
@@ -62,7 +62,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM files for TLS on gRPC; with ``ca``, callers must show a certificate that it signed.
+    """PEM files for TLS on gRPC; with ``ca``, clients need a certificate signed by it (mutual TLS).
 
     Raises:
         InvalidOption: a file cannot be read.
@@ -81,21 +81,21 @@ class Tls:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How to run the server; the defaults are for one machine and its own users.
+    """Settings of the server; the defaults suit a single machine with local users.
 
     Args:
-        host: IPv4 address of gRPC.
-        http_host: that of REST and the metrics, which Triton serves in plain text and without a limit on
-            the size of requests: open it to a proxy at most.
+        host: IPv4 address for gRPC.
+        http_host: IPv4 address for REST and metrics. Triton serves both without TLS and without a limit on the size
+            of requests, so expose it to a reverse proxy at most.
         tls: certificate and key for gRPC.
-        api_key: opens the ``RESTRICTED`` interfaces to callers who send it; nobody can use them without.
-        log_level: how much the server logs.
+        api_key: key for the ``RESTRICTED`` interfaces; without a key nobody can use them.
+        log_level: log level of the server.
         model_control: who may change the loaded models.
-        drain_timeout: seconds that requests in flight get to finish when the server stops.
-        trace: settings for Triton's ``--trace-config``, as ``mode=opentelemetry``.
-        cache_mb: size in MiB of the response cache, for models whose config asks for one; 0 for none. Triton
-            answers from it without a look at which outputs are asked for: all callers must ask for the same.
-        verify: whether every file must be as the repository's manifest says before the server starts.
+        drain_timeout: seconds that running requests get to finish at shutdown.
+        trace: settings for Triton's ``--trace-config``, such as ``mode=opentelemetry``.
+        cache_mb: size in MiB of the response cache, for models whose config enables it; 0 for none. The cache ignores
+            which outputs a request names, so all callers must request the same outputs.
+        verify: whether to check every file against the repository's manifest before the start.
 
     Raises:
         InvalidOption: a value cannot be used.
@@ -128,15 +128,15 @@ class ServerSettings:
 
     @property
     def open_addresses(self) -> str:
-        """The addresses that other machines can reach, and what listens there; empty when there are none."""
+        """The addresses that other machines can reach, and what listens there; empty if there are none."""
         listeners = {"gRPC": self.host, "REST and metrics": self.http_host}
         return ", ".join(f"{host} ({name})" for name, host in listeners.items() if not is_loopback(host))
 
     def arguments(self, ports: Ports, caches: Path) -> list[str]:
-        """Return the options for ``tritonserver``; ``caches`` is the folder of its response caches."""
+        """Return the options for ``tritonserver``; ``caches`` is the folder of its cache implementations."""
         return [
             *self._addresses(ports),
-            # Quantiles of times, beside their sums.
+            # Adds quantiles of the latencies to their sums.
             "--metrics-config=summary_latencies=true",
             *self._logging(),
             *self._control(),
@@ -169,7 +169,7 @@ class ServerSettings:
         return [f"--model-control-mode={self.model_control.value}", *load]
 
     def _restrictions(self) -> list[str]:
-        # Without a key of the operator's, one that nobody knows.
+        # Without a configured key, a random one that nobody knows.
         setting = f"{','.join(RESTRICTED)}:{KEY_HEADER}={self.api_key or secrets.token_urlsafe(32)}"
         return [f"--grpc-restricted-protocol={setting}", f"--http-restricted-api={setting}"]
 
@@ -188,18 +188,18 @@ class ServerSettings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
+    """Whether an IPv4 address is a loopback address, which only this machine can reach."""
     return ipaddress.IPv4Address(host).is_loopback
 
 
 def reachable(host: str) -> str:
-    """Return the address by which a caller on this machine reaches a server that listens on ``host``."""
+    """Return the address at which clients on this machine reach a server that listens on ``host``."""
     return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
 
 
 def _check_address(host: str) -> None:
-    # Triton's REST takes no name, and its gRPC and REST want IPv6 addresses in two forms of their own.
+    # Triton's REST accepts no host names, and its gRPC and REST expect IPv6 addresses in different forms.
     try:
         ipaddress.IPv4Address(host)
     except ValueError:
-        raise InvalidOption(f"{host!r} is not an IPv4 address; 0.0.0.0 stands for all of this machine's") from None
+        raise InvalidOption(f"{host!r} is not an IPv4 address; 0.0.0.0 means all addresses of this machine") from None

@@ -1,4 +1,4 @@
-"""The memory that the server and the processes of its models share: a region of ``/dev/shm`` for each instance."""
+"""Shared memory of the server and its backend processes: one region in ``/dev/shm`` per model instance."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import shutil
 from pathlib import Path
 
 FOLDER = Path("/dev/shm")  # noqa: S108
-#: Bytes that a region has at first: the least that Triton's Python backend takes, for models of every backend that is
-#: written in Python. Regions of processes that photographs go through grow with what is under way there and stay so;
-#: the others stay as they are (measured: 57 MiB in all after eight photographs of 3.8 MB at once).
+#: Initial size of a region in bytes: the minimum of Triton's Python backend, which also applies to Python-based
+#: backends. The regions of processes that receive photographs grow with concurrent requests and never shrink; the
+#: others do not grow (measured: 57 MiB in all after eight concurrent photographs of 3.8 MB).
 REGION = 2**20
-#: Bytes beyond which there is room for photographs.
+#: Free bytes that photographs need in addition.
 ROOM = 32 * 2**20
 
 
 def needed(repository: Path) -> int:
-    """Return the bytes without which the server does not start."""
+    """Return the number of bytes that the server needs to start."""
     models = {path.parents[1] for path in repository.glob("*/*/model.*")}
     return REGION * sum(map(instances, models))
 
 
 def free() -> int:
-    """Return the bytes that are free."""
+    """Return the number of free bytes in ``FOLDER``."""
     return shutil.disk_usage(FOLDER).free
 
 
 def instances(model: Path) -> int:
-    """Return how many processes run the model in a folder of a repository."""
+    """Return the number of instances of the model in the folder ``model``, from its config; each is one process."""
     config = model / "config.pbtxt"
     found = re.search(r"^\s*count: (\d+)", config.read_text(encoding="utf-8"), re.M) if config.is_file() else None
     return int(found[1]) if found else 1

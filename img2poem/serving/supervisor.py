@@ -1,4 +1,4 @@
-"""Start a crashed server again: after a growing pause, and only so often."""
+"""Restart a crashed server, with exponential backoff and a limit of restarts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .server import TritonServer
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """At most ``limit`` restarts within ``window`` seconds, after pauses that double.
+    """At most ``limit`` restarts within ``window`` seconds, with exponential backoff.
 
-    The pauses go from ``first_delay`` to ``longest_delay`` seconds.
+    The delay before a restart doubles from ``first_delay`` up to ``longest_delay`` seconds.
 
     Raises:
-        InvalidOption: a negative limit, or a window or pause that is not positive.
+        InvalidOption: ``limit`` is negative, or the window or a delay is not positive.
     """
 
     limit: int = 5
@@ -28,24 +28,24 @@ class RestartPolicy:
 
     def __post_init__(self) -> None:
         if self.limit < 0 or min(self.window, self.first_delay, self.longest_delay) <= 0:
-            raise InvalidOption("restarts cannot be fewer than 0, their window and pauses must be above 0 s")
+            raise InvalidOption("restarts must be 0 or more, and their window and delays above 0 s")
 
     def delay(self, restart: int) -> float:
-        """Return the pause in seconds before the ``restart``-th restart within the window, from 1."""
+        """Return the delay in seconds before restart number ``restart`` of the window, counted from 1."""
         return float(min(self.first_delay * 2 ** (restart - 1), self.longest_delay))
 
 
 def supervise(server: TritonServer, policy: RestartPolicy, announce: Callable[[str], None]) -> None:
-    """Return when a started server ends by itself without an error; start it again when it crashes.
+    """Restart a server whenever it crashes; return when it exits without an error.
 
     Args:
-        server: running.
-        policy: how often and how fast.
-        announce: takes one line for each crash and each restart.
+        server: a running server.
+        policy: limit and delays of restarts.
+        announce: called with one line for each crash and each restart.
 
     Raises:
         ServerError: it crashed more often than the policy allows.
-        Img2PoemError: it cannot be started again for another reason, a changed repository say.
+        Img2PoemError: it cannot be restarted for another reason, such as a changed repository.
     """
     crashes: deque[float] = deque()
     crash = _end_of(server)

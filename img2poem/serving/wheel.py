@@ -1,4 +1,4 @@
-"""The ``nvidia-pytriton`` wheel: where its ``tritonserver`` is and what that needs around it."""
+"""Locate ``tritonserver`` in the ``nvidia-pytriton`` wheel, and prepare its backends and environment."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def triton_folder() -> Path:
 
 
 def stub_of(triton: Path) -> Path:
-    """Return the wheel's Python backend process for this Python.
+    """Return the stub, the program of Triton's Python backend, for this version of Python.
 
     Raises:
-        MissingDependency: the wheel has none.
+        MissingDependency: the wheel has no stub for it.
     """
     stub = triton / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
     if not stub.exists():
@@ -40,7 +40,7 @@ def stub_of(triton: Path) -> Path:
 
 
 def lay_out_backends(triton: Path, folder: Path) -> Path:
-    """Lay the wheel's Python backend, with the stub for this Python, beside our onnxruntime backend."""
+    """Copy the wheel's Python backend, its stub for this Python and our onnxruntime backend; return their folder."""
     stub, backends, skipped = stub_of(triton), folder / "backends", shutil.ignore_patterns("__pycache__")
     shutil.copytree(triton / "backends" / "python", backends / "python", ignore=skipped)
     shutil.copy(stub, backends / "python")
@@ -49,12 +49,12 @@ def lay_out_backends(triton: Path, folder: Path) -> Path:
 
 
 def environment(triton: Path) -> dict[str, str]:
-    """Return the environment in which server and stub find Python, its packages and their libraries."""
+    """Return environment variables by which server and stub find Python, its packages and shared libraries."""
     libraries = [str(triton.parent.parent / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
     inherited = os.environ.get("LD_LIBRARY_PATH")
     return {
         **os.environ,
-        # The stub takes packages from the first `python3` on PATH.
+        # The stub uses the packages of the first `python3` on PATH.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *([inherited] if inherited else [])]),
     }

@@ -1,6 +1,6 @@
-"""The processes of the server's Python backend: which of them died.
+"""Detect dead processes of the server's Python backend, and whether any model is computing.
 
-Triton neither replaces one that died nor says so: its models stay "ready" and refuse every request.
+Triton neither replaces nor reports a dead process: its model stays "ready" and fails every request.
 """
 
 from __future__ import annotations
@@ -10,24 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-#: Seconds without computing after which no request is under way: the gaps between an ensemble's steps are
-#: of milliseconds.
+#: Seconds without processor use after which the server counts as idle; gaps between the steps of an ensemble last
+#: milliseconds.
 _QUIET = 0.5
 
 
 class Workers:
-    """Looks after the children of a ``tritonserver`` process; made when all models are ready."""
+    """Watches the child processes of a ``tritonserver`` process; create it when all models are ready.
+
+    Args:
+        server: process id of ``tritonserver``.
+    """
 
     def __init__(self, server: int) -> None:
         self._server = server
         self._models: dict[int, str] = {}
         self._suspects: set[int] = set()
-        self.dead()  # while all are alive, to know which model each is
+        self.dead()  # records the model of each process while all are alive
 
     def dead(self) -> list[str]:
-        """Return the models whose process was dead at this look and at the one a second before.
+        """Return the models whose process was a zombie both in this call and in the previous one.
 
-        Once is not enough: a model that is being unloaded ends its process too, and Triton collects it at once.
+        One call is not enough: the process of a model that is being unloaded is a zombie too, until Triton reaps it.
         """
         defunct = set()
         for child in _children(self._server):
@@ -39,10 +43,9 @@ class Workers:
         return sorted(self._models.get(child, f"process {child}") for child in dead)
 
     def wait_until_idle(self, timeout: float) -> None:
-        """Return when no model computes, or after ``timeout`` seconds.
+        """Return when no model is computing, or after ``timeout`` seconds.
 
-        For Triton, asked to end, refuses the remaining steps of an ensemble that is under way, and has no
-        measure of how many are.
+        At shutdown Triton rejects the remaining steps of running ensembles, and it does not report how many run.
         """
         deadline, quiet_since, before = time.monotonic() + timeout, time.monotonic(), self._ticks()
         while time.monotonic() < min(deadline, quiet_since + _QUIET):
@@ -56,7 +59,7 @@ class Workers:
 
 
 def processes_of_models(server: int) -> dict[str, list[int]]:
-    """Return the processes of a ``tritonserver`` process by the model that they run; its own by ``tritonserver``."""
+    """Return the ids of a server's processes by model name; ``tritonserver`` and ``other`` have no model."""
     found = {"tritonserver": [server]}
     for child in _children(server):
         found.setdefault(_model_of(child.process) or "other", []).append(child.process)
@@ -65,8 +68,8 @@ def processes_of_models(server: int) -> dict[str, list[int]]:
 
 class _Child(NamedTuple):
     process: int
-    state: str  # Z: dead and not collected
-    ticks: int  # of processor time so far
+    state: str  # Z: zombie
+    ticks: int  # processor time so far, in clock ticks
 
 
 def _children(parent: int) -> Iterator[_Child]:
@@ -75,14 +78,14 @@ def _children(parent: int) -> Iterator[_Child]:
             stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue  # ended meanwhile
-        # The name stands in parentheses and may itself hold any character.
+        # The process name is in parentheses and may contain any character.
         fields = stat.rpartition(")")[2].split()
         if int(fields[1]) == parent:
             yield _Child(int(folder.name), fields[0], int(fields[11]) + int(fields[12]))
 
 
 def _model_of(process: int) -> str:
-    """Return the model that a backend process runs: its first argument is ``MODEL/VERSION/FILE``."""
+    """Return the model of a backend process, whose first argument ends with ``MODEL/VERSION/FILE``; else empty."""
     try:
         arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
         return Path(arguments[1].decode("utf-8", "replace")).parts[-3]

@@ -1,1 +1,1 @@
-"""What the machine and the environment allow the process: cores, proxies."""
+"""Settings from the machine and the environment: usable cores, proxies."""

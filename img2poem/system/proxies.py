@@ -1,7 +1,10 @@
-"""Which proxy leads to an address, by the environment: ``http_proxy``, ``https_proxy``, ``all_proxy``, ``no_proxy``.
+"""Selection of the proxy for an address from environment variables.
 
-Read here because the libraries disagree: httpx fails on exceptions that are IPv6 addresses or networks, and gRPC sends
-what is meant for this machine to the proxy.
+HTTP uses ``http_proxy`` or ``https_proxy``, then ``all_proxy``, with exceptions in ``no_proxy``. gRPC uses
+``grpc_proxy``, ``https_proxy`` or ``http_proxy``, with exceptions in ``no_grpc_proxy`` or ``no_proxy``.
+
+The libraries disagree, so img2poem selects the proxy itself: httpx fails on IPv6 addresses and networks in
+``no_proxy``, and gRPC sends requests for this machine to the proxy.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def proxy_of(url: SplitResult) -> str | None:
-    """Return the address of the proxy for ``url``; None where it is reached directly, as this machine always is.
+    """Return the address of the proxy for ``url``, or None for a direct connection. Loopback is always direct.
 
     Raises:
-        InvalidOption: the environment's value is no address of a proxy.
+        InvalidOption: the environment variable is not the address of a proxy.
     """
     grpc = url.scheme.startswith("grpc")
     known = _of_grpc(os.environ) if grpc else getproxies_environment()
@@ -44,7 +47,7 @@ def proxy_of(url: SplitResult) -> str | None:
 
 
 def _of_grpc(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what gRPC itself reads: lower case alone."""
+    """Return the variables that gRPC itself reads, which are lower case, and ``NO_PROXY``."""
     found = {name: environment.get(f"{name}_proxy", "") for name in ("grpc", "https", "http")}
     exceptions = (environment.get(name, "") for name in ("no_grpc_proxy", "no_proxy", "NO_PROXY"))
     return {**found, "no": next(filter(None, exceptions), "")}
@@ -64,7 +67,10 @@ def _is_direct(url: SplitResult, exceptions: str) -> bool:
 def _covers(
     exception: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int | None
 ) -> bool:
-    """Whether an exception is meant for a host: ``*``, a name and all below it, an address, a network; with a port."""
+    """Whether an entry of ``no_proxy`` covers a host.
+
+    An entry is ``*``, a domain (subdomains included), an address or a network. It may end with a port.
+    """
     if exception == "*":
         return True
     name, colon, number = exception.rpartition(":")
@@ -83,6 +89,6 @@ def _covers(
 
 
 def without_password(proxy: str) -> str:
-    """Return the address of a proxy as it may be shown."""
+    """Return the address of a proxy without its user name and password."""
     scheme, _, rest = proxy.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,1 +1,1 @@
-"""The vocabulary, the tokenizer, and the text that people read."""
+"""Vocabulary, tokenizer, orthography, and the rendering of tokens as readable text."""

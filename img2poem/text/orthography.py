@@ -1,4 +1,4 @@
-"""Which tokens of the decoder's vocabulary may follow which, so that what is written are words and sentences."""
+"""Orthography: which tokens of the decoder's vocabulary may follow which, so that output is words and sentences."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ from .vocabulary import (
     takes_s,
 )
 
-#: Kinds of tokens, by what must come behind them: a final mark behind a word; behind what is open (a comma, a hyphen,
-#: "don") another word or the rest of it first, and so behind the end of a line.
+#: Kinds of tokens, by what must still follow in the poem. WORD: a final mark. OPEN (a comma, a hyphen, "don") and
+#: LINE_END: another word or the rest of the word, then a final mark. FINAL: nothing but the end token.
 WORD, OPEN, FINAL, LINE_END, POEM_END = range(5)
 
 
 class Orthography:
-    """The tokens by kind, and which of them may stand side by side.
+    """Kinds of tokens, and which tokens may follow which.
 
-    A line begins with a word. A mark stands behind a word, a hyphen between two words, a lone apostrophe behind a word
-    that ends in s, and a suffix where it makes a contraction or ``'s`` behind most words. What must come behind them
-    is for the searches to see to: :class:`img2poem.nn.rules.Rules` and :class:`img2poem.decoding.search.Rules`.
+    A line begins with a word. A punctuation mark follows a word, a hyphen stands between two words, and a lone
+    apostrophe follows a word that ends in s. A suffix follows a word with which it forms a contraction; ``'s`` follows
+    most words. The searches leave room for the tokens that must follow: :class:`img2poem.nn.rules.Rules` and
+    :class:`img2poem.decoding.search.Rules`.
 
     Args:
         pieces: the decoder's vocabulary by id.
-        contractions: as "it's"; see :func:`img2poem.text.vocabulary.contractions`.
-        stems: words that never stand without a suffix, as "don".
-        forbidden: words that never come.
+        contractions: such as "it's"; see :func:`img2poem.text.vocabulary.contractions`.
+        stems: words that occur only with a suffix, such as "don".
+        forbidden: words that must not occur.
 
     Raises:
-        BadPackage: the vocabulary does not begin as it must, or a contraction is none.
+        BadPackage: the vocabulary does not begin with the expected tokens, or a contraction is malformed.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Orthography:
         self.pieces, self.forbidden = pieces, frozenset(forbidden)
         self._ids = {piece: i for i, piece in enumerate(pieces)}
         tokens = np.arange(len(pieces))
-        #: bool ``[vocabulary]`` each: whole words; those whose uses the repetition penalty counts; tokens that leave a
+        #: bool ``[vocabulary]`` each: whole words; words that the repetition penalty applies to; tokens that leave a
         #: word unfinished; marks that end a sentence.
         self.words = np.array([i >= FIRST_WORD and is_word(piece) for i, piece in enumerate(pieces)])
         self.penalised = self.words & np.array([is_penalised(piece) for piece in pieces])
@@ -77,11 +78,11 @@ class Orthography:
 
     @classmethod
     def of(cls, config: Any, pieces: Sequence[str]) -> Orthography:
-        """Return that of a decoder with ``config``, ``pieces`` being the aligner's.
+        """Return the orthography of a decoder.
 
         Args:
             config: a :class:`img2poem.artifacts.package.DecoderConfig`.
-            pieces: the aligner's vocabulary by id.
+            pieces: the aligner's vocabulary by id, which begins with the decoder's.
         """
         own = pieces[: config.vocabulary_size]
         return cls(own, config.contractions, config.stems, config.forbidden_words)
@@ -91,10 +92,10 @@ class Orthography:
         return bool(self.allowed[self.row[previous], token])
 
     def token_of(self, word: str) -> int:
-        """Return the id of a word that can be demanded.
+        """Return the id of a word that a form can require.
 
         Raises:
-            InvalidOption: the vocabulary has no such word.
+            InvalidOption: the vocabulary has no such word, or only as a stem.
         """
         token = self._ids.get(word, 0)
         if not self.words[token] or self.unfinished[token]:
@@ -104,17 +105,18 @@ class Orthography:
     def _succession(
         self, contractions: Collection[str], stems: set[str]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the row of each token, ``[vocabulary]``, and what may follow a token of a row, ``[rows, vocabulary]``.
+        """Return each token's row, ``[vocabulary]``, and the tokens allowed after each row, ``[rows, vocabulary]``.
 
-        Newline and end may by every row: whether a line or the poem may end is not a matter of the last token alone.
+        Every row allows newline and end token: whether a line or the poem may end does not depend on the last token
+        alone.
         """
         suffixes: dict[str, set[int]] = {}
         for contraction in contractions:
             word, _, rest = contraction.partition("'")
             if f"'{rest}" not in SUFFIX_IDS:
-                raise BadPackage(f"{contraction!r} in config.json is no word with one of {', '.join(SUFFIXES)}")
+                raise BadPackage(f"{contraction!r} in config.json is not a word with one of {', '.join(SUFFIXES)}")
             suffixes.setdefault(word, set()).add(SUFFIX_IDS[f"'{rest}"])
-        # What is not a word, nor the end of one, is followed by a word.
+        # Row 0 is for tokens that are neither a word nor the end of one: a word must follow.
         rows: dict[tuple[bool, bool, frozenset[int]], int] = {(True, False, frozenset()): 0}
         row = np.zeros(len(self.pieces), np.int64)
         for token, piece in enumerate(self.pieces):

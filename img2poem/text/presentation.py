@@ -1,6 +1,6 @@
-"""Tokens as the text that people read: capitals, and spaces where they belong.
+"""Renders tokens as readable text: capitals and spacing.
 
-The served graph ``poem_text`` is made of the same tables (:mod:`export.poem_text`), so that every engine gives the same
+The served graph ``poem_text`` is built from the same tables (:mod:`export.poem_text`), so every engine gives the same
 text.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from .vocabulary import EOS, FINAL_MARKS, GLUE, HYPHEN, MARKS, NEWLINE, PAD, SPECIAL_TOKENS
 
 _CONTINUED = "##"
-# Words that always have a capital, and are hardly ever another word; "march" and "may" are.
+# Words that are always capitalised. "march" and "may" are left out: they are also other words.
 _NAMES = frozenset(
     "i o monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays"
     " saturdays sundays january february april june july august september october november december christmas easter"
@@ -22,9 +22,10 @@ _ABBREVIATIONS = frozenset({"tv", "dj", "ok"})
 
 
 def text_of(ids: Iterable[int], pieces: Sequence[str]) -> str:
-    """Return the text of token ids: sentences, names and "I" with capitals; special tokens are left out.
+    """Return the text of token ids, with capitals at the beginning of sentences and for names and "I".
 
-    A sentence goes on over the end of a line. A newline at the very end, before the end token or padding, is left out.
+    A sentence may continue on the next line. Special tokens are left out, as is a newline at the very end, before the
+    end token or padding.
     """
     tokens, text, before, previous = [*ids], "", PAD, PAD
     for token, after in zip(tokens, [*tokens[1:], PAD], strict=False):
@@ -39,7 +40,7 @@ def text_of(ids: Iterable[int], pieces: Sequence[str]) -> str:
 
 
 def written(token: int, piece: str, begins: bool = False) -> str:
-    """Return a token's own characters, at the beginning of a sentence or within; none of a special token."""
+    """Return a token's text, capitalised if it ``begins`` a sentence; empty for special tokens except the newline."""
     if token < len(SPECIAL_TOKENS):
         return "\n" if token == NEWLINE else ""
     if piece.startswith(_CONTINUED):
@@ -50,15 +51,15 @@ def written(token: int, piece: str, begins: bool = False) -> str:
 
 
 def is_joined(token: int, piece: str) -> bool:
-    """Whether no space stands before a token, whatever comes before it."""
+    """Whether a token is never preceded by a space."""
     return token in GLUE or token in MARKS or token < len(SPECIAL_TOKENS) or piece.startswith(_CONTINUED)
 
 
 def is_joining(token: int) -> bool:
-    """Whether no space stands behind a token."""
+    """Whether a token is never followed by a space."""
     return token == HYPHEN or token < len(SPECIAL_TOKENS)
 
 
 def ends_sentence(token: int) -> bool:
-    """Whether a sentence begins behind a token; behind a newline it depends on what stands before that."""
+    """Whether a sentence begins after a token; False for a newline, where the token before it decides."""
     return token in FINAL_MARKS or (token < len(SPECIAL_TOKENS) and token != NEWLINE)

@@ -1,4 +1,4 @@
-"""The CMU Pronouncing Dictionary (of American English), loaded once for all threads."""
+"""The CMU Pronouncing Dictionary (American English), loaded once for all threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LOADING = threading.Lock()
 
 
 def dictionary() -> ModuleType:
-    """Return the module ``pronouncing`` with its tables filled.
+    """Return the module ``pronouncing`` with its tables loaded.
 
     Raises:
         MissingDependency: ``pronouncing`` is not installed.
@@ -20,7 +20,7 @@ def dictionary() -> ModuleType:
         import pronouncing
     except ImportError:
         raise MissingDependency("rhymes need a dictionary; pip install 'img2poem[rhyme]'") from None
-    # It fills its tables at the first look-up, and meanwhile answers other threads from a part of them.
+    # pronouncing fills its tables at the first look-up; until then, other threads would read incomplete tables.
     with _LOADING:
         pronouncing.init_cmu()
     return pronouncing  # type: ignore[no-any-return]

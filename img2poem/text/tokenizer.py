@@ -1,8 +1,8 @@
-"""The one tokenizer: WordPiece over lower-case text, with a newline token, in an order that suits the decoder.
+"""The tokenizer of decoder and aligner: WordPiece over lower-case text, with a newline token.
 
-The words of the training texts come first, each whole, by falling frequency: they are the decoder's vocabulary, the
-ids below ``vocabulary_size``, so that a decoder cannot write a word that does not exist. BERT's pieces follow; with
-them the aligner reads any text, and the decoder's output as it is, without a table in between.
+The words of the training texts come first, each as a whole, by falling frequency. They are the decoder's vocabulary,
+the ids below ``vocabulary_size``: the decoder cannot write a word that does not exist. BERT's pieces follow, with which
+the aligner can read any text. The aligner reads the decoder's ids as they are, without conversion.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from .vocabulary import BOS, EOS, NEWLINE, PAD, PUNCTUATION, SPECIAL_TOKENS, SUF
 
 __all__ = ["BOS", "EOS", "NEWLINE", "PAD", "SPECIAL_TOKENS", "UNK", "PoemTokenizer"]
 
-# A suffix as "'s", the one common word with an apostrophe inside, a word, or any other character.
+# A suffix such as "'s", the one common word with an apostrophe inside, a word, or any other character.
 _WORDS = rf"(?:{'|'.join(SUFFIXES)})(?![a-z])|o'clock(?![a-z])|[a-z]+|[0-9]|[^a-z0-9]"
 
-# How often a word of captions alone must occur to be a piece of its own.
+# Fewest occurrences with which a word that is only in captions becomes a piece.
 _FREQUENT = 6
 
 
 class PoemTokenizer:
-    """Text to token ids and back, for the decoder (``limit``) and the aligner (no limit)."""
+    """Text to token ids and back, for the aligner (all ids) and the decoder (:meth:`limited`)."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -36,7 +36,12 @@ class PoemTokenizer:
 
     @classmethod
     def from_file(cls, path: Path) -> PoemTokenizer:
-        """Load a ``tokenizer.json``; raises ``OSError`` or ``ValueError`` when it is not one."""
+        """Load a ``tokenizer.json``.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is not a tokenizer file.
+        """
         try:
             return cls(Tokenizer.from_str(path.read_text(encoding="utf-8")))
         except OSError:
@@ -46,7 +51,7 @@ class PoemTokenizer:
 
     @classmethod
     def from_pieces(cls, pieces: Sequence[str]) -> PoemTokenizer:
-        """Return the tokenizer of a vocabulary alone, given by id."""
+        """Build the tokenizer from its vocabulary by id."""
         vocabulary = {piece: i for i, piece in enumerate(pieces)}
         tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS[UNK]))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -60,13 +65,13 @@ class PoemTokenizer:
     def from_bert(
         cls, pieces: Sequence[str], poems: Iterable[str], captions: Iterable[str], size: int
     ) -> tuple[PoemTokenizer, int]:
-        """Return a tokenizer whose first ids are the words of the texts, and how many the decoder takes of them.
+        """Build a tokenizer whose first ids are the words of the texts; also return the decoder's vocabulary size.
 
         Args:
-            pieces: BERT's own, by id, which is by falling frequency.
-            poems: whose words come first, by falling frequency; those that occur twice, captions included.
-            captions: whose frequent words follow; rare ones are mostly misspelt.
-            size: of the whole vocabulary, the aligner's; behind the words it is filled with BERT's pieces.
+            pieces: BERT's pieces by id, which is by falling frequency.
+            poems: texts whose words come first, by falling frequency, if they occur twice (captions included).
+            captions: texts whose frequent words follow; rare ones are mostly misspelt.
+            size: size of the aligner's vocabulary; BERT's pieces fill it up after the words.
         """
         in_poems, in_captions = (_words(texts) for texts in (poems, captions))
         frequent = [word for word, count in in_poems.items() if count + in_captions[word] >= 2]
@@ -75,7 +80,7 @@ class PoemTokenizer:
         own = [*SPECIAL_TOKENS, *PUNCTUATION, *SUFFIXES]
         own += [word for word in ranked if word not in own]
         own = own[:size]
-        # Single characters come before all else of BERT's: whatever the size, every word can be spelt.
+        # Single characters come first, so that a small vocabulary has them too: they can spell every word.
         usable = [p for p in pieces if p.isascii() and not p.startswith("[")]
         usable.sort(key=lambda piece: len(piece.removeprefix("##")) > 1)
         return cls.from_pieces(list(dict.fromkeys([*own, *usable]))[: max(size, len(own))]), len(own)
@@ -86,7 +91,7 @@ class PoemTokenizer:
 
     @property
     def pieces(self) -> Sequence[str]:
-        """WordPiece strings by id."""
+        """WordPiece pieces by id."""
         return self._pieces
 
     def encode(self, text: str) -> list[int]:
@@ -98,7 +103,7 @@ class PoemTokenizer:
         return [e.ids for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ``ids`` as people read it; see :func:`img2poem.text.presentation.text_of`."""
+        """Return ``ids`` as readable text; see :func:`img2poem.text.presentation.text_of`."""
         return text_of(ids, self._pieces)
 
     def save(self, path: Path) -> None:
@@ -107,7 +112,7 @@ class PoemTokenizer:
 
 
 def _words(texts: Iterable[str]) -> Counter[str]:
-    """Return how often each word, suffix and mark occurs in ``texts``."""
+    """Return how often each word and suffix occurs in ``texts``."""
     cut = PoemTokenizer.from_pieces(SPECIAL_TOKENS)._tokenizer
     counts: Counter[str] = Counter()
     for text in texts:

@@ -1,4 +1,4 @@
-"""What the tokens of the decoder's vocabulary are to a poem: marks, suffixes, words, and words that shall not come."""
+"""The decoder's vocabulary: special tokens, punctuation, suffixes, words, contractions and forbidden words."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import NamedTuple
 
 from ..errors import InvalidOption
 
-#: Of these, captions, free and rhymed poems begin with their own token where a decoder is to know what it reads.
+#: ``[CAPTION]``, ``[FREE]``, ``[RHYMED]`` begin captions, free and rhymed poems if a decoder must tell them apart.
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "\n", "[CAPTION]", "[FREE]", "[RHYMED]")
 PAD, BOS, EOS, UNK, NEWLINE, CAPTION, FREE, RHYMED = range(len(SPECIAL_TOKENS))
-#: Punctuation that poems may have, the first ids behind the special tokens.
+#: Punctuation of poems: the first ids after the special tokens.
 PUNCTUATION = (",", ".", ";", ":", "?", "!", "-", "'")
-#: Ends of words that are tokens of their own, the ids behind those: "it's" is "it" and "'s".
+#: Word endings that are separate tokens, the ids after the punctuation: "it's" is "it" and "'s".
 SUFFIXES = ("'s", "'t", "'ll", "'re", "'ve", "'d", "'m")
-#: The first id of a whole word.
+#: Id of the first whole word.
 FIRST_WORD = len(SPECIAL_TOKENS) + len(PUNCTUATION) + len(SUFFIXES)
 
 COMMA, PERIOD, SEMICOLON, COLON, QUESTION, EXCLAMATION, HYPHEN, APOSTROPHE = range(
     len(SPECIAL_TOKENS), len(SPECIAL_TOKENS) + len(PUNCTUATION)
 )
 SUFFIX_IDS = {suffix: i for i, suffix in enumerate(SUFFIXES, APOSTROPHE + 1)}
-#: Marks between words, and those that end a sentence.
+#: Marks that follow a word, and the ones among them that end a sentence.
 MARKS = frozenset({COMMA, PERIOD, SEMICOLON, COLON, QUESTION, EXCLAMATION})
 FINAL_MARKS = frozenset({PERIOD, QUESTION, EXCLAMATION})
-#: What rules may force where it is unlikely, and so is always among a step's candidates; the marks are the first ids
-#: behind the special tokens.
+#: Tokens that the rules may force although they are unlikely, so they are always among a step's candidates. The marks
+#: must be the first ids after the special tokens.
 ALWAYS = (NEWLINE, EOS, COMMA, PERIOD)
-#: What is joined to the word before it.
+#: Tokens joined to the word before them.
 GLUE = frozenset({HYPHEN, APOSTROPHE, *SUFFIX_IDS.values()})
 
-#: Longest n-gram that may be kept from coming twice.
+#: Longest n-gram that ``no_repeat_ngram`` can ban.
 MAX_NGRAM = 4
 
-# Words of three letters or more behind which "'s" makes no word.
+# Words of three letters or more that do not take "'s".
 _NO_OWNERS = frozenset(
     "the and but for from with was are his her its our your their that this these those than who whom which when where"
     " while into upon not has had have were very every they you she him them then there here now out off down over"
@@ -46,16 +46,16 @@ _NO_OWNERS = frozenset(
 
 
 class Contractions(NamedTuple):
-    """Which suffixes stand behind which words."""
+    """Contractions and stems found in texts."""
 
-    #: Words with their suffix, as "it's"; without those that every word of three letters or more may have, "dog's".
+    #: Words with their suffix, such as "it's"; without those that :func:`takes_s` allows anyway, such as "dog's".
     words: list[str]
-    #: Words that never stand without a suffix, as "don".
+    #: Words that occur only with ``'t``, such as "don".
     stems: list[str]
 
 
 def contractions(texts: Iterable[str]) -> Contractions:
-    """Return the contractions in ``texts``; a stem is a word all of whose occurrences have ``'t`` behind them."""
+    """Return the contractions in ``texts``; a stem is a word that occurs only with ``'t``."""
     alone: set[str] = set()
     found: set[tuple[str, str]] = set()
     for text in texts:
@@ -76,20 +76,20 @@ def is_word(piece: str) -> bool:
 
 
 def takes_s(word: str) -> bool:
-    """Whether ``'s`` may stand behind ``word``, be it in no list of contractions."""
+    """Whether ``'s`` may follow ``word`` even if no list of contractions has it."""
     return len(word) >= 3 and word not in _NO_OWNERS
 
 
 def is_penalised(piece: str) -> bool:
-    """Whether the repetition penalty counts uses of ``piece``.
+    """Whether the repetition penalty applies to ``piece``: to words of three letters or more.
 
-    Not "i", "a" or "of", which no poem can do without.
+    Shorter words, such as "i", "a" and "of", are in every poem.
     """
     return is_word(piece) and len(piece) >= 3
 
 
 def forbidden_tokens(words: Iterable[str], pieces: Iterable[str]) -> list[int]:
-    """Return the ids of ``words`` in the vocabulary ``pieces``; what it lacks does not come anyway."""
+    """Return the ids of ``words`` in the vocabulary ``pieces``; words that it lacks are left out."""
     ids = {piece: i for i, piece in enumerate(pieces)}
     return [ids[word] for word in words if word in ids]
 
@@ -101,10 +101,10 @@ def default_forbidden() -> tuple[str, ...]:
 
 
 def word_list(path: Path) -> tuple[str, ...]:
-    """Read a file of words, one a line; lines that begin with ``#`` are remarks.
+    """Read a file of words, one per line; lines that begin with ``#`` are comments.
 
     Raises:
-        InvalidOption: it cannot be read.
+        InvalidOption: the file cannot be read.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")

@@ -1,1 +1,1 @@
-"""The ways to the served models: in process, over gRPC, over HTTP."""
+"""Transports to the models: in process, gRPC, HTTP."""

@@ -1,4 +1,4 @@
-"""Where the models are: addresses of servers or a folder, and how to reach them."""
+"""Targets (addresses of servers, or a folder), and options of the connections to servers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FORMS = "grpc://HOST:PORT, grpcs://HOST:PORT, http://HOST[:PORT][/PATH], https:/
 class Tls:
     """PEM files for ``grpcs`` and ``https``.
 
-    ``ca`` has the certificates that may have signed the server's (default: those that everybody trusts),
-    ``certificate`` and ``key`` are shown to servers that ask for them.
+    ``ca`` has the certificate authorities to trust (default: the system's for ``https``, gRPC's for ``grpcs``).
+    ``certificate`` and ``key`` are the client's own, for servers that require them.
 
     Raises:
-        InvalidOption: a file cannot be read, or one of certificate and key is given alone.
+        InvalidOption: a file cannot be read, or only one of ``certificate`` and ``key`` is given.
     """
 
     ca: Path | None = None
@@ -35,7 +35,7 @@ class Tls:
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise InvalidOption("a client's certificate and its key go together")
+            raise InvalidOption("certificate and key must be given together")
         for name in ("ca", "certificate", "key"):
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, as_path(name, path))
@@ -44,10 +44,12 @@ class Tls:
 
 @dataclass(frozen=True)
 class Access:
-    """How servers are reached: headers of every request (not shown in logs), TLS, and whether others go first.
+    """Options of connections: headers of every request, TLS files, and low priority (``background``).
+
+    Headers may be secrets: their values are not in the repr, nor in any error.
 
     Raises:
-        InvalidOption: a header cannot be sent; its value, which may be a secret, is not told.
+        InvalidOption: a header cannot be sent.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -56,28 +58,28 @@ class Access:
 
     @property
     def priority(self) -> int:
-        """The priority level of the requests in the server's queues, 1 the highest."""
+        """The priority level of the requests in the server's queues; 1 is the highest."""
         return 2 if self.background else 1
 
     def __post_init__(self) -> None:
-        # The libraries below would put the value into their errors. A key from a file may end with a newline.
+        # httpx and gRPC would reject the header too, for example a key that ends with a newline, but show its value.
         for name, value in self.headers.items():
             if not isinstance(name, str) or not isinstance(value, str):
-                raise InvalidOption(f"header {name!r} must be a text, not a {type(value).__name__}")
+                raise InvalidOption(f"header {name!r} must be a string, not a {type(value).__name__}")
             if (
                 not re.fullmatch(r"[\w.-]+", name, re.ASCII)
                 or not re.fullmatch(r"[ -~]*", value)
                 or value.strip() != value
             ):
-                raise InvalidOption(f"header {name!r} must be of printable ASCII, without spaces around it")
+                raise InvalidOption(f"header {name!r} must be printable ASCII, without spaces at either end")
 
 
 def parse(target: Target | None) -> list[SplitResult] | Path:
-    """Return the addresses of ``target``, or the folder that it is; for None the folder that is used by default.
+    """Return the addresses in ``target``, or its folder. None means the default model repository.
 
     Raises:
-        InvalidOption: an address is not of a known form, there is none, or a folder is among several.
-        BadRepository: ``target`` is None, and there is no folder to use.
+        InvalidOption: ``target`` is empty or malformed, or mixes folders and addresses.
+        BadRepository: ``target`` is None, and there is no default repository.
     """
     if target is None:
         return default_repository()
@@ -90,10 +92,10 @@ def parse(target: Target | None) -> list[SplitResult] | Path:
 
 
 def as_path(name: str, value: object) -> Path:
-    """Return what is given as a path, or as its text.
+    """Return ``value`` as a ``Path``.
 
     Raises:
-        InvalidOption: it is neither; ``name`` says of what.
+        InvalidOption: ``value`` is neither a path nor a string. The message calls it ``name``.
     """
     if not isinstance(value, str | os.PathLike):
         raise InvalidOption(f"{name} must be a path, not {value!r}")
@@ -101,9 +103,9 @@ def as_path(name: str, value: object) -> Path:
 
 
 def _folder(path: Path) -> Path:
-    # A path has lost one of the address's slashes.
+    # Path() removes one of the two slashes of an address.
     if re.match(r"(grpcs?|https?):/", str(path), re.I):
-        raise InvalidOption(f"{str(path)!r} is an address, not a folder: give it as text, on the command line by --url")
+        raise InvalidOption(f"{str(path)!r} is an address, not a folder: pass a string, or --url on the command line")
     return path
 
 
@@ -113,7 +115,7 @@ def _address(url: str) -> SplitResult:
         port = parts.port
     except ValueError:
         parts, port = SplitResult("", "", "", "", ""), None
-    # Behind a proxy a server may be under a path; gRPC has none.
+    # A reverse proxy may serve HTTP under a path. gRPC addresses have no path.
     path = "" if parts.scheme.startswith("http") else parts.path.rstrip("/")
     whole = parts.hostname and not (path or parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme not in ("grpc", "grpcs", "http", "https") or not whole:

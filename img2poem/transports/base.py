@@ -1,4 +1,4 @@
-"""Endpoints: the same served models, in process on ONNX Runtime or behind a Triton server."""
+"""The interface of endpoints, which run the same models in process on ONNX Runtime or on a Triton server."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..requests import Answer, Call, Follow, Infer, ModelInfo
 
 
 class Endpoint(Protocol):
-    """One place where the models are; every method may be called by many threads at once.
+    """A model repository in process, or a server. Safe to share among threads.
 
-    Each raises what :mod:`img2poem.errors` has for the fault, and ends by the deadline of the call.
+    Methods raise the errors of :mod:`img2poem.errors`, and end by the deadline of the call.
     """
 
     name: str
@@ -21,25 +21,25 @@ class Endpoint(Protocol):
         """Run a model."""
 
     def look(self, model: str, call: Call) -> ModelInfo:
-        """Return what a model is."""
+        """Return the metadata of a model."""
 
     def ready(self, call: Call) -> bool:
         """Whether every model is loaded."""
 
     def close(self) -> None:
-        """Free what it holds; calls in flight end with ``Cancelled``."""
+        """Release all resources; calls in progress fail with ``Cancelled``."""
 
 
 @runtime_checkable
 class Following(Protocol):
-    """An :class:`Endpoint` whose models may answer in parts."""
+    """An :class:`Endpoint` that can stream responses."""
 
     def follow(self, request: Follow, call: Call) -> Generator[Answer, None, None]:
-        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+        """Run a model and yield the parts of its response as they arrive. Closing the generator ends the work."""
 
 
 class AsyncEndpoint(Protocol):
-    """An :class:`Endpoint` for one event loop."""
+    """Asyncio version of :class:`Endpoint`."""
 
     name: str
 
@@ -47,28 +47,28 @@ class AsyncEndpoint(Protocol):
         """Run a model."""
 
     async def look(self, model: str, call: Call) -> ModelInfo:
-        """Return what a model is."""
+        """Return the metadata of a model."""
 
     async def ready(self, call: Call) -> bool:
         """Whether every model is loaded."""
 
     async def close(self) -> None:
-        """Free what it holds."""
+        """Release all resources; calls in progress fail with ``Cancelled``."""
 
 
 @runtime_checkable
 class AsyncFollowing(Protocol):
-    """A :class:`Following` for one event loop."""
+    """Asyncio version of :class:`Following`."""
 
     def follow(self, request: Follow, call: Call) -> AsyncGenerator[Answer, None]:
-        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+        """Run a model and yield the parts of its response as they arrive. Closing the generator ends the work."""
 
 
 def check_id(found: str, call: Call, name: str) -> None:
-    """Refuse an answer to another request.
+    """Check that an answer belongs to its request.
 
     Raises:
-        ServerError: ``found`` is not the id that was sent.
+        ServerError: ``found`` is not the request id of ``call``.
     """
     if found != call.request_id:
         raise ServerError(f"{name} answered request {found or 'without an id'} instead of {call.request_id}")

@@ -1,4 +1,4 @@
-"""What a forked child must not share with its parent, nor one event loop with another: connections, sessions, locks."""
+"""Values per process and per event loop: connections, sessions and locks must not be shared between them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _ALL: weakref.WeakSet[PerProcess[object]] = weakref.WeakSet()
 
 
 class PerProcess(Generic[T]):
-    """A value that is made at its first use in each process, by whichever thread comes first.
+    """A value created at its first use in each process. Safe to share among threads.
 
-    A forked child makes its own and leaves the inherited one alone: closing it would end connections of the parent.
+    A forked child creates its own value. It never closes the inherited one, which would end the parent's connections.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -31,10 +31,10 @@ class PerProcess(Generic[T]):
         _ALL.add(self)  # type: ignore[arg-type]
 
     def get(self) -> T:
-        """Return this process's value.
+        """Return the value of this process, and create it if needed.
 
         Raises:
-            Cancelled: it was closed.
+            Cancelled: :meth:`close` was called.
         """
         with self._lock:
             if self._closed:
@@ -45,24 +45,24 @@ class PerProcess(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether :meth:`close` was called."""
         return self._closed
 
     def renew(self, value: T) -> None:
-        """Make another at the next use, unless that was done already; ``value`` ends with those who use it still."""
+        """Discard ``value`` if it is current, so that the next use creates a new one. Current users keep it."""
         with self._lock:
             if self._value is value:
                 self._value = None
 
     def close(self) -> T | None:
-        """Return this process's value, if there is one, for the last time."""
+        """Return the value of this process, if any, and create no more."""
         with self._lock:
             self._closed = True
             value, self._value = self._value, None
             return value
 
     def forked(self) -> None:
-        """Start anew in a child, where another thread of the parent may hold the lock for ever."""
+        """Reset the value in a forked child, and the lock, which a thread of the parent may have held."""
         self._lock = threading.Lock()
         if self._value is not None:
             self._inherited.append(self._value)
@@ -70,10 +70,10 @@ class PerProcess(Generic[T]):
 
 
 class PerLoop(Generic[T]):
-    """A value that is made at its first use in each event loop, of a process: a connection works in its own loop alone.
+    """A value created at its first use in each event loop of each process. A connection works only in its own loop.
 
     Args:
-        make: makes it, in the running loop.
+        make: creates the value, in the running loop.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -84,10 +84,10 @@ class PerLoop(Generic[T]):
         self._lock = PerProcess(threading.Lock)
 
     def get(self) -> T:
-        """Return the running loop's value.
+        """Return the value of the running loop, and create it if needed.
 
         Raises:
-            Cancelled: it was closed.
+            Cancelled: :meth:`close` was called.
         """
         values, loop = self._values.get(), asyncio.get_running_loop()
         with self._lock.get():
@@ -99,18 +99,18 @@ class PerLoop(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether :meth:`close` was called."""
         return self._values.closed
 
     def renew(self, value: T) -> None:
-        """Make another at the running loop's next use, unless that was done already."""
+        """Discard ``value`` if it is the running loop's, so that the next use creates a new one."""
         values, loop = self._values.get(), asyncio.get_running_loop()
         with self._lock.get():
             if values.get(loop) is value:
                 del values[loop]
 
     def close(self) -> list[tuple[asyncio.AbstractEventLoop, T]]:
-        """Return the values of the loops that are open still, for the last time."""
+        """Return the values of all open loops, and create no more."""
         values: dict[asyncio.AbstractEventLoop, T] = dict(self._values.close() or {})
         return [(loop, value) for loop, value in values.items() if not loop.is_closed()]
 
@@ -118,7 +118,7 @@ class PerLoop(Generic[T]):
 async def close_each(
     values: list[tuple[asyncio.AbstractEventLoop, T]], close: Callable[[T], Coroutine[Any, Any, None]]
 ) -> None:
-    """Close what a :class:`PerLoop` had, each value in its own loop."""
+    """Close the values of a :class:`PerLoop`, each in its own loop. Values of stopped loops are skipped."""
     running = asyncio.get_running_loop()
     for loop, value in values:
         if loop is running:

@@ -1,4 +1,4 @@
-"""A Triton server over gRPC, by tritonclient."""
+"""Triton over gRPC, with tritonclient."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from .address import Access
 from .base import check_id
 from .forks import PerLoop, PerProcess, close_each
 
-#: tritonclient replaces its own channel arguments, limits on sizes among them, when it is given any. Without the
-#: others a channel may wait two minutes before it tries to reach a server that was restarted.
+#: Channel arguments. They replace all of tritonclient's own, so the message sizes are repeated here. With gRPC's
+#: default backoff a channel may wait two minutes before it reconnects to a restarted server.
 _CHANNEL = [
-    # So that another channel is another connection.
+    # A new channel opens a new connection.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -47,26 +47,26 @@ _CHANNEL = [
 
 
 class _Connected:
-    """What both endpoints do about their connection."""
+    """Connection handling of both gRPC endpoints."""
 
     _client: PerProcess[Any] | PerLoop[Any]
 
     def _renew_after(self, error: Img2PoemError, client: Any) -> None:
-        """Leave a connection where answers do not come.
+        """Replace the connection after a timeout or a connection failure.
 
-        One that lost its place in the stream waits for ever, and one that could not be made refuses all calls until
-        gRPC tries again, at its own pace, though the server may long be back.
+        A connection that lost its place in the byte stream never recovers. One that could not be opened rejects all
+        calls until gRPC's backoff ends, even if the server is back.
         """
         if isinstance(error, Timeout | ConnectionFailed):
             self._client.renew(client)
 
     @contextlib.contextmanager
     def _until_closed(self) -> Iterator[None]:
-        """Turn the cancellation of a call whose channel was closed into our error; a task's own stays what it is."""
+        """Raise ``Cancelled`` if the channel of a call was closed. Cancellation of the task passes through."""
         try:
             yield
         except asyncio.CancelledError as error:
-            # Before Python 3.11 a task does not tell that it is being cancelled.
+            # Tasks have no cancelling() before Python 3.11; there, int() returns 0.
             cancelling = getattr(asyncio.current_task(), "cancelling", int)
             if self._client.closed and not cancelling():
                 raise Cancelled("the client was closed") from error
@@ -74,15 +74,15 @@ class _Connected:
 
 
 class GrpcEndpoint(_Connected):
-    """Blocking; one connection for all threads.
+    """Blocking gRPC endpoint: one connection for all threads, and one for each open stream.
 
     Args:
         url: ``grpc`` or ``grpcs``, with a port.
-        access: headers and TLS.
+        access: headers, TLS files and priority.
 
     Raises:
         MissingDependency: tritonclient is not installed.
-        InvalidOption: the TLS files cannot be used.
+        InvalidOption: the TLS files, or the proxy in the environment, cannot be used.
     """
 
     def __init__(self, url: SplitResult, access: Access) -> None:
@@ -90,7 +90,7 @@ class GrpcEndpoint(_Connected):
         self._url, self._access = url, access
         self._client: PerProcess[Any] = PerProcess(lambda: connected(url, access, asynchronous=False))
         self._streaming: PerProcess[set[Any]] = PerProcess(set)
-        # Also when the program ends, while there are threads still that a channel waits for as it is closed.
+        # Also at exit, where closing a channel would wait for the threads of open streams.
         weakref.finalize(self, _end_all, self._streaming)
         self._client.get()
 
@@ -101,21 +101,21 @@ class GrpcEndpoint(_Connected):
         return answer(result, request, call, self.name)
 
     def look(self, model: str, call: Call) -> ModelInfo:
-        """Return what a model is."""
+        """Return the metadata of a model."""
         found = self._answered("get_model_config", call, model, client_timeout=call.deadline.left())
         return info(model, found.config)
 
     def follow(self, request: Follow, call: Call) -> Generator[Answer, None, None]:
-        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+        """Run a model and yield the parts of its response as they arrive. Closing the generator ends the work."""
         from tritonclient.utils import InferenceServerException
 
         open_streams, parts = self._streaming.get(), queue.SimpleQueue[tuple[Any, Any]]()
-        # tritonclient has one stream a client: each is a connection of its own.
+        # tritonclient allows one stream per client, so each stream has its own connection.
         client = connected(self._url, self._access, asynchronous=False)
         open_streams.add(client)
         try:
             _start(client, lambda result, error: parts.put((result, error)), headers(self._access))
-            with contextlib.suppress(InferenceServerException):  # of a stream that broke: why comes as a part
+            with contextlib.suppress(InferenceServerException):  # a broken stream; the callback gets the reason
                 client.async_stream_infer(**arguments(request, call, self._access))
             while True:
                 result, error = parts.get(timeout=call.deadline.left())
@@ -149,15 +149,15 @@ class GrpcEndpoint(_Connected):
             found = translated(error, call, self.name)
             self._renew_after(found, client)
             raise found from error
-        except ValueError as error:  # of a channel that was closed
+        except ValueError as error:  # the channel was closed
             raise Cancelled("the client was closed") from error
 
 
 def _start(client: Any, callback: Callable[[Any, Any], None], sent: dict[str, str]) -> None:
-    """Start the stream of a client of tritonclient's.
+    """Start the stream of a tritonclient client, from a daemon thread.
 
-    A daemon thread does it, since the thread that reads the stream is as the one that makes it: a program that ends in
-    the middle of a poem would wait for that thread, and it for the server, for ever.
+    The thread that reads the stream inherits the daemon flag. Otherwise a program that ends in the middle of a poem
+    would wait for that thread, and possibly forever, since the thread waits for the server.
     """
     failed: list[Exception] = []
 
@@ -175,7 +175,7 @@ def _start(client: Any, callback: Callable[[Any, Any], None], sent: dict[str, st
 
 
 class AsyncGrpcEndpoint(_Connected):
-    """For asyncio; as :class:`GrpcEndpoint`."""
+    """Asyncio version of :class:`GrpcEndpoint`. Its errors are raised at the first request in each event loop."""
 
     def __init__(self, url: SplitResult, access: Access) -> None:
         self.name = url.geturl()
@@ -189,12 +189,12 @@ class AsyncGrpcEndpoint(_Connected):
         return answer(result, request, call, self.name)
 
     async def look(self, model: str, call: Call) -> ModelInfo:
-        """Return what a model is."""
+        """Return the metadata of a model."""
         found = await self._answered("get_model_config", call, model, client_timeout=call.deadline.left())
         return info(model, found.config)
 
     async def follow(self, request: Follow, call: Call) -> AsyncGenerator[Answer, None]:
-        """Run a model and yield the parts of its answer as they come; closing the generator ends the work."""
+        """Run a model and yield the parts of its response as they arrive. Closing the generator ends the work."""
         from grpc.aio import AioRpcError
         from tritonclient.utils import InferenceServerException
 
@@ -241,7 +241,7 @@ class AsyncGrpcEndpoint(_Connected):
             found = translated(error, call, self.name)
             self._renew_after(found, client)
             raise found from error
-        except UsageError as error:  # of a channel that was closed
+        except UsageError as error:  # the channel was closed
             raise Cancelled("the client was closed") from error
 
 
@@ -249,7 +249,8 @@ async def _part(parts: Any, seconds: float) -> Any:
     """Return the next part of a stream.
 
     Raises:
-        TimeoutError: it does not come in time. (gRPC's cancellation is not one that ``anyio.fail_after`` knows again.)
+        TimeoutError: it does not arrive within ``seconds``. (``anyio.fail_after`` does not recognise the
+            ``CancelledError`` that gRPC raises.)
     """
     reading = asyncio.ensure_future(parts.__anext__())
     reading.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -263,7 +264,12 @@ async def _part(parts: Any, seconds: float) -> Any:
 
 
 def connected(url: SplitResult, access: Access, asynchronous: bool) -> Any:
-    """Return tritonclient's client for ``url``; it connects at its first request."""
+    """Return a tritonclient client for ``url``. It connects at its first request.
+
+    Raises:
+        MissingDependency: tritonclient is not installed.
+        InvalidOption: the TLS files, or the proxy in the environment, cannot be used.
+    """
     try:
         if asynchronous:
             from tritonclient.grpc.aio import InferenceServerClient
@@ -284,7 +290,7 @@ def connected(url: SplitResult, access: Access, asynchronous: bool) -> Any:
 
 
 def headers(access: Access) -> dict[str, str]:
-    """Return the headers as gRPC wants them."""
+    """Return the headers with lower-case names, as gRPC requires."""
     return {name.lower(): value for name, value in access.headers.items()}
 
 
@@ -302,36 +308,37 @@ def arguments(request: Infer, call: Call, access: Access) -> dict[str, Any]:
 
 
 def answer(result: Any, request: Infer, call: Call, name: str) -> Answer:
-    """Return the answer in a result of tritonclient's.
+    """Convert a tritonclient result to an :class:`Answer`.
 
     Raises:
-        ServerError: it answers another request, or lacks an output.
+        ServerError: the result belongs to another request, or lacks an output or part of one.
     """
     response = result.get_response()
     check_id(response.id, call, name)
     try:
         tensors = {output: result.as_numpy(output) for output in request.outputs}
-    except (ValueError, TypeError, IndexError, struct.error) as error:  # of bytes that do not fill their shape
-        raise ServerError(f"{name} answered tensors that are not whole") from error
-    # A part of a stream has what is known by then.
+    except (ValueError, TypeError, IndexError, struct.error) as error:  # fewer bytes than the shape needs
+        raise ServerError(f"{name} returned incomplete tensors") from error
+    # A part of a stream may lack outputs.
     absent = [output for output, value in tensors.items() if value is None and not isinstance(request, Follow)]
     if absent:
-        raise ServerError(f"{name} answered {request.model} without {', '.join(absent)}")
+        raise ServerError(f"{name} returned {request.model} without {', '.join(absent)}")
     return Answer(tensors, response.model_version)
 
 
 def info(model: str, config: Any) -> ModelInfo:
-    """Return what a ``ModelConfig`` message says."""
+    """Return the metadata in a ``ModelConfig`` message."""
     stamps = {
         key.removeprefix(PREFIX): str(value.string_value)
         for key, value in config.parameters.items()
         if key.startswith(PREFIX)
     }
-    return ModelInfo(model, stamps, tuple(step.model_name for step in config.ensemble_scheduling.step))
+    steps = tuple(step.model_name for step in config.ensemble_scheduling.step)
+    return ModelInfo(model, stamps, steps, config.max_batch_size)
 
 
 def translated(error: Any, call: Call, name: str) -> Img2PoemError:
-    """Return our error for tritonclient's."""
+    """Return the img2poem error for a tritonclient error."""
     status, message = str(error.status()), str(error.message())
     if "DEADLINE_EXCEEDED" in status:
         return call.deadline.missed()
@@ -351,15 +358,15 @@ def translated(error: Any, call: Call, name: str) -> Img2PoemError:
 
 
 def _end_all(streaming: PerProcess[set[Any]]) -> None:
-    """End the streams that are open, for the last time."""
+    """End all open streams, and open no more."""
     clients = streaming.close() or set()
     while clients:
         _end(clients.pop())
 
 
 def _end(client: Any) -> None:
-    """Cancel what the stream of ``client`` runs still, and close it."""
-    # tritonclient itself leaves the thread behind that waits for the next request of a cancelled stream.
+    """Cancel the stream of ``client``, and close the client."""
+    # tritonclient leaks the thread that waits for the next request of a cancelled stream; None ends it.
     if (stream := client._stream) is not None:
         stream._request_queue.put(None)
     client.stop_stream(cancel_requests=True)

@@ -1,4 +1,4 @@
-"""A Triton server over HTTP: tritonclient's KServe v2 messages, carried by httpx."""
+"""Triton over HTTP: KServe v2 messages of tritonclient, sent with httpx."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from .forks import PerLoop, PerProcess, close_each
 
 T = TypeVar("T")
 
-#: Seconds that making a connection may take.
+#: Connect timeout in seconds.
 _CONNECT = 5.0
 _LENGTH = "Inference-Header-Content-Length"
 
 
 class AsyncHttpEndpoint:
-    """For asyncio; connections are kept open and reused.
+    """Asyncio HTTP endpoint. Connections are kept open and reused.
 
     Args:
         url: ``http`` or ``https``.
-        access: headers and TLS.
+        access: headers, TLS files and priority.
 
     Raises:
-        MissingDependency: httpx or tritonclient's HTTP part is not installed.
-        InvalidOption: the TLS files cannot be used.
+        MissingDependency: httpx, tritonclient's HTTP client, or socksio for a SOCKS proxy is not installed.
+        InvalidOption: the TLS files, or the proxy in the environment, cannot be used.
     """
 
     def __init__(self, url: SplitResult, access: Access) -> None:
@@ -67,14 +67,15 @@ class AsyncHttpEndpoint:
         return _answer(response, request, call, self.name)
 
     async def look(self, model: str, call: Call) -> ModelInfo:
-        """Return what a model is."""
+        """Return the metadata of a model."""
         response = await self._answered("GET", f"/v2/models/{model}/config", call)
         try:
             config = json.loads(response.content)
             parameters = config.get("parameters", {}).items()
             stamps = {k.removeprefix(PREFIX): str(v["string_value"]) for k, v in parameters if k.startswith(PREFIX)}
             steps = config.get("ensemble_scheduling", {}).get("step", [])
-            return ModelInfo(model, stamps, tuple(str(step["model_name"]) for step in steps))
+            parts = tuple(str(step["model_name"]) for step in steps)
+            return ModelInfo(model, stamps, parts, int(config["max_batch_size"]))
         except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise _nonsense(self.name) from error
 
@@ -83,7 +84,7 @@ class AsyncHttpEndpoint:
         response = await self._sent("GET", "/v2/health/ready", call)
         if response.status_code not in (200, 400, 503):
             raise _failed(response, self.name)
-        if response.content and not _is_json(response.content):  # Triton's answer is empty
+        if response.content and not _is_json(response.content):  # Triton's response has no body
             raise server_errors.stranger(self.name, f"status {response.status_code}")
         return bool(response.status_code == 200)
 
@@ -102,8 +103,8 @@ class AsyncHttpEndpoint:
         import httpx
 
         try:
-            # httpx's own timeouts are for each read and write; this one is for the whole. Not asyncio.wait_for, which
-            # before Python 3.12 loses a cancellation that comes together with the answer.
+            # httpx's timeouts limit each read and write; this one limits the whole request. asyncio.wait_for would
+            # lose a cancellation that arrives together with the response, before Python 3.12.
             with anyio.fail_after(call.deadline.left()):
                 return await self._client.get().request(method, path, **kwargs)
         except TimeoutError as error:
@@ -119,9 +120,9 @@ class AsyncHttpEndpoint:
 
 
 class HttpEndpoint:
-    """Blocking; requests of all threads run in one event loop in the background, for its strict timeouts.
+    """Blocking HTTP endpoint. Requests of all threads run in one background event loop, for strict timeouts.
 
-    Args and Raises are those of :class:`AsyncHttpEndpoint`.
+    Arguments and errors are those of :class:`AsyncHttpEndpoint`.
     """
 
     def __init__(self, url: SplitResult, access: Access) -> None:
@@ -134,7 +135,7 @@ class HttpEndpoint:
         return self._run(self._endpoint.infer(request, call))
 
     def look(self, model: str, call: Call) -> ModelInfo:
-        """Return what a model is."""
+        """Return the metadata of a model."""
         return self._run(self._endpoint.look(model, call))
 
     def ready(self, call: Call) -> bool:
@@ -142,7 +143,7 @@ class HttpEndpoint:
         return self._run(self._endpoint.ready(call))
 
     def close(self) -> None:
-        """Cancel what runs and close the connections."""
+        """Cancel the requests in progress and close the connections."""
         for future in list(self._running):
             future.cancel()
         self._run(self._endpoint.close())
@@ -169,7 +170,7 @@ _LOOP = PerProcess(_background_loop)
 
 
 def _connecting(base: str, access: Access, proxy: str | None) -> Callable[[], Any]:
-    """Return what makes httpx's client for ``base``; it connects at its first request."""
+    """Return a factory of httpx clients for ``base``. A client connects at its first request."""
     try:
         import httpx
         import tritonclient.http  # noqa: F401
@@ -218,7 +219,7 @@ def _answer(response: Any, request: Infer, call: Call, name: str) -> Answer:
         head = result.get_response()
         found, version = str(head.get("id", "")), str(head.get("model_version", ""))
         tensors = {output: result.as_numpy(output) for output in request.outputs}
-    except Exception as error:  # what tritonclient raises on damaged messages has no common base
+    except Exception as error:  # tritonclient's exceptions on damaged messages have no common base
         raise _nonsense(name) from error
     check_id(found, call, name)
     if any(value is None for value in tensors.values()):
@@ -227,7 +228,7 @@ def _answer(response: Any, request: Infer, call: Call, name: str) -> Answer:
 
 
 def _translated(error: Exception, name: str, proxy: str | None) -> Img2PoemError:
-    """Return our error for httpx's."""
+    """Return the img2poem error for an httpx error."""
     import httpx
 
     broken_off = "disconnected" in str(error) or "without sending complete" in str(error)
@@ -237,7 +238,7 @@ def _translated(error: Exception, name: str, proxy: str | None) -> Img2PoemError
 
 
 def _reason(error: BaseException) -> str:
-    """Return what httpx says, or, where it says nothing, which error of the connection lies behind it."""
+    """Return the message of an httpx error or, if it is empty, of the underlying OSError, or else the error's name."""
     import httpx
 
     if isinstance(error, httpx.ConnectTimeout):
@@ -276,4 +277,4 @@ def _is_json(content: bytes) -> bool:
 
 
 def _nonsense(name: str) -> ServerError:
-    return ServerError(f"{name} answered what is not of the KServe v2 protocol")
+    return ServerError(f"{name} sent a response outside the KServe v2 protocol")

@@ -1,4 +1,4 @@
-"""In process on ONNX Runtime, on the very files of the model repository."""
+"""In-process endpoint: ONNX Runtime on the files of the model repository."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .forks import PerProcess
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-#: The decoder of each ensemble; that of best of n is followed by ``rerank``.
+#: The decoder of each ensemble. ``rerank`` follows the decoder of best of n.
 _DECODERS = {
     "img2poem": "poem_decoder_beam",
     "img2poem_greedy": "poem_decoder_greedy",
@@ -35,21 +35,27 @@ _DECODERS = {
 }
 _CANDIDATES = ("candidates", "candidate_scores", "candidate_lengths")
 _DECODED = ("tokens", "scores", "lengths")
-#: The models that some operation runs in process.
+#: The models that the client's operations run in process.
 MODELS = ("image_encoder", *_DECODERS.values(), "rerank", "poem_text", "poem_encoder", "decoder_init", "decoder_step")
-#: There is one version of each model in a repository that was exported.
+#: The only version of each model in an exported repository.
 _VERSION = "1"
 
 
 class LocalEndpoint:
-    """Runs the models of a repository, each verified and loaded when first used, and what the ensembles are made of.
+    """Runs the models of a repository and their ensembles. Each model is verified and loaded at its first use.
 
-    A run under way cannot be broken off: the deadline is looked at before each model.
+    A running model cannot be interrupted, so the deadline is checked before each model.
+
+    Args:
+        repository: folder written by ``python -m export.all``.
+        device: ``cpu`` or ``cuda``.
+        threads: threads per model; by default one per core that the process may use.
 
     Raises:
-        BadRepository: the folder is not an exported repository, or a file of it was changed since.
-        ContractMismatch: its files come from different model packages.
-        MissingDependency: onnxruntime, or its CUDA provider, is not installed.
+        InvalidOption: ``device`` or ``threads`` is invalid.
+        BadRepository: the folder is not an exported repository, or a file was changed since its export.
+        ContractMismatch: a file comes from another model package; at its first use.
+        MissingDependency: onnxruntime, or its CUDA provider, is not installed; at the first use of a model.
     """
 
     def __init__(self, repository: str | os.PathLike[str], device: Device = "cpu", threads: int | None = None) -> None:
@@ -74,7 +80,7 @@ class LocalEndpoint:
         return Answer({name: found[name] for name in request.outputs}, _VERSION)
 
     def look(self, model: str, call: Call) -> ModelInfo:
-        """Return what a model is; an ensemble is here what its decoder is, and Pillow what takes its pixels."""
+        """Return the metadata of a model: of the decoder for an ensemble, of ``image_encoder`` for ``decode_image``."""
         stamped = (
             self._session({**_DECODERS, "decode_image": "image_encoder"}.get(model, model))
             .get_modelmeta()
@@ -83,11 +89,11 @@ class LocalEndpoint:
         return ModelInfo(model, {k.removeprefix(PREFIX): v for k, v in stamped.items() if k.startswith(PREFIX)})
 
     def ready(self, call: Call) -> bool:
-        """Whether the repository is still there."""
+        """Whether the manifest of the repository is unchanged."""
         return _manifest_of(self._repository) == self._manifest
 
     def close(self) -> None:
-        """Drop the sessions and their memory."""
+        """Release the sessions and their memory."""
         self._sessions.close()
 
     def _ensemble(self, decoder: str, inputs: Tensors, call: Call) -> Tensors:
@@ -140,10 +146,10 @@ class LocalEndpoint:
 
 
 class AsyncLocalEndpoint:
-    """A :class:`LocalEndpoint` for asyncio: each model runs in a thread of its own.
+    """Asyncio version of :class:`LocalEndpoint`. Each request runs in a worker thread.
 
     Args:
-        endpoint: does the work.
+        endpoint: the endpoint that runs the models.
     """
 
     def __init__(self, endpoint: LocalEndpoint) -> None:
@@ -154,20 +160,20 @@ class AsyncLocalEndpoint:
         return await asyncio.to_thread(self._endpoint.infer, request, call)
 
     async def look(self, model: str, call: Call) -> ModelInfo:
-        """Return what a model is."""
+        """Return the metadata of a model."""
         return await asyncio.to_thread(self._endpoint.look, model, call)
 
     async def ready(self, call: Call) -> bool:
-        """Whether the repository is still there."""
+        """Whether the manifest of the repository is unchanged."""
         return await asyncio.to_thread(self._endpoint.ready, call)
 
     async def close(self) -> None:
-        """Drop the sessions and their memory."""
+        """Release the sessions and their memory."""
         self._endpoint.close()
 
 
 def _readable(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return ``value`` as onnxruntime takes it, in one piece."""
+    """Return ``value`` as a contiguous array, which onnxruntime requires."""
     return np.ascontiguousarray(value)
 
 

@@ -1,4 +1,4 @@
-"""What a server's own words mean, over whatever protocol they came."""
+"""Errors for the messages and faults of a server, independent of the protocol."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NOT_READY = (
     "server is stopping",
     "server exiting",
     "scheduler for model has stopped",
-    # The process of a model died; `img2poem serve` starts the server again.
+    # The process of a model died; `img2poem serve` restarts the server.
     "is not healthy",
 )
-#: How the libraries call an answer without TLS to a greeting with it.
+#: What TLS libraries report when a server answers a TLS handshake in plain text.
 _NO_TLS = (
     "WRONG_VERSION_NUMBER",
     "RECORD_LAYER_FAILURE",
@@ -30,7 +30,7 @@ _NO_TLS = (
 
 
 def from_message(message: str, name: str) -> Img2PoemError:
-    """Return the error for what the server ``name`` says went wrong."""
+    """Return the error for an error message of the server ``name``."""
     said = message.lower()
     if _BAD_IMAGE in message:
         return BadImage(message.split(_BAD_IMAGE, 1)[1])
@@ -44,12 +44,12 @@ def from_message(message: str, name: str) -> Img2PoemError:
 
 
 def unreachable(name: str, reason: str, proxy: str | None = None) -> str:
-    """Return the text for a server that does not answer, or cannot be reached through ``proxy``."""
+    """Return the error message for a server that cannot be reached, directly or through ``proxy``."""
     said = reason.upper().replace(" ", "_")
     if "CERTIFICATE_VERIFY_FAILED" in said:
         return (
-            f"{name} shows a certificate that is not trusted ({reason}); give that of its authority: "
-            "Tls(ca=...) or --ca, or SSL_CERT_FILE, for gRPC GRPC_DEFAULT_SSL_ROOTS_FILE_PATH, in the environment"
+            f"{name} has a certificate that is not trusted ({reason}); pass the certificate of its authority: "
+            "Tls(ca=...) or --ca, or in the environment SSL_CERT_FILE (gRPC: GRPC_DEFAULT_SSL_ROOTS_FILE_PATH)"
         )
     if any(words in said for words in _NO_TLS):
         return f"{name} does not speak TLS ({reason}); without it, addresses begin with http:// or grpc://"
@@ -60,10 +60,10 @@ def unreachable(name: str, reason: str, proxy: str | None = None) -> str:
 
 
 def refused(name: str, reason: str) -> ServerError:
-    """Return the error for a server that wants to know who asks."""
-    return ServerError(f"{name} refuses this caller ({reason}); what it wants goes into the headers")
+    """Return the error for a server that denies access."""
+    return ServerError(f"{name} denies access ({reason}); pass its key or token in the headers")
 
 
 def stranger(name: str, reason: str) -> ServerError:
-    """Return the error for another service behind the address."""
+    """Return the error for an address that another service answers."""
     return ServerError(f"{name} is no Triton server, or not under this address ({reason})")

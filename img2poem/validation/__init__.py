@@ -1,1 +1,1 @@
-"""Checks of values that callers and JSON give."""
+"""Validation of values from callers and from JSON."""

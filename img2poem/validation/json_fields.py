@@ -1,4 +1,4 @@
-"""Values out of JSON, as what img2poem wrote there: anything else is refused by its name."""
+"""Validation of parsed JSON values. Each error names the invalid field."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def loaded(what: str, text: str | bytes) -> dict[str, Any]:
-    """Return the fields of an object of JSON.
+    """Parse a JSON object and return its fields.
 
     Raises:
-        InvalidOption: ``text`` is none; ``what`` says of what.
+        InvalidOption: ``text`` is not a JSON object. The message calls it ``what``.
     """
     try:
         found = json.loads(text)
@@ -26,21 +26,21 @@ def loaded(what: str, text: str | bytes) -> dict[str, Any]:
 
 
 def mapped(what: str, value: object) -> dict[str, Any]:
-    """Return the fields of an object that JSON held.
+    """Return the fields of a parsed JSON object.
 
     Raises:
-        InvalidOption: ``value`` is none.
+        InvalidOption: ``value`` is not an object.
     """
     if not isinstance(value, Mapping):
-        raise InvalidOption(f"{what} must be an object of JSON, not {value!r}")
+        raise InvalidOption(f"{what} must be a JSON object, not {value!r}")
     return dict(value)
 
 
 def made(kind: Callable[..., T], what: str, fields: Mapping[str, Any]) -> T:
-    """Return an object of the dataclass ``kind``, which checks the values itself; lists become tuples.
+    """Return an instance of the dataclass ``kind``, which validates the values itself. Lists become tuples.
 
     Raises:
-        InvalidOption: a field is unknown or missing, or out of its range.
+        InvalidOption: a field is unknown or missing, or its value is invalid.
     """
     declared = dataclasses.fields(kind)  # type: ignore[arg-type]
     known = [field.name for field in declared]
@@ -53,21 +53,21 @@ def made(kind: Callable[..., T], what: str, fields: Mapping[str, Any]) -> T:
 
 
 def text(name: str, value: object) -> str:
-    """Return a text.
+    """Return ``value``, a string.
 
     Raises:
-        InvalidOption: ``value`` is none.
+        InvalidOption: ``value`` is not a string.
     """
     if not isinstance(value, str):
-        raise InvalidOption(f"{name} must be a text, not {value!r}")
+        raise InvalidOption(f"{name} must be a string, not {value!r}")
     return value
 
 
 def several(name: str, value: object, one: Callable[[str, object], T]) -> tuple[T, ...]:
-    """Return the elements of a list, each as ``one`` takes it.
+    """Return the elements of a list, each validated by ``one``.
 
     Raises:
-        InvalidOption: ``value`` is none, or an element is refused.
+        InvalidOption: ``value`` is not a list, or an element is invalid.
     """
     if not isinstance(value, list | tuple):
         raise InvalidOption(f"{name} must be a list, not {value!r}")
@@ -75,9 +75,9 @@ def several(name: str, value: object, one: Callable[[str, object], T]) -> tuple[
 
 
 def perhaps(name: str, value: object, one: Callable[[str, object], T]) -> T | None:
-    """Return None for null, else the value as ``one`` takes it.
+    """Return None for null, else the value validated by ``one``.
 
     Raises:
-        InvalidOption: it is refused.
+        InvalidOption: the value is invalid.
     """
     return None if value is None else one(name, value)

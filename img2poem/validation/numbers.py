@@ -1,4 +1,4 @@
-"""Numbers as callers give them, of Python's or of numpy's, made plain."""
+"""Validation of numbers. NumPy scalars become Python numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..errors import InvalidOption
 
 
 def whole(name: str, value: object) -> int:
-    """Return a whole number.
+    """Return ``value`` as an int.
 
     Raises:
-        InvalidOption: ``value`` is none; ``name`` says of what.
+        InvalidOption: ``value`` is not an integer. The message calls it ``name``.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InvalidOption(f"{name} must be a whole number, not {value!r}")
@@ -20,10 +20,10 @@ def whole(name: str, value: object) -> int:
 
 
 def at_least(lowest: int, name: str, value: object) -> int:
-    """Return a whole number of ``lowest`` or more.
+    """Return ``value`` as an int of at least ``lowest``.
 
     Raises:
-        InvalidOption: ``value`` is none.
+        InvalidOption: ``value`` is not an integer, or is less than ``lowest``.
     """
     found = whole(name, value)
     if found < lowest:
@@ -32,10 +32,10 @@ def at_least(lowest: int, name: str, value: object) -> int:
 
 
 def real(name: str, value: object) -> float:
-    """Return a finite number; a whole one stays whole.
+    """Return a finite number: integers as an int, other numbers as a float.
 
     Raises:
-        InvalidOption: ``value`` is none.
+        InvalidOption: ``value`` is not a number, or not finite.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise InvalidOption(f"{name} must be a number, not {value!r}")
@@ -43,5 +43,5 @@ def real(name: str, value: object) -> float:
 
 
 def told(value: float) -> str:
-    """Return a number for a message: whole ones with all their digits."""
+    """Format a number for a message. Integers keep all digits."""
     return str(int(value)) if isinstance(value, numbers.Integral) else f"{value:g}"

@@ -1,4 +1,4 @@
-"""Admission control: a limit of concurrency and a queue."""
+"""Admission control: concurrency limit and queue."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .metrics import Metrics
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: What was begun in threads at this place and has not ended.
+#: Unfinished thread calls of the request that holds the current slot.
 _begun: ContextVar[set[Future[Any]]] = ContextVar("_begun")
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads for an event loop: a place knows which of them still work for it.
+    """Thread pool of an event loop that records the unfinished calls of each slot.
 
-    Cancelled, ``asyncio.to_thread`` returns at once, but its thread works on.
+    A cancelled ``asyncio.to_thread`` returns at once, but its thread continues to run.
     """
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Begin ``fn`` in a thread."""
+        """Run ``fn`` in a thread, and record the call for the current slot."""
         working = super().submit(fn, *args, **kwargs)
         if (begun := _begun.get(None)) is not None:
             begun.add(working)
@@ -38,12 +38,12 @@ class Threads(ThreadPoolExecutor):
 
 
 class AdmissionQueue:
-    """So many requests are worked for at once, some more wait, the rest is refused.
+    """Limits the requests in progress; further requests wait in a queue, and a full queue rejects new ones.
 
     Args:
-        count: at once.
-        waiting: that wait.
-        metrics: told of both.
+        count: maximum number of requests in progress.
+        waiting: maximum length of the queue.
+        metrics: has a gauge of each.
     """
 
     def __init__(self, count: int, waiting: int, metrics: Metrics) -> None:
@@ -52,11 +52,11 @@ class AdmissionQueue:
 
     @asynccontextmanager
     async def taken(self, request: Request) -> AsyncIterator[None]:
-        """Wait for a place and hold it, until the threads that were begun there (:class:`Threads`) have ended too.
+        """Wait for a slot; hold it until the block and all threads that it started (:class:`Threads`) have ended.
 
         Raises:
-            Overloaded: as many wait already as may.
-            ClientDisconnect: the caller went away while waiting.
+            Overloaded: the queue is full.
+            ClientDisconnect: the client disconnected while waiting.
         """
         if self._free.locked() and self._waiting >= self._most:
             raise Overloaded("too many requests are under way; try again soon")
@@ -66,7 +66,7 @@ class AdmissionQueue:
             with self._metrics.waiting.track_inprogress():
                 await unless_gone(request, coming)
         except BaseException:
-            # It may have come at the very moment at which nobody waited any more.
+            # The slot may have been acquired at the moment the wait ended.
             if coming.done() and not coming.cancelled():
                 self._free.release()
             raise
@@ -85,10 +85,10 @@ class AdmissionQueue:
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """Return what ``work`` returns; where the caller goes away before, or the task is cancelled, end it.
+    """Return the result of ``work``; cancel it if the client disconnects or the task is cancelled.
 
     Raises:
-        ClientDisconnect: the caller is gone.
+        ClientDisconnect: the client disconnected.
     """
     working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:

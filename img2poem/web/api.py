@@ -1,4 +1,4 @@
-"""The routes under ``/v1``: photographs in; poems, descriptions and cards out."""
+"""REST routes under ``/v1``: poems, descriptions and cards of photographs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .api_request import (
     Asked,
     CardOptions,
     DescribeOptions,
-    PoemOptions,
     body_of,
     card_asked,
     description_asked,
     poem_asked,
 )
+from .poem_options import PoemOptions
 from .problems import documented, problem_of, request_id
 
 T = TypeVar("T")
@@ -53,13 +53,13 @@ class PoemAnswer(BaseModel):
 
 
 class PoemAnswers(BaseModel):
-    """The poems, where `count` was given."""
+    """Several poems, if `count` was given."""
 
     poems: list[PoemAnswer]
 
 
 class About(BaseModel):
-    """What this server is, and what it takes."""
+    """The model package and its contract hash, and the accepted formats and size of photographs."""
 
     package: str
     contract: str
@@ -83,13 +83,13 @@ class _Order:
 
     @property
     def by_line(self) -> bool:
-        """Whether the lines are known one by one."""
+        """Whether each line is final before the next one begins, so that it can be streamed."""
         return self.strategies[0].name in ("greedy", "sample") and (self.form is None or self.form.only_lines)
 
 
 async def _in_turn(request: Request, asked: AskedPoem) -> AsyncIterator[_Order]:
-    """Wait for a place once the upload has come: a slow one keeps nobody waiting."""
-    order = _Order(asked.photo, asked.options.searched("sample"), asked.options.form())
+    """Wait for a slot after the upload has finished, so that a slow upload does not occupy one."""
+    order = _Order(asked.photo, asked.options.strategies("sample"), asked.options.form())
     async with request.app.state.admission.taken(request):
         yield order
 
@@ -99,8 +99,8 @@ router = APIRouter(prefix="/v1", responses=documented(408, 413, 415, 421, 422, 4
 
 @router.post("/poems", openapi_extra=body_of(PoemOptions), response_model=PoemAnswer | PoemAnswers)
 async def write_poem(request: Request, asked: AskedPoem, poet: Poet) -> Response:
-    """Write a poem about the photograph; with `count` several, in an object whose field `poems` lists them."""
-    order = _Order(asked.photo, asked.options.searched("best-of"), asked.options.form())
+    """Write a poem about the photograph. With `count`, the answer is an object with a list `poems`."""
+    order = _Order(asked.photo, asked.options.strategies("best-of"), asked.options.form())
     poems = await _done(request, _poems(poet, order))
     for poem in poems:
         _count(request, poem)
@@ -113,10 +113,11 @@ async def write_poem(request: Request, asked: AskedPoem, poet: Poet) -> Response
 async def stream_poem(
     request: Request, order: Annotated[_Order, Depends(_in_turn)], poet: Poet
 ) -> AsyncIterator[ServerSentEvent]:
-    """Write a poem and send each line as it is written: events `line`, then one `poem`, the whole; with `count` again.
+    """Write a poem and send each line as it is written, as server-sent events.
 
-    With the strategies `sample` (when none is named) and `greedy`, and no form but `lines`, lines come one by one; else
-    together at the end. What fails once the stream is open is an event `problem` in the place of the rest.
+    Each poem is a sequence of events `line` and one event `poem` with the whole poem. The strategies `sample` (the
+    default) and `greedy`, without a form or with only `lines`, send each line as soon as it is written. Otherwise all
+    lines are sent when the poem is complete. An error after the stream was opened is the event `problem`, the last one.
     """
     try:
         async with aclosing(_parts(poet, order)) as parts:
@@ -134,7 +135,7 @@ async def stream_poem(
 async def describe(
     request: Request, asked: Annotated[Asked[DescribeOptions], Depends(description_asked)], poet: Poet
 ) -> Response:
-    """Say what the encoders see: the likeliest objects and scenes, valence and arousal from 1 to 7."""
+    """Describe the photograph: the most probable objects and scenes, and valence and arousal from 1 to 7."""
     seen = await _done(request, poet.describe(asked.photo, asked.options.k))
     return Response(seen.to_json(), media_type="application/json")
 
@@ -146,7 +147,7 @@ async def describe(
     responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def typeset(request: Request, asked: Annotated[Asked[CardOptions], Depends(card_asked)]) -> Response:
-    """Typeset a poem on or beside the photograph: a PNG file."""
+    """Typeset a poem on or beside the photograph, as a PNG file."""
     options = asked.options
     layout = Layout(options.layout) if options.layout else None
     drawing = asyncio.to_thread(card, asked.photo, options.poem.strip().splitlines(), layout)
@@ -155,7 +156,7 @@ async def typeset(request: Request, asked: Annotated[Asked[CardOptions], Depends
 
 @router.get("/about")
 async def about(request: Request, poet: Poet) -> About:
-    """Say which model writes, and what photographs may be."""
+    """Return the model package, and the accepted formats and size of photographs."""
     info = await poet.info()
     return About(
         package=info.package,
@@ -166,16 +167,16 @@ async def about(request: Request, poet: Poet) -> About:
 
 
 async def _done(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do ``work`` when its turn comes, unless its caller goes away."""
+    """Run ``work`` when a slot is free; cancel it if the client disconnects."""
     try:
         async with request.app.state.admission.taken(request):
             return await unless_gone(request, work)
     finally:
-        work.close()  # where its turn never came
+        work.close()  # in case it was never started
 
 
 async def _parts(poet: AsyncImg2Poem, order: _Order) -> AsyncGenerator[Line | Poem, None]:
-    """Yield the lines and the poem, of each poem, whether or not it can be written line by line."""
+    """Yield the lines and then the whole of each poem; if lines cannot be streamed, after the poem is complete."""
     for strategy in order.strategies:
         if order.by_line:
             async with aclosing(poet.stream_poem(order.photo, strategy, form=order.form)) as parts:
@@ -189,7 +190,7 @@ async def _parts(poet: AsyncImg2Poem, order: _Order) -> AsyncGenerator[Line | Po
 
 
 async def _poems(poet: AsyncImg2Poem, order: _Order) -> list[Poem]:
-    """Write one poem after the other: the request has one place."""
+    """Write one poem after the other, because a request has only one slot."""
     return [await poet.write(order.photo, strategy, form=order.form) for strategy in order.strategies]
 
 

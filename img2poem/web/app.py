@@ -1,4 +1,4 @@
-"""The application: routes, middleware, and the client of the models that they share."""
+"""The ASGI application: routes, middleware, and the client of the models that all routes share."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from .reference import page_of
 from .settings import WebSettings
 
 PAGES = Path(__file__).parent / "pages"
-#: What takes long enough that a look at its state may be old: browsers ask whether a page has changed.
+#: For files that change with a release: browsers revalidate them on every use.
 _FRESH = {"cache-control": "no-cache"}
-#: What does not change: browsers need not ask for a day.
+#: For files that do not change: browsers cache them for a day.
 _KEPT = {"cache-control": "public, max-age=86400"}
 
 
@@ -41,17 +41,17 @@ def create_app(
     tls: Tls | None = None,
     threads: int | None = None,
 ) -> FastAPI:
-    """Return the gateway to the models at ``target``, by default :class:`Img2Poem`'s, as an ASGI application.
+    """Return an ASGI application, the gateway to the models at ``target``.
 
     Args:
-        target: as of :class:`Img2Poem`, like ``headers``, ``tls`` and ``threads``.
-        settings: of the gateway itself.
-        headers: of every request to a server.
+        target: model repository or server addresses, as for :class:`Img2Poem`, with the same default.
+        settings: settings of the gateway.
+        headers: headers of every request to a server.
         tls: certificates for ``grpcs`` and ``https``.
-        threads: on which each of a folder's models runs.
+        threads: threads per model, if the models run in process.
 
     Raises:
-        Img2PoemError: the target is a folder that cannot be used, or no target at all.
+        Img2PoemError: ``target`` cannot be used.
     """
     settings = settings or WebSettings()
     metrics = Metrics()
@@ -70,7 +70,7 @@ def create_app(
         version=__version__,
         summary="A photograph goes in, a poem about it comes out.",
         lifespan=connected,
-        docs_url=None,  # both load scripts from elsewhere
+        docs_url=None,  # FastAPI's two pages load scripts from a CDN
         redoc_url=None,
     )
     app.state.poet, app.state.settings, app.state.metrics = poet, settings, metrics
@@ -97,12 +97,12 @@ def create_app(
 def _add_operations(app: FastAPI) -> None:
     @app.get("/healthz", tags=["operation"])
     async def alive() -> dict[str, str]:
-        """Say that the gateway runs."""
+        """Report that the gateway runs (liveness)."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["operation"], responses=problems.documented(503))
     async def ready(request: Request) -> dict[str, str]:
-        """Say that the models are ready too."""
+        """Report whether the models are ready (readiness): status 503 if none of the targets is."""
         found = await request.app.state.poet.health()
         if not any(one.ready for one in found):
             raise NotReady("; ".join(f"{one.endpoint}: {one.detail}" for one in found))
@@ -110,7 +110,7 @@ def _add_operations(app: FastAPI) -> None:
 
     @app.get("/metrics", tags=["operation"], response_class=Response)
     async def counted(request: Request) -> Response:
-        """Return the metrics, for Prometheus."""
+        """Return the metrics in Prometheus' text format."""
         return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -131,10 +131,10 @@ def _add_pages(app: FastAPI) -> None:
 
 
 class _Files(StaticFiles):
-    """The parts of the pages."""
+    """Static files of the web page."""
 
     def file_response(self, *args: object, **options: object) -> Response:
-        """Return a file that browsers keep, and ask about."""
+        """Return a file that browsers may cache but must revalidate."""
         response = super().file_response(*args, **options)  # type: ignore[arg-type]
         response.headers.update(_FRESH)
         return response

@@ -1,25 +1,26 @@
-"""The body of a request, which may be larger than is allowed."""
+"""Request bodies with a size limit."""
 
 from __future__ import annotations
 
 import anyio
 from starlette.types import Message, Receive, Send
 
-#: Seconds for which the rest of a body that was refused is read and dropped.
+#: Seconds for which the remainder of a rejected body is read and discarded.
 _LINGERS = 10.0
 
 
 class Body:
-    """Counts what comes, and answers so that the answer arrives.
+    """Counts the bytes of a request body, and delivers the response even if the body is too large.
 
-    Closing a connection while its caller still sends resets it, and the answer is lost with it. So what is sent before
-    the last part of the answer, all of which has gone by then, is read and dropped for a while.
+    Closing a connection while the client is still sending resets it, and the client may lose the response. So the
+    response to a body that is too large ends only after the remaining body has been read and discarded, or after a
+    timeout.
 
     Args:
-        receive: of the request.
-        send: of the answer.
-        most: bytes that may come.
-        is_too_large: whether more are known to come.
+        receive: ASGI callable of the request.
+        send: ASGI callable of the response.
+        most: maximum size of the body in bytes.
+        is_too_large: whether the body is already known to be larger.
     """
 
     def __init__(self, receive: Receive, send: Send, most: int, is_too_large: bool = False) -> None:
@@ -27,7 +28,7 @@ class Body:
         self.is_too_large = is_too_large
 
     async def receive(self) -> Message:
-        """Return the next part of the body."""
+        """Return the next message of the request, and count its bytes."""
         message = await self._receive()
         self._ended = not message.get("more_body")
         self._left -= len(message.get("body", b""))
@@ -35,7 +36,7 @@ class Body:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer; behind the last one to a body that is too large, read on."""
+        """Send a message of the response; before the end of a response to a too large body, discard that body."""
         if self.is_too_large and message["type"] == "http.response.body" and not message.get("more_body"):
             await self._send({**message, "more_body": True})
             await self._drop()

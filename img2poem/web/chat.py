@@ -1,4 +1,4 @@
-"""OpenAI's chat interface, so that its clients and frontends can use the poet as a model."""
+"""OpenAI's chat interface, so that OpenAI's clients and frontends can use img2poem as a model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STARTED = int(time.time())
 
 
 class ChatMessage(BaseModel):
-    """A poem."""
+    """A message with a poem."""
 
     role: Literal["assistant"] = "assistant"
     content: str
@@ -36,7 +36,7 @@ class ChatMessage(BaseModel):
 
 
 class Choice(BaseModel):
-    """One of the poems."""
+    """One poem of the response."""
 
     index: int
     message: ChatMessage
@@ -45,7 +45,7 @@ class Choice(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens that were written; none are read."""
+    """Numbers of tokens; the prompt counts none, because its text is ignored."""
 
     prompt_tokens: Literal[0] = 0
     completion_tokens: int
@@ -53,7 +53,7 @@ class Usage(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """The poems that were asked for."""
+    """The requested poems."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -64,7 +64,7 @@ class ChatCompletion(BaseModel):
 
 
 class ChatModel(BaseModel):
-    """What can be asked for."""
+    """The only model."""
 
     id: str = MODEL
     object: Literal["model"] = "model"
@@ -73,14 +73,14 @@ class ChatModel(BaseModel):
 
 
 class ChatModels(BaseModel):
-    """All that can be asked for."""
+    """List of the available models."""
 
     object: Literal["list"] = "list"
     data: list[ChatModel]
 
 
 class _Events(StreamingResponse):
-    """Server-sent events whose work ends with them, also where the caller goes away."""
+    """Server-sent events; closes their generator with the response, even if the client disconnects."""
 
     media_type = "text/event-stream"
 
@@ -94,7 +94,7 @@ class _Events(StreamingResponse):
 
 
 async def _in_turn(request: Request, order: Annotated[ChatOrder, Depends(chat_order)]) -> AsyncIterator[ChatOrder]:
-    """Wait for a place once the upload has come, and hold it until the answer has been sent."""
+    """Wait for a slot after the upload has finished, and hold it until the response has been sent."""
     async with request.app.state.admission.taken(request):
         yield order
 
@@ -105,7 +105,7 @@ _FAILURES = chat_documented(400, 404, 408, 413, 429, 502, 503, 504)
 
 @router.get("/models")
 async def models() -> ChatModels:
-    """List the one model that OpenAI's clients can ask for."""
+    """List the available models: there is only one."""
     return ChatModels(data=[ChatModel()])
 
 
@@ -124,9 +124,9 @@ async def model(name: str) -> ChatModel:
     openapi_extra=body_of_chat(),
 )
 async def complete(request: Request, order: Annotated[ChatOrder, Depends(_in_turn)], poet: Poet) -> Response:
-    """Write poems about the photograph, as OpenAI's chat interface answers: as a model of its clients and frontends.
+    """Write poems about the photograph, with requests and responses as in OpenAI's chat interface.
 
-    The photograph is a part `image_url` of a message, as a `data:` URL; text is not read. With `stream` each line is
+    The photograph is a part `image_url` of a message, as a `data:` URL; text is ignored. With `stream`, each line is
     sent when it is written.
     """
     if order.stream:
@@ -140,7 +140,7 @@ async def complete(request: Request, order: Annotated[ChatOrder, Depends(_in_tur
 
 
 async def _events(request: Request, poet: AsyncImg2Poem, order: ChatOrder) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of the poems, one poem after the other; what fails comes in the place of the rest."""
+    """Yield the chunks of the poems, one poem after the other; an error is sent as the last event."""
     head = {"id": _id(request), "object": "chat.completion.chunk", "created": int(time.time()), "model": MODEL}
     poems: list[Poem] = []
     try:

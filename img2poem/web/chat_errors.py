@@ -1,4 +1,4 @@
-"""What went wrong, as clients of OpenAI's interface read it: an object ``error``, and 400 for what is wrong in it."""
+"""Errors in the format of OpenAI's interface: an object ``error``, and status 400 in place of 415 and 422."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .problems import ProblemResponse, answer, problem_of, request_id
 
 _PATHS = ("/v1/chat/", "/v1/models")
-#: What OpenAI answers with another status than we do, and what it has a code of its own for.
+#: Statuses that differ from ours, and statuses that have an error code of OpenAI's.
 _STATUS = {415: 400, 422: 400}
 _CODES = {404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
 class ChatError(BaseModel):
-    """What went wrong."""
+    """An error in OpenAI's format."""
 
     message: str
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
@@ -30,13 +30,13 @@ class ChatError(BaseModel):
 
 
 class ChatProblem(BaseModel):
-    """A failure, as OpenAI tells it."""
+    """An error response in OpenAI's format."""
 
     error: ChatError
 
 
 def chat_problem(problem: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one of our problems as OpenAI tells it."""
+    """Convert a problem (RFC 9457) to OpenAI's format."""
     status, wrong = problem["status"], problem.get("errors")
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     code = _CODES.get(status) or problem["title"].lower().replace(" ", "_")
@@ -45,31 +45,31 @@ def chat_problem(problem: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chat_documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says about these failures."""
+    """Return the OpenAPI description of error responses with these statuses."""
     return {status: {"model": ChatProblem} for status in statuses}
 
 
 class ChatErrors:
-    """Tell every problem of the chat routes, whoever found it, in the shape of OpenAI's errors."""
+    """Middleware that converts every problem of the chat routes to OpenAI's format."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Handle a request."""
         if scope["type"] != "http" or not scope["path"].startswith(_PATHS):
             return await self._app(scope, receive, send)
         told = _Told(send)
         try:
             await self._app(scope, receive, told)
         except Exception as error:
-            if told.begun:  # of an answer that has begun, the connection can only be broken off
+            if told.begun:  # a response that has begun can only be aborted
                 raise
             await answer(problem_of(error, request_id(Request(scope))))(scope, receive, told)
 
 
 class _Told:
-    """Where an answer goes; of a problem, what is made of it. The body of a problem comes in one part."""
+    """ASGI ``send`` that converts problems, whose body must be a single message, and passes on all other responses."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

@@ -1,6 +1,6 @@
-"""A chat request of OpenAI's interface, read as a request for poems.
+"""Chat requests of OpenAI's interface, read as requests for poems.
 
-Of the fields in https://platform.openai.com/docs/api-reference/chat/create those count that stand here.
+Only the fields declared here are used; https://platform.openai.com/docs/api-reference/chat/create describes all.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
 from ..client.shared import checked
-from ..decoding.strategies import MAX_TOKENS, OPTIONS, AnyStrategy, BestOf, Greedy, Sampling, distinct
+from ..decoding.registry import OPTIONS, distinct
+from ..decoding.strategies import MAX_TOKENS, AnyStrategy, BestOf, Greedy, Sampling
 from ..errors import BadImage
 from .data_urls import photo_of, without_mark
 
-#: The name under which what is served can be asked for.
+#: Name of the only model.
 MODEL = "img2poem"
-#: Poems of one request at most.
+#: Maximum number of poems per request.
 _MOST = 8
 _SEEDS, _TEMPERATURES, _TOP_P = OPTIONS["seed"], OPTIONS["temperature"], OPTIONS["top_p"]
 
@@ -30,11 +31,11 @@ _SEEDS, _TEMPERATURES, _TOP_P = OPTIONS["seed"], OPTIONS["temperature"], OPTIONS
 class ImageUrl(BaseModel):
     """A photograph."""
 
-    url: str = Field(description="A `data:` URL; nothing is fetched from elsewhere.")
+    url: str = Field(description="A `data:` URL; addresses are refused.")
 
 
 class Part(BaseModel):
-    """A part of a message; text is not read."""
+    """A part of a message; text is ignored."""
 
     type: str = Field(description="`image_url` for the photograph.")
     image_url: ImageUrl | None = None
@@ -48,38 +49,38 @@ class Message(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """What a stream has beside the poem."""
+    """Options of a stream."""
 
     include_usage: bool = False
 
 
 class ChatRequest(BaseModel):
-    """The fields that count; others are ignored."""
+    """A chat request; unknown fields are ignored."""
 
     model: str = Field(description=f"`{MODEL}`.")
-    messages: list[Message] = Field(min_length=1, description="The last photograph in them is written about.")
-    stream: bool | None = Field(None, description="Send each line when it is written; the poem is then one sample.")
+    messages: list[Message] = Field(min_length=1, description="The poem is about the last photograph in them.")
+    stream: bool | None = Field(None, description="Send each line when it is written; with sample, not best-of.")
     stream_options: StreamOptions | None = None
-    n: int | None = Field(None, ge=1, le=_MOST, description="Poems (1), each with the seed after the one before.")
+    n: int | None = Field(None, ge=1, le=_MOST, description="Number of poems (1), with consecutive seeds.")
     seed: int | None = Field(
-        None, ge=int(_SEEDS.lowest), le=int(_SEEDS.highest), description="The same one, the same poem; else any."
+        None, ge=int(_SEEDS.lowest), le=int(_SEEDS.highest), description="The same seed gives the same poem (random)."
     )
     temperature: float | None = Field(
         None,
         ge=0,
         le=_TEMPERATURES.highest,
-        description=f"{Sampling.temperature:g} unless given; 0: the likeliest words.",
+        description=f"{Sampling.temperature:g} by default; 0 is greedy search.",
     )
-    top_p: float | None = Field(None, ge=0, le=_TOP_P.highest, description=f"{Sampling.top_p:g} when not given.")
-    max_tokens: int | None = Field(None, ge=1, description=f"At most {MAX_TOKENS}, whatever is asked for.")
-    max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of the same.")
+    top_p: float | None = Field(None, ge=0, le=_TOP_P.highest, description=f"{Sampling.top_p:g} by default.")
+    max_tokens: int | None = Field(None, ge=1, description=f"{MAX_TOKENS} by default and at most.")
+    max_completion_tokens: int | None = Field(None, ge=1, description="New name of `max_tokens`; takes precedence.")
 
     @property
     def photo(self) -> str:
-        """The address of the last photograph.
+        """The URL of the last photograph.
 
         Raises:
-            BadImage: there is none.
+            BadImage: no message has a photograph.
         """
         parts = [part for one in self.messages if isinstance(one.content, list) for part in one.content]
         urls = [part.image_url.url for part in parts if part.image_url]
@@ -106,7 +107,7 @@ class ChatRequest(BaseModel):
 
 @dataclass(frozen=True)
 class ChatOrder:
-    """A photograph, its header checked; the strategy of each poem; and how they are to be told."""
+    """A photograph, whose header has been checked; the strategy of each poem; whether to stream and send usage."""
 
     photo: bytes
     strategies: tuple[AnyStrategy, ...]
@@ -115,7 +116,7 @@ class ChatOrder:
 
 
 def body_of_chat() -> dict[str, Any]:
-    """Return what OpenAPI says about the body of a chat request."""
+    """Return the OpenAPI description of the body of a chat request, with references resolved."""
     schema = ChatRequest.model_json_schema()
     named = schema.pop("$defs")
 

@@ -12,15 +12,15 @@ from pydantic_core import from_json, to_json
 
 from ..errors import BadImage, InvalidOption
 
-#: What a body of JSON may have around the photograph, in bytes.
+#: Maximum size of a JSON body without its photograph, in bytes.
 _AROUND = 2**16
 
 
 def photo_of(url: str) -> bytes:
-    """Return the file that a ``data:`` URL holds; what kind it is said to be does not matter.
+    """Return the bytes that a ``data:`` URL encodes; its media type is ignored.
 
     Raises:
-        BadImage: an address from which the photograph would have to be fetched, or a malformed ``data:`` URL.
+        BadImage: ``url`` is not a ``data:`` URL (nothing is downloaded), or is malformed.
     """
     head, comma, data = url.partition(",")
     if not is_data_url(head):
@@ -40,28 +40,28 @@ def photo_of(url: str) -> bytes:
 
 
 def is_data_url(text: str | bytes) -> bool:
-    """Whether ``text`` begins as a ``data:`` URL does."""
+    """Whether ``text`` begins with ``data:``, in upper or lower case."""
     return text[:5].lower() in ("data:", b"data:")
 
 
 def without_mark(body: bytes) -> bytes:
-    """Return JSON without the byte order mark that some programs send before it (RFC 8259, section 8.1)."""
+    """Return JSON without the byte order mark that some programs put first (RFC 8259, section 8.1)."""
     return body.removeprefix(codecs.BOM_UTF8)
 
 
 def in_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
-    """Return the photograph of a body of JSON, a ``data:`` URL in its field ``photo``, and the fields beside it.
+    """Return the photograph of a JSON body, from the ``data:`` URL in its field ``photo``, and the other fields.
 
     Raises:
-        BadImage: the field ``photo`` is missing or no ``data:`` URL.
-        InvalidOption: the body is no JSON object, or too large beside the photograph.
+        BadImage: the field ``photo`` is missing or not a valid ``data:`` URL.
+        InvalidOption: the body is not a JSON object, or its other fields are too large.
     """
     try:
         fields = from_json(without_mark(body))
     except ValueError as error:
         raise InvalidOption(f"the body is not JSON: {error}") from None
     if not isinstance(fields, dict):
-        raise InvalidOption("the body must be an object of JSON")
+        raise InvalidOption("the body must be a JSON object")
     url = fields.pop("photo", None)
     if not isinstance(url, str):
         raise BadImage("the field photo must be a data: URL, as data:image/jpeg;base64,...")

@@ -1,4 +1,4 @@
-"""What the gateway counts, for Prometheus."""
+"""Prometheus metrics of the gateway."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Metrics:
         )
         self.seconds = Histogram(
             "img2poem_web_request_seconds",
-            "From the request's head to the answer's end.",
+            "Seconds from the request's headers to the end of the response.",
             ("route",),
             registry=registry,
             buckets=_SECONDS,
         )
-        self.poems = Counter("img2poem_web_poems", "Poems that came to their end.", ("strategy",), registry=registry)
-        self.under_way = Gauge("img2poem_web_under_way", "Requests that the models work for.", registry=registry)
-        self.waiting = Gauge("img2poem_web_waiting", "Requests that wait for their turn.", registry=registry)
+        self.poems = Counter("img2poem_web_poems", "Complete poems.", ("strategy",), registry=registry)
+        self.under_way = Gauge("img2poem_web_under_way", "Requests in progress.", registry=registry)
+        self.waiting = Gauge("img2poem_web_waiting", "Requests waiting in the queue.", registry=registry)
         self._models = Histogram(
             "img2poem_web_model_seconds",
-            "Requests to each model.",
+            "Seconds of each request to a model.",
             ("model", "error"),
             registry=registry,
             buckets=_SECONDS,
@@ -37,7 +37,7 @@ class Metrics:
         ProcessCollector(registry=registry)
 
     def called(self, event: CallEvent) -> None:
-        """Count a request to a model: a hook of the client's."""
+        """Observe a request to a model; a hook of the client."""
         error = type(event.error).__name__ if event.error else ""
         self._models.labels(event.model, error).observe(event.seconds)
 

@@ -1,4 +1,4 @@
-"""What every request passes before it reaches a route: its id, security headers, counters, and the limits."""
+"""Middleware of all routes: request ids, security headers, metrics, the log, and limits."""
 
 from __future__ import annotations
 
@@ -34,19 +34,22 @@ _HEADERS = {
 
 
 class Watch:
-    """Give each request an id (``X-Request-ID``, kept where a caller sends one), and answers their headers; count."""
+    """Middleware that sets request ids and security headers, answers unexpected errors, and writes metrics and log.
+
+    The id of a request is its ``X-Request-ID``, if valid, or a new one.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Handle a request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        # What can be got can be asked for its head too; the server leaves the body out.
+        # Every GET route also answers HEAD; the server omits the body.
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         started, status = time.perf_counter(), 0
 
@@ -64,7 +67,7 @@ class Watch:
             await self._app(asked, receive, headed)
         except Exception as error:
             found = problem_of(error, request_id)
-            if status:  # of an answer that has begun, the connection can only be broken off
+            if status:  # a response that has begun can only be aborted
                 raise
             await answer(found)(asked, receive, headed)
         finally:
@@ -77,7 +80,10 @@ class Watch:
 
 
 class Limits:
-    """Refuse strange hosts (421), bodies too large (413) or compressed (415), callers that ask too often (429)."""
+    """Middleware that rejects unknown hosts (421), too large (413) or compressed bodies (415), and too many requests.
+
+    A client over its rate limit gets status 429 with ``Retry-After``.
+    """
 
     def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
         self._app, self._settings = app, settings
@@ -85,7 +91,7 @@ class Limits:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it."""
+        """Handle a request, or reject it."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
@@ -109,7 +115,7 @@ class Limits:
         host = re.sub(r":\d*$", "", headers.get("host", "")).lower()
         if not self._settings.hosts or host in self._settings.hosts:
             return None
-        return 421, f"this server is not {host or 'without a name'}; its operator can allow the name: --allow-host", {}
+        return 421, f"the host name {host or '(none)'} is not accepted; the operator can allow it: --allow-host", {}
 
     def _too_large(self, headers: Headers) -> _Refusal | None:
         length = headers.get("content-length", "")
@@ -125,14 +131,14 @@ class Limits:
             return None
         reset, _ = await self._limiter.get_window_stats(self._rate, caller)
         wait = max(1, round(reset - time.time()))
-        return 429, f"{self._rate} are allowed; try again in {wait} s", {"retry-after": str(wait)}
+        return 429, f"{self._rate} is the limit; try again in {wait} s", {"retry-after": str(wait)}
 
     def _told(self) -> str:
         return f"more than the {self._settings.max_mb} MiB allowed; make the picture smaller"
 
 
 _Refusal = tuple[int, str, dict[str, str]]
-#: What a form may have around the photograph, in bytes.
+#: Allowance for the parts of a form other than the photograph, in bytes.
 _AROUND = 2**16
 
 
@@ -144,15 +150,15 @@ def _compressed(headers: Headers) -> _Refusal | None:
 
 
 def _method(scope: Scope) -> str:
-    """Return the method; one of a caller's invention would be a counter of its own."""
+    """Return the method, or ``other``: each invented method would be a new time series."""
     known = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH")
     return scope["method"] if scope["method"] in known else "other"
 
 
 def _caller(scope: Scope) -> str:
-    """Return whom a request counts for: an IPv4 address, or the network of 64 bits that an IPv6 one is of.
+    """Return the client for rate limiting: its IPv4 address, or the /64 network of its IPv6 address.
 
-    A socket for both has IPv4 addresses as IPv6 ones, all of one network.
+    A dual-stack socket reports IPv4 addresses as IPv4-mapped IPv6 addresses, which are all in one /64 network.
     """
     host = scope["client"][0] if scope.get("client") else "unknown"
     try:

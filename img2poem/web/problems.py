@@ -1,4 +1,4 @@
-"""What went wrong, as RFC 9457 has it: ``application/problem+json``, with a status that fits."""
+"""Errors as problems (RFC 9457): ``application/problem+json`` and the matching HTTP status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .. import errors
 
 log = logging.getLogger("img2poem.web")
 
-#: The first of an error's classes that stands here decides; what stands nowhere is a fault of this machine's.
+#: HTTP status by class of error; the first class of an error's MRO that is listed decides. Others have status 500.
 _STATUS: dict[type[errors.Img2PoemError], int] = {
     errors.BadImage: 415,
     errors.InvalidOption: 422,
@@ -32,26 +32,26 @@ _STATUS: dict[type[errors.Img2PoemError], int] = {
     errors.ContractMismatch: 502,
     errors.ServerError: 502,
 }
-#: For the log and the counters, as nginx has it: the caller went away before anything could be answered.
+#: Status in log and metrics, as in nginx: the client disconnected before the response.
 GONE = 499
-#: Seconds after which a caller may try again.
+#: Headers of status 503: seconds until a retry makes sense.
 _RETRY = {"retry-after": "2"}
 
 
 class Problem(BaseModel):
-    """What went wrong. ``type`` names the kind of problem, ``detail`` says what to do."""
+    """A problem (RFC 9457). ``type`` names the kind of problem, ``detail`` says what to do."""
 
     type: str
     title: str
     status: int
     detail: str
     request_id: str
-    #: Of each field that was wrong, what was.
+    #: Name and error of each invalid field.
     errors: list[dict[str, str]] = []
 
 
 class ProblemResponse(JSONResponse):
-    """A problem as an answer."""
+    """A response with a problem."""
 
     media_type = "application/problem+json"
 
@@ -59,7 +59,15 @@ class ProblemResponse(JSONResponse):
 def problem(
     status: int, detail: str, request_id: str, kind: str | None = None, errors: list[dict[str, str]] | None = None
 ) -> dict[str, Any]:
-    """Return a problem; ``kind`` is the name of our error, the status's own when not given."""
+    """Return the members of a problem.
+
+    Args:
+        status: HTTP status.
+        detail: what went wrong and what to do.
+        request_id: the request's id.
+        kind: class name of an :class:`Img2PoemError`; by default the status names the problem.
+        errors: name and detail of each invalid field.
+    """
     phrase = HTTPStatus(status).phrase
     title = _spaced(kind) if kind else phrase
     name = f"urn:img2poem:problem:{title.lower().replace(' ', '-')}" if kind else "about:blank"
@@ -68,40 +76,40 @@ def problem(
 
 
 def problem_of(error: Exception, request_id: str) -> dict[str, Any]:
-    """Return the problem that an error is; of what nobody foresaw, only the id of its entry in the log."""
+    """Return the problem of an error. An unexpected error is logged, and its problem only refers to the log."""
     if isinstance(error, errors.Img2PoemError):
         status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
         if status >= 500:
             log.warning("%s %s: %s (models: %s)", request_id, type(error).__name__, error, error.request_id)
-        # Addresses and folders of this machine's are nothing to callers; the log has them.
+        # Messages of server errors name addresses and folders of this machine: log them, but do not send them.
         told = str(error) if status < 500 or isinstance(error, errors.Overloaded) else _PUBLIC[status]
         return problem(status, told, request_id, type(error).__name__)
     log.error("%s failed", request_id, exc_info=error)
-    return problem(500, "This should not have happened; the log has it under the id of the request.", request_id)
+    return problem(500, "An unexpected error; the log of the gateway has it under the request id.", request_id)
 
 
 _PUBLIC = {
     500: "The models cannot be used as they are installed.",
-    502: "The server of the models failed, or does not answer.",
-    503: "The server of the models is not ready; try again soon.",
+    502: "The model server failed, or does not answer.",
+    503: "The model server is not ready; try again soon.",
     504: "The answer did not come in time; try again, or ask for less.",
 }
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says about these failures."""
+    """Return the OpenAPI description of problems with these statuses."""
     content = {ProblemResponse.media_type: {"schema": Problem.model_json_schema()}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def answer(found: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> ProblemResponse:
-    """Return a problem as an answer."""
+    """Return the response with a problem; status 503 gets a ``Retry-After``."""
     again = _RETRY if found["status"] == 503 else {}
     return ProblemResponse(dict(found), found["status"], {**again, **(headers or {})})
 
 
 def install(app: FastAPI) -> None:
-    """Make every foreseen failure of ``app`` a problem; :class:`.middleware.Watch` does so with the others."""
+    """Answer expected errors of ``app`` with problems; :class:`.middleware.Watch` does so for unexpected ones."""
 
     @app.exception_handler(errors.Img2PoemError)
     async def failed(request: Request, error: errors.Img2PoemError) -> ProblemResponse:
@@ -123,7 +131,7 @@ def install(app: FastAPI) -> None:
 
 
 def request_id(request: Request) -> str:
-    """Return the id that the request came with, or was given."""
+    """Return the request's id, set by :class:`.middleware.Watch`."""
     return str(request.scope["state"]["request_id"])
 
 

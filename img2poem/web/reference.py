@@ -1,4 +1,4 @@
-"""The page that explains the routes, made from the OpenAPI document: no script, nothing from elsewhere."""
+"""The reference page of the routes, generated from the OpenAPI document without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _PAGE = """<!doctype html>
 <main class="reference">
 <header><a class="name" href="./">{title}</a></header>
 <h1>The REST interface</h1>
-<p>Version {version}. For programs: <a href="openapi.json">openapi.json</a>. Every failure is a problem as RFC 9457 has
-it, <code>application/problem+json</code>; every answer has an <code>X-Request-ID</code>.</p>
+<p>Version {version}. For programs: <a href="openapi.json">openapi.json</a>. Errors are problems as defined by RFC 9457,
+<code>application/problem+json</code>. Every response has an <code>X-Request-ID</code>.</p>
 {routes}
 </main>
 </body>
@@ -30,7 +30,7 @@ it, <code>application/problem+json</code>; every answer has an <code>X-Request-I
 
 
 def page_of(document: Mapping[str, Any]) -> str:
-    """Return the page, as HTML."""
+    """Return the page of an OpenAPI document as HTML."""
     routes = "".join(
         _route(method, path, operation)
         for path, methods in document["paths"].items()
@@ -55,8 +55,8 @@ def _example(path: str, operation: Mapping[str, Any]) -> str:
     if "multipart/form-data" not in operation["requestBody"]["content"]:
         (body,) = operation["requestBody"]["content"].values()
         fields = [{"name": name, "schema": field, **field} for name, field in body["schema"]["properties"].items()]
-        return f"<p>The body is an object of JSON with these fields.</p>{_options(fields)}"
-    asked = "<p>The photograph is the body, or the field <code>photo</code> of a form with the options beside it.</p>"
+        return f"<p>The body is a JSON object with these fields.</p>{_options(fields)}"
+    asked = "<p>Send the photograph as the body, or as the field <code>photo</code> of a form with the options.</p>"
     return f"{asked}<pre>curl -F photo=@photo.jpg HOST{escape(path)}</pre>"
 
 
@@ -92,6 +92,6 @@ def _kinds(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return ``text`` as HTML; what stands between backquotes as code."""
+    """Return ``text`` as HTML, with backquoted parts as code."""
     parts = escape(" ".join(text.split())).split("`")
     return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))

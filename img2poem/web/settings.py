@@ -1,4 +1,4 @@
-"""What an operator decides about the gateway."""
+"""Settings of the gateway."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _MOST_MB = MAX_BYTES // 2**20
 
 @dataclass(frozen=True)
 class WebSettings:
-    """How the gateway treats its callers; the defaults are for one machine and its own users.
+    """Limits and access rules of the gateway; the defaults suit a single machine with local users.
 
     Args:
-        timeout: seconds for an upload, and again for a poem.
-        concurrency: poems, descriptions and cards under way at once.
-        waiting: requests more that wait for their turn; those beyond are refused (503).
-        rate: requests that one address may make, as ``limits`` reads it (``60/minute``); None for any number.
-        max_mb: largest upload in MiB.
-        hosts: names by which callers may address it (``Host``), against DNS rebinding; empty for any.
-        origins: of pages from elsewhere whose scripts may use it (CORS), as ``https://app.example.org``; ``*`` for any.
+        timeout: seconds that an upload may take, and that a poem may take.
+        concurrency: requests processed at a time.
+        waiting: maximum length of the queue; further requests are rejected (503).
+        rate: limit of POST requests per client, in the syntax of ``limits`` (``60/minute``); None for no limit.
+        max_mb: maximum size of an upload in MiB.
+        hosts: accepted host names of requests (``Host``), against DNS rebinding; empty for any.
+        origins: origins whose pages may call the gateway (CORS), such as ``https://app.example.org``; ``*`` for any.
 
     Raises:
-        InvalidOption: a value is out of its range, or ``rate`` or an origin cannot be read.
+        InvalidOption: a value is out of range, or ``rate`` or an origin is malformed.
     """
 
     timeout: float = 60.0
@@ -41,7 +41,7 @@ class WebSettings:
         if not 1 <= self.max_mb <= _MOST_MB:
             raise InvalidOption(f"the largest upload must be from 1 to {_MOST_MB} MiB, not {self.max_mb}")
         if self.concurrency < 1 or self.waiting < 0:
-            raise InvalidOption("at least one request must be under way at once, and none or more wait")
+            raise InvalidOption("concurrency must be 1 or more, and waiting 0 or more")
         for origin in self.origins:
             if origin != "*" and not re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?", origin):
                 raise InvalidOption(f"an origin looks like https://app.example.org, without a path, not {origin!r}")
@@ -55,12 +55,12 @@ class WebSettings:
 
     @property
     def max_bytes(self) -> int:
-        """Largest upload in bytes."""
+        """Maximum size of an upload in bytes."""
         return self.max_mb * 2**20
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on ``host``."""
+    """Whether ``host`` is a loopback address, which only this machine can reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

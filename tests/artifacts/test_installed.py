@@ -16,7 +16,7 @@ from img2poem.cli.app import app
 from img2poem.errors import BadRepository
 from img2poem.web.app import create_app
 
-BOTH_WAYS = r"no models are here: pip install 'img2poem\[local\]'.*python -m export\.all"
+BOTH_WAYS = r"no models found: pip install 'img2poem\[local\]'.*python -m export\.all"
 
 
 @pytest.fixture(autouse=True)
@@ -111,4 +111,4 @@ def test_every_command_looks_there(
     with pytest.raises(SystemExit) as ended:
         app()
     told = capsys.readouterr()
-    assert ended.value.code == 1 and "no models are here" in told.out + told.err
+    assert ended.value.code == 1 and "no models found" in told.out + told.err

@@ -59,7 +59,7 @@ def test_json_has_one_object_a_line_and_all_homes_agree(
             assert poem["text"] == "\n".join(poem["lines"]) and poem["timings"]["total"] > 0
     tokens = [[poem["tokens"] for poem in poems] for poems in found]
     assert tokens[:2] == tokens[2:4] == tokens[4:] and tokens[0] != tokens[1]
-    assert [found[i][0]["strategy"]["name"] for i in (0, 1)] == ["sample", "best"]
+    assert [found[i][0]["strategy"]["name"] for i in (0, 1)] == ["sample", "best-of"]
 
 
 def test_a_form_can_be_asked_for(server: TritonServer, photo_file: Path) -> None:

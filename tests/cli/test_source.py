@@ -37,7 +37,7 @@ def test_a_server_under_a_path_behind_tls_and_a_key(gate: Gate, photo_file: Path
 @pytest.mark.parametrize(
     ("options", "status", "says"),
     [
-        (["--url", "{gate.url}", "--ca", "{gate.ca}"], 1, "refuses this caller"),
+        (["--url", "{gate.url}", "--ca", "{gate.ca}"], 1, "denies access"),
         (["--url", "{gate.url}", "--header", f"authorization:{KEY}"], 1, "--ca"),
         (
             ["--url", "{gate.host}", "--ca", "{gate.ca}", "--header", f"authorization:{KEY}"],

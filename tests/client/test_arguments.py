@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from img2poem import BeamSearch, BestOf, Form, Greedy, Img2Poem, InvalidOption, Sampling, Tls
-from img2poem.decoding.strategies import check_tensors
+from img2poem.decoding.registry import check_tensors
 from img2poem.errors import BadRepository
 from img2poem.transports.address import parse
 
@@ -69,14 +69,14 @@ WRONG: dict[str, tuple[Callable[[Img2Poem], Any], str]] = {
     "name of a strategy": (lambda p: p.write(PHOTO, "greedy"), r"Greedy\(\), .* not 'greedy'"),
     "class of a strategy": (lambda p: p.write(PHOTO, Greedy), r"Greedy\(\), "),
     "strategy of a stream": (lambda p: list(p.stream(PHOTO, "greedy")), r"Greedy\(\), .* not 'greedy'"),
-    "form": (lambda p: p.write(PHOTO, form={}), r"a Form, as Form\(lines=4\), not \{\}"),
-    "form of a stream": (lambda p: list(p.stream(PHOTO, form=4)), "a Form, as"),
-    "poem": (lambda p: p.score(PHOTO, None), "a text or a Poem, not None"),
-    "poem to embed": (lambda p: p.embed_poem(b"the sea"), "a text or a Poem"),
+    "form": (lambda p: p.write(PHOTO, form={}), r"a Form, such as Form\(lines=4\), not \{\}"),
+    "form of a stream": (lambda p: list(p.stream(PHOTO, form=4)), "a Form, such as"),
+    "poem": (lambda p: p.score(PHOTO, None), "a string or a Poem, not None"),
+    "poem to embed": (lambda p: p.embed_poem(b"the sea"), "a string or a Poem"),
     "poem in halves": (lambda p: p.embed_poem("the sea \ud83d"), "UTF-8"),
-    "text to search": (lambda p: p.search(PHOTO, "the sea"), "several texts"),
-    "nothing to search": (lambda p: p.search(PHOTO, None), "several texts"),
-    "texts to search": (lambda p: p.search(PHOTO, ["the sea", None]), "a text or a Poem, not None"),
+    "text to search": (lambda p: p.search(PHOTO, "the sea"), "a list of strings"),
+    "nothing to search": (lambda p: p.search(PHOTO, None), "a list of strings"),
+    "texts to search": (lambda p: p.search(PHOTO, ["the sea", None]), "a string or a Poem, not None"),
     "negative k": (lambda p: p.search(PHOTO, ["the sea"], -1), "k must be 1 or more, not -1"),
     "k": (lambda p: p.describe(PHOTO, "3"), "k must be a whole number, not '3'"),
     "timeout": (lambda p: p.info(timeout="5"), "timeout must be a number, not '5'"),
@@ -93,8 +93,8 @@ def test_arguments_of_methods(poet: Img2Poem, wrong: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"headers": {"key": None}}, "header 'key' must be a text, not a NoneType"),
-        ({"headers": {"key": b"secret"}}, "header 'key' must be a text, not a bytes"),
+        ({"headers": {"key": None}}, "header 'key' must be a string, not a NoneType"),
+        ({"headers": {"key": b"secret"}}, "header 'key' must be a string, not a bytes"),
         ({"headers": [("key", "secret")]}, "headers must be a dictionary"),
         ({"tls": "ca.pem"}, "tls must be a Tls"),
         ({"hooks": print}, "hooks must be a list of functions"),

@@ -44,7 +44,7 @@ def test_a_poem_says_how_it_came_about(target: str, photos: list[bytes]) -> None
     assert poem.timings["total"] >= poem.timings["img2poem_best"] > 0
     told = json.loads(poem.to_json(photo="a.jpg"))
     assert told["photo"] == "a.jpg" and told["text"] == poem.text
-    assert told["strategy"]["name"] == "best" and told["strategy"]["sampling"]["seed"] == 5
+    assert told["strategy"]["name"] == "best-of" and told["strategy"]["sampling"]["seed"] == 5
 
 
 def test_a_poem_that_is_cut_off_says_so(target: str, photos: list[bytes]) -> None:

@@ -65,7 +65,7 @@ def test_a_poem_that_was_written_comes_back(repository: Path, photos: list[bytes
 
 def test_what_is_left_out_has_its_default() -> None:
     assert strategy_from_json('{"name": "greedy"}') == Greedy()
-    assert strategy_from_json('{"name": "best", "sampling": {"seed": 3}}') == BestOf(sampling=Sampling(seed=3))
+    assert strategy_from_json('{"name": "best-of", "sampling": {"seed": 3}}') == BestOf(sampling=Sampling(seed=3))
 
 
 @pytest.mark.parametrize(
@@ -73,15 +73,15 @@ def test_what_is_left_out_has_its_default() -> None:
     [
         ("", "a strategy is not JSON"),
         ("[" * 100_000, "a strategy is not JSON"),
-        ("[1]", "must be an object of JSON"),
+        ("[1]", "must be a JSON object"),
         ("{}", "the name of a strategy is greedy, beam, sample, best, not None"),
         ('{"name": ["greedy"]}', "the name of a strategy is"),
         ('{"name": "greedy", "seed": 1}', "the strategy greedy has no seed; it has min_lines"),
         ('{"name": "sample", "temperature": 9}', "temperature must be from 0.05 to 4, not 9"),
         ('{"name": "sample", "temperature": NaN}', "temperature must be a number"),
         ('{"name": "sample", "forbidden": [1]}', "forbidden must be a tuple of words"),
-        ('{"name": "best", "sampling": 3}', "sampling must be an object of JSON"),
-        ('{"name": "best", "n": "4"}', "n must be a whole number"),
+        ('{"name": "best-of", "sampling": 3}', "sampling must be a JSON object"),
+        ('{"name": "best-of", "n": "4"}', "n must be a whole number"),
     ],
 )
 def test_a_strategy_that_is_none_is_refused(text: str, says: str) -> None:
@@ -93,17 +93,17 @@ def test_a_strategy_that_is_none_is_refused(text: str, says: str) -> None:
     ("changed", "says"),
     [
         ({"lines": "one"}, "lines must be a list"),
-        ({"lines": [1]}, "lines must be a text"),
+        ({"lines": [1]}, "lines must be a string"),
         ({"tokens": [1.5]}, "tokens must be a whole number"),
         ({"score": None}, "score must be a number"),
         ({"finish_reason": "tired"}, "finish_reason must be end or length"),
         ({"seed": "1"}, "seed must be a whole number"),
-        ({"strategy": None}, "a strategy must be an object"),
+        ({"strategy": None}, "a strategy must be a JSON object"),
         ({"form": {"metre": "iambic"}}, "a form has no metre"),
         ({"timings": {"total": "fast"}}, "total must be a number"),
-        ({"model": {"name": 1, "version": "1", "contract": ""}}, "name must be a text"),
+        ({"model": {"name": 1, "version": "1", "contract": ""}}, "name must be a string"),
         ({"model": {"name": "lite"}}, "model lacks version, contract"),
-        ({"request_id": 7}, "request_id must be a text"),
+        ({"request_id": 7}, "request_id must be a string"),
     ],
 )
 def test_a_poem_that_is_none_is_refused(changed: dict[str, object], says: str) -> None:

@@ -234,7 +234,7 @@ def test_sentiment_is_downloaded_with_its_photographs(
 
 def test_unim_is_downloaded_once_and_only_if_it_can_be_read(photo_server: PhotoServer, tmp_path: Path) -> None:
     url = photo_server.url("/poems.json")
-    with pytest.raises(MissingData, match=r"unim_poem\.json: cannot be had from http.*: HTTP 404; get it elsewhere"):
+    with pytest.raises(MissingData, match=r"unim_poem\.json: cannot be fetched from http.*: HTTP 404; get it else"):
         UniMPoems.download(tmp_path, url, QUIET)
     photo_server.routes["/poems.json"] = photo(b"<html>moved</html>")
     with pytest.raises(MissingData, match="not JSON"):

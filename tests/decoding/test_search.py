@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from export.served import ServedModel, served_models
 from img2poem.artifacts.sessions import open_session
-from img2poem.client.dispatch import Dispatcher
-from img2poem.decoding.search import Searches
-from img2poem.decoding.strategies import MAX_FORBIDDEN, MAX_TOKENS, OPTIONS, TOP_TOKENS
+from img2poem.client.drivers import Driver
+from img2poem.decoding.registry import OPTIONS
+from img2poem.decoding.search import Hypotheses, Searches
+from img2poem.decoding.strategies import MAX_FORBIDDEN, MAX_TOKENS, TOP_TOKENS, Greedy
 from img2poem.nn.model import load_package
 from img2poem.nn.rules import RowOptions
 from img2poem.nn.search import BeamSearch, GreedySearch, Sampling
-from img2poem.requests import Call, Deadline
+from img2poem.requests import Call, Deadline, Flow, Infer
 from img2poem.text.orthography import Orthography
 from img2poem.transports.local import LocalEndpoint
 
@@ -31,8 +32,8 @@ ROUNDS_BY_BATCH = {1: 20, 2: 10, 7: 5, 32: 1}
 
 
 @pytest.fixture(scope="module")
-def local(repository: Path) -> Dispatcher:
-    return Dispatcher([LocalEndpoint(repository)], retries=0)
+def local(repository: Path) -> Driver:
+    return Driver([LocalEndpoint(repository)], retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def served() -> dict[str, ServedModel]:
 @pytest.mark.parametrize("batch", ROUNDS_BY_BATCH)
 @pytest.mark.parametrize("search", ["greedy", "beam", "sample"])
 def test_numpy_gives_the_tokens_of_the_graphs(
-    repository: Path, local: Dispatcher, searches: Searches, served: dict[str, ServedModel], search: str, batch: int
+    repository: Path, local: Driver, searches: Searches, served: dict[str, ServedModel], search: str, batch: int
 ) -> None:
     """Random embeddings and options; 107 poems per search."""
     session = open_session(repository / f"poem_decoder_{search}" / "1" / "model.onnx")
@@ -118,3 +119,25 @@ def test_numpy_gives_the_tokens_of_torch(rows: list[dict[str, float]], seed: int
     assert np.array_equal(found.tokens[:, :STEPS], expected.tokens.numpy())
     assert np.array_equal(found.lengths, expected.lengths.numpy())
     assert np.abs(found.scores - expected.scores.numpy()).max() < 1e-4
+
+
+def test_a_step_is_asked_for_no_more_rows_than_its_model_takes() -> None:
+    """Regression: 32 rows were assumed, so that a repository exported with a smaller ``--max-batch`` refused them."""
+    decoder, embedding = small_decoder(), embeddings(5, 0).numpy()
+    options = {name: np.repeat(value, 5, axis=0) for name, value in Greedy().tensors().items()}
+    rows: list[int] = []
+
+    def noted(flow: Flow[Hypotheses]) -> Flow[Hypotheses]:
+        reply: Any = None
+        while True:
+            try:
+                request = flow.send(reply)
+            except StopIteration as end:
+                return cast("Hypotheses", end.value)
+            if isinstance(request, Infer):
+                rows.extend(map(len, request.inputs.values()))
+            reply = yield request
+
+    few = run_on_torch(noted(Searches(ORTHOGRAPHY, 2).greedy(embedding, options)), decoder, PIECES)
+    all_at_once = run_on_torch(Searches(ORTHOGRAPHY).greedy(embedding, options), decoder, PIECES)
+    assert {*rows} == {1, 2} and np.array_equal(few.tokens, all_at_once.tokens)

@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 
 from img2poem import BeamSearch, BestOf, Greedy, Sampling
 from img2poem.decoding.noise import drawn, noise
-from img2poem.decoding.strategies import (
-    BEAM_OPTIONS,
-    MAX_FORBIDDEN,
-    MAX_TOKENS,
-    OPTIONS,
-    RULE_OPTIONS,
-    SAMPLE_OPTIONS,
-    TOP_TOKENS,
-    Strategy,
-)
+from img2poem.decoding.registry import BEAM_OPTIONS, OPTIONS, RULE_OPTIONS, SAMPLE_OPTIONS
+from img2poem.decoding.strategies import MAX_FORBIDDEN, MAX_TOKENS, TOP_TOKENS, Strategy
 from img2poem.errors import InvalidOption
 
 

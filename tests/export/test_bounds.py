@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from export.served import Inputs, ServedModel
 from img2poem.artifacts.sessions import open_session
-from img2poem.decoding.strategies import BEAM_OPTIONS, OPTIONS, SAMPLE_OPTIONS
+from img2poem.decoding.registry import BEAM_OPTIONS, OPTIONS, SAMPLE_OPTIONS
 
 #: Models whose inputs can be invalid; every value of a pixel is valid.
 MODELS = (

@@ -74,7 +74,7 @@ def test_only_whole_words_can_be_demanded() -> None:
 def test_a_vocabulary_in_another_order_is_refused() -> None:
     with pytest.raises(BadPackage, match="train the package again"):
         Orthography(["[PAD]", *PIECES])
-    with pytest.raises(BadPackage, match=r"'sea' in config\.json is no word with one of"):
+    with pytest.raises(BadPackage, match=r"'sea' in config\.json is not a word with one of"):
         Orthography(PIECES, ["sea"])
 
 

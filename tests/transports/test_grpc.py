@@ -24,11 +24,11 @@ def answered(call: Call, *names: str, values: int = 3) -> InferResult:
 def test_an_answer_has_every_output_that_was_asked_for() -> None:
     call = Call(Deadline(1))
     assert {*answer(answered(call, "state", "hidden"), ASKED, call, "it").tensors} == {"hidden", "state"}
-    with pytest.raises(ServerError, match="it answered decoder_init without state"):
+    with pytest.raises(ServerError, match="it returned decoder_init without state"):
         answer(answered(call, "hidden"), ASKED, call, "it")
 
 
 def test_tensors_that_do_not_fill_their_shape_are_refused() -> None:
     call = Call(Deadline(1))
-    with pytest.raises(ServerError, match="not whole"):
+    with pytest.raises(ServerError, match="incomplete tensors"):
         answer(answered(call, "hidden", "state", values=2), ASKED, call, "it")

@@ -74,7 +74,7 @@ def strategies(draw: st.DrawFn) -> AnyStrategy:
         "top_k": draw(st.integers(1, 64)),
         "top_p": draw(st.sampled_from([0.5, 0.9, 1.0])),
     }
-    kind = draw(st.sampled_from(["greedy", "beam", "sample", "best"]))
+    kind = draw(st.sampled_from(["greedy", "beam", "sample", "best-of"]))
     if kind == "greedy":
         return Greedy(**common)
     if kind == "beam":

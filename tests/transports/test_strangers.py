@@ -69,10 +69,10 @@ def told(url: str, **options: Any) -> tuple[str, Img2PoemError]:
 @pytest.mark.parametrize(
     ("status", "body", "detail", "says"),
     [
-        (401, b"", "refuses this caller (status 401)", "refuses this caller (status 401)"),
-        (403, b'{"error": "no key"}', "refuses this caller (no key)", "refuses this caller (no key)"),
+        (401, b"", "denies access (status 401)", "denies access (status 401)"),
+        (403, b'{"error": "no key"}', "denies access (no key)", "denies access (no key)"),
         (404, b"<html>", "is no Triton server", "is no Triton server, or not under this address (status 404)"),
-        (200, b"<html>", "is no Triton server", "not of the KServe v2 protocol"),
+        (200, b"<html>", "is no Triton server", "outside the KServe v2 protocol"),
         (400, b"plain HTTP to an HTTPS port", "is no Triton server", "is no Triton server"),
         (400, b"", "not every model is loaded", "is no Triton server"),
         (500, b"oh", "is no Triton server", "is no Triton server"),

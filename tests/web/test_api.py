@@ -106,9 +106,9 @@ def test_a_description_and_a_card(client: TestClient, repository: Path, photos: 
         ("poems", {"lines": 99}, None, 422, "lines: Input should be less than or equal to 16"),
         ("poems", {"colour": "red"}, None, 422, "colour"),
         ("poems", {"strategy": "magic"}, None, 422, "'greedy', 'beam', 'sample' or 'best-of'"),
-        ("poems", {"strategy": "greedy", "temperature": 1}, None, 422, "cannot go with the strategy greedy"),
-        ("poems/stream", {"n": 4}, None, 422, "n cannot go with the strategy sample"),
-        ("poems", {"strategy": "greedy", "count": 2}, None, 422, "greedy knows one poem"),
+        ("poems", {"strategy": "greedy", "temperature": 1}, None, 422, "goes with the strategy sample or best-of"),
+        ("poems/stream", {"n": 4}, None, 422, "n goes with the strategy best-of, not with sample"),
+        ("poems", {"strategy": "greedy", "count": 2}, None, 422, "greedy gives one poem"),
         ("poems", {"count": 33}, None, 422, "count: Input should be less than or equal to 32"),
         ("poems", {"rhyme": "AABB", "lines": 2}, None, 422, "only 2 lines"),
         ("poems", {"acrostic": "XX"}, None, 422, "no word of the vocabulary begins with 'x'"),
@@ -168,8 +168,8 @@ def _said(text: str) -> list[Any]:
         ({"lines": 3}, 415, "must be a data: URL"),
         ({"photo": "data:,x", "colour": "red"}, 422, "colour"),
         ({"photo": "data:,x", "include": "x" * 70_000}, 422, "too large"),
-        ([1, 2], 422, "object of JSON"),
-        (None, 422, "object of JSON"),
+        ([1, 2], 422, "a JSON object"),
+        (None, 422, "a JSON object"),
     ],
 )
 def test_json_that_is_wrong_is_a_problem(client: TestClient, sent: Any, status: int, says: str) -> None:

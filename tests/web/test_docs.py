@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from img2poem.web.api_request import PoemOptions
+from img2poem.web.poem_options import PoemOptions
 
 from ..conftest import ROOT
 from .events import events_of
@@ -41,7 +41,7 @@ def test_every_curl_of_the_page_is_answered(gateway: str, tmp_path: Path, photos
         assert done.returncode == 0, script + done.stdout + done.stderr
         found.append(done.stdout)
     poems = [json.loads(answer) for answer in found[:3]]
-    assert [poem["strategy"]["name"] for poem in poems] == ["best", "sample", "best"]
+    assert [poem["strategy"]["name"] for poem in poems] == ["best-of", "sample", "best-of"]
     assert len(poems[1]["lines"]) == 4 and [line[0].lower() for line in poems[2]["lines"]] == ["s", "e", "a"]
     assert json.loads(found[4])["form"]["include"] == ["night"]  # the JSON after the printf that writes it
     assert events_of(found[5])[-1][0] == "poem"

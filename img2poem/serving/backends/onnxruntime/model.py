@@ -1,7 +1,7 @@
-"""Triton's ``onnxruntime`` backend for the PyPI wheel, which comes without the native one.
+"""Triton's ``onnxruntime`` backend for the PyPI wheel, which does not contain the native one.
 
-A Python-based backend: Triton starts it for every model whose config says ``backend: "onnxruntime"``,
-so that the same repository runs unmodified on the NGC image, where the native backend takes its place.
+It is a Python-based backend: Triton starts it for every model whose config says ``backend: "onnxruntime"``. The NGC
+image serves the same repository, unmodified, with the native backend.
 """
 
 import json
@@ -21,6 +21,7 @@ class TritonPythonModel:
     """Runs ``<version>/model.onnx`` on batches that Triton's dynamic batcher formed."""
 
     def initialize(self, args):
+        """Create the session, and check the stamp of the model file."""
         config = json.loads(args["model_config"])
         filename = config.get("default_model_filename") or "model.onnx"
         path = os.path.join(args["model_repository"], args["model_version"], filename)
@@ -34,11 +35,12 @@ class TritonPythonModel:
         self.outputs = [tensor["name"] for tensor in config["output"]]
 
     def execute(self, requests):
+        """Run the requests as one batch; if that fails, run each alone."""
         feeds = [self._feed(request) for request in requests]
         try:
             return self._run(feeds)
         except Exception:
-            # One bad request must not fail the others of its batch.
+            # One bad request must not fail the others in its batch.
             return [self._alone(feed) for feed in feeds]
 
     def _feed(self, request):
@@ -67,13 +69,14 @@ class TritonPythonModel:
 
 
 def _options(config):
-    """Each model is a process of its own here; threads that go on spinning take the cores from the others.
+    """Return session options that limit the spinning of idle threads to 20 us.
 
-    As long as one small operator takes, they may: one caller gets a poem in 0.8 to 0.9 of the time, sixteen lose
-    nothing.
+    Each model runs in its own process, and spinning threads take cores from the other processes. Spinning for about
+    as long as a small operator takes is worth it: a poem for a single caller takes 0.8 to 0.9 of the time, and sixteen
+    callers lose nothing.
     """
     options = onnxruntime.SessionOptions()
-    # What says for how long came with 1.26; without it they would spin for milliseconds.
+    # spin_duration_us exists since ONNX Runtime 1.26; earlier releases would spin for milliseconds.
     measured = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) >= (1, 26)
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if measured else "0")
     options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
@@ -83,10 +86,10 @@ def _options(config):
 
 
 def _threads(config):
-    """How many threads a model's instance has; 0: one a core of the host.
+    """Return the number of threads of an instance; 0 means one per core of the host.
 
-    In int8 more than its share of the cores speeds up no single call, and takes a fifth of what many callers get; in
-    float32 it does speed one up.
+    In int8, each instance gets its share of the cores: more threads speed up no single call, and cost many concurrent
+    callers a fifth of the throughput. In float32, where more threads do speed up a call, each gets all cores.
     """
     if config.get("parameters", {}).get(_PRECISION, {}).get("string_value") != "int8":
         return 0 if allowed() == os.cpu_count() else allowed()
@@ -95,7 +98,11 @@ def _threads(config):
 
 
 def _check_stamp(config, session):
-    """Refuse a file of another model package than its config: the loaded version then goes on serving."""
+    """Reject a model file that is not from the package of its config; Triton then keeps serving the loaded version.
+
+    Raises:
+        TritonModelException: the stamps differ.
+    """
     wanted = config.get("parameters", {}).get(_CONTRACT, {}).get("string_value")
     stamped = session.get_modelmeta().custom_metadata_map.get(_CONTRACT)
     if wanted != stamped:
@@ -106,7 +113,7 @@ def _check_stamp(config, session):
 
 
 def _from_triton(array):
-    """Triton hands strings over as bytes, ONNX Runtime takes str."""
+    """Convert Triton's strings, which are bytes, to str for ONNX Runtime; leave other arrays as they are."""
     if array.dtype != np.object_:
         return array
     return np.array([item.decode() for item in array.reshape(-1)], np.object_).reshape(array.shape)
