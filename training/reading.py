@@ -87,7 +87,7 @@ def sheet(
     out.parent.mkdir(parents=True, exist_ok=True)
     key.write(key_path)
     write_atomically(out, content)
-    print(f"{out}: {len(chosen)} poems of {len(set(key.systems))} systems; {key_path} says which is whose", flush=True)
+    print(f"{out}: {len(chosen)} poems of {len(set(key.systems))} systems; {key_path} has their systems", flush=True)
 
 
 def table(marks: Annotated[Path, tyro.conf.Positional], key: Annotated[Path, tyro.conf.Positional]) -> None:
@@ -179,7 +179,7 @@ def _html_sheet(chosen: list[Written], data: Path | None) -> str:
     if nothing := [w.photo for w in chosen if w.photo not in photos and not w.captions]:
         raise MissingData(
             f"{nothing[0]} is neither a file nor a photograph in --data, and has no captions: "
-            "give --data the folder of the training data, or the poems captions"
+            "set --data to the folder of the training data, or add captions to the poems"
         )
     pictures = {photo: _embedded(photo, encoded) for photo, encoded in photos.items()}
     numbers = {photo: number for number, photo in enumerate(pictures)}
