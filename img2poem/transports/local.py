@@ -17,6 +17,7 @@ from ..artifacts.installed import how_to_mend
 from ..artifacts.manifest import Manifest
 from ..artifacts.sessions import PROVIDERS, Device, check_file, open_session
 from ..decoding.noise import drawn
+from ..decoding.registry import REGISTRY
 from ..errors import BadRepository, ContractMismatch, InvalidOption, ServerError
 from ..images.decode import decode
 from ..requests import Answer, Call, Infer, ModelInfo, Tensors
@@ -27,12 +28,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 #: The decoder of each ensemble. ``rerank`` follows the decoder of best of n.
-_DECODERS = {
-    "img2poem": "poem_decoder_beam",
-    "img2poem_greedy": "poem_decoder_greedy",
-    "img2poem_sample": "poem_decoder_sample",
-    "img2poem_best": "poem_decoder_candidates",
-}
+_DECODERS = {one.ensemble: one.decoder for one in REGISTRY.values()}
 _CANDIDATES = ("candidates", "candidate_scores", "candidate_lengths")
 _DECODED = ("tokens", "scores", "lengths")
 #: The models that the client's operations run in process.
