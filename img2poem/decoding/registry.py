@@ -91,7 +91,7 @@ def build(name: str, given: Mapping[str, Any], spelled: Callable[[str], str] = s
     entry = REGISTRY[name]
     if strange := [field for field in given if field not in entry.options]:
         owners = " or ".join(one.name for one in REGISTRY.values() if strange[0] in one.options)
-        raise InvalidOption(f"{spelled(strange[0])} goes with the strategy {owners}, not with {name}")
+        raise InvalidOption(f"{spelled(strange[0])} goes with {spelled('strategy')} {owners}, not with {name}")
     if entry.kind is not BestOf:
         return entry.kind(**given)
     own = {field: value for field, value in given.items() if field == "n"}

@@ -74,7 +74,7 @@ def test_what_is_left_out_has_its_default() -> None:
         ("", "a strategy is not JSON"),
         ("[" * 100_000, "a strategy is not JSON"),
         ("[1]", "must be a JSON object"),
-        ("{}", "the name of a strategy is greedy, beam, sample, best, not None"),
+        ("{}", "the name of a strategy is greedy, beam, sample, best-of, not None"),
         ('{"name": ["greedy"]}', "the name of a strategy is"),
         ('{"name": "greedy", "seed": 1}', "the strategy greedy has no seed; it has min_lines"),
         ('{"name": "sample", "temperature": 9}', "temperature must be from 0.05 to 4, not 9"),
