@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from .colour import keeps_mode, to_srgb
 from .heic import is_heic, is_readable, open_heic
 from .metadata import Metered, orientation, without_metadata
 from .quiet import quiet
+from .reduce import reduced, to_rgb, white_of
 
 #: The only formats that are opened; Pillow's other decoders are never used.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIC")
@@ -48,11 +49,6 @@ SIZE = 224
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.I)
 #: Pillow's modes that PNG stores without conversion.
 _LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-_WHITE = (255, 255, 255, 255)
-#: How many times the target's resolution a picture keeps for the last resize, as Pillow's ``reducing_gap``.
-_GAP = 3
-#: Pixels that are converted at a time.
-_BAND = 2**20
 #: Transposition for each EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -166,7 +162,7 @@ def _encoded(image: Image.Image) -> bytes:
         if upright.mode in _LOSSLESS:
             upright.save(buffer, "PNG", compress_level=1)  # with its profile
         else:
-            rgb = upright if keeps_mode(upright) else _to_rgb(upright, _white_of(upright))
+            rgb = upright if keeps_mode(upright) else to_rgb(upright, white_of(upright))
             to_srgb(rgb, upright).save(buffer, "PNG", compress_level=1, icc_profile=None)
     except Exception as error:  # an image not loaded yet is decoded here; Pillow raises a dozen types
         raise BadImage(f"truncated or damaged: {error}") from error
@@ -227,13 +223,13 @@ def _draft(image: Image.Image, least: int) -> None:
 
 
 def _scaled(image: Image.Image, least: int, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
-    """Return a picture of ``size``, in sRGB, upright; ``least`` is the size that :func:`_reduced` gets.
+    """Return a picture of ``size``, in sRGB, upright; :func:`img2poem.images.reduce.reduced` gets ``least``.
 
     Colours are converted, and the picture is turned, after resizing, which is less work. The result is the same except
     for colour spaces with another gamma, such as ProPhoto, where averages come out a little darker.
     """
-    reduced, box = _reduced(image, least)
-    return _turned(to_srgb(reduced.resize(size, how, box), image), image)
+    small, box = reduced(image, least)
+    return _turned(to_srgb(small.resize(size, how, box), image), image)
 
 
 def _turned(small: Image.Image, image: Image.Image) -> Image.Image:
@@ -282,53 +278,6 @@ def _check_size(image: Image.Image, data: bytes) -> None:
         raise BadImage(
             f"{width} x {height} in {data.count(_SCAN)} scans takes too long; save it as a non-progressive JPEG"
         )
-
-
-def _reduced(image: Image.Image, size: int) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """Return a reduced picture, each side at least three times ``size`` if it was, and the box that the picture fills.
-
-    The result is in RGB, or in the picture's own mode if :func:`keeps_mode`. It is what ``Image.resize`` computes with
-    ``reducing_gap=3``, but in bands: converting the whole picture at once would take four bytes per pixel, and sixteen
-    for 16-bit greyscale.
-    """
-    white = _white_of(image)
-    width, height = image.size
-    across, down = (max(1, int(side / size / _GAP)) for side in (width, height))
-    kept = keeps_mode(image)
-    reduced = Image.new(image.mode if kept else "RGB", (-(-width // across), -(-height // down)))
-    band = down * max(1, _BAND // (down * width))
-    for top in range(0, height, band):
-        part = image.crop((0, top, width, min(top + band, height)))
-        part = part if kept else _to_rgb(part, white)
-        reduced.paste(part.reduce((across, down)), (0, top // down))
-    return reduced, (0, 0, width / across, height / down)
-
-
-def _white_of(image: Image.Image) -> float:
-    """Return the value of white in greyscale of more than 8 bits.
-
-    Files with 32-bit integers or floats do not state it: it is taken to be the smallest usual maximum that no pixel
-    exceeds.
-    """
-    if image.mode not in ("I", "F"):
-        return 65535.0
-    _, highest = cast("tuple[float, float]", image.getextrema())  # these modes have one band
-    usual = (255.0, 65535.0, 2.0**31 - 1) if image.mode == "I" else (1.0, 255.0, 65535.0)
-    return next((white for white in usual if highest <= white), usual[-1])
-
-
-def _to_rgb(image: Image.Image, white: float) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        # The small offset keeps exact values from being rounded down below a whole number.
-        values = np.asarray(image, dtype=np.float64)
-        grey = np.nan_to_num(values * (255 / white) + 1e-6)
-        if "transparency" in image.info:  # the transparent value of a 16-bit PNG
-            grey[values == image.info["transparency"]] = 255
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
-    return image.convert("RGB")
 
 
 def _too_many_bytes(count: int) -> str:

@@ -8,7 +8,7 @@ from tritonclient.grpc import InferResult, service_pb2
 
 from img2poem.errors import ServerError
 from img2poem.requests import Call, Deadline, Infer
-from img2poem.transports.grpc import answer
+from img2poem.transports.grpc_messages import answer
 
 ASKED = Infer("decoder_init", {}, ("hidden", "state"))
 
