@@ -23,13 +23,15 @@ def observed(model: onnx.ModelProto, inputs: Mapping[str, NDArray[np.generic]]) 
     """Return the range of each input of a product with a large constant weight, by tensor name.
 
     The range is the smallest power of two, at least 1, that covers all values for ``inputs``; rounding up makes models
-    that share a decoder agree. The graph's own inputs have no range, since callers may send any value.
+    that share a decoder agree. The graph's own inputs have no range, since callers may send any value. Nor have rows of
+    a table, such as word embeddings: most are far smaller than the largest, and lose less if each is measured.
     """
     told = onnx.ModelProto()
     told.CopyFrom(model)
     told.ir_version = IR_VERSION
-    given = _given(told.graph)
-    names = [name for name in _tell(told.graph, rewrite.large_weights(told.graph)) if name not in given]
+    weights = rewrite.large_weights(told.graph)
+    given = _given(told.graph) | _looked_up(told.graph, weights)
+    names = [name for name in _tell(told.graph, weights) if name not in given]
     session = InferenceSession(told.SerializeToString(), providers=["CPUExecutionProvider"])
     found = session.run([_largest(name) for name in names], dict(inputs))
     most = {name: float(np.max(values, initial=0)) for name, values in zip(names, found, strict=True)}
@@ -43,6 +45,12 @@ def _given(graph: onnx.GraphProto) -> set[str]:
         if node.op_type in _KEEPING and given & {*node.input}:
             given |= {*node.output}
     return given
+
+
+def _looked_up(graph: onnx.GraphProto, weights: rewrite.Constants) -> set[str]:
+    """Return the names of tensors that are rows of a constant table, loops included."""
+    found = {node.output[0] for node in graph.node if node.op_type == "Gather" and node.input[0] in weights}
+    return found.union(*(_looked_up(body, weights) for node in graph.node for body in rewrite.bodies(node)))
 
 
 def _tell(graph: onnx.GraphProto, weights: rewrite.Constants) -> list[str]:

@@ -45,9 +45,9 @@ def configuration(
         poem_encoder=poem_encoder,
         decoder=DecoderConfig(
             vocabulary_size=vocabulary_size,
-            token_dim=256,
+            token_dim=320,
             context_dim=256,
-            hidden_dim=768,
+            hidden_dim=1024,
             layers=1,
             dropout=0.2,
             max_tokens=96,

@@ -13,6 +13,7 @@ import torch
 
 from img2poem.artifacts.package import PackageConfig
 from img2poem.nn.model import save_package
+from img2poem.nn.poem_decoder import PoemDecoder
 
 from .card import model_card
 from .fitting import Result, result_path
@@ -45,6 +46,7 @@ def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None 
     """
     decoder = settings.decoder or kept_decoder(result_of(run, "adversarial"))
     parts = Parts.after(run, *STAGES[: STAGES.index(decoder) + 1])
+    spread_words(parts.model.poem_decoder)
     config = parts.model.config
     config = PackageConfig(**{**vars(config), "name": settings.out.name})
     results = {stage: result_of(run, stage) for stage in RUN_ORDER if result_path(run, stage).exists()}
@@ -60,6 +62,22 @@ def pack(run: Run, settings: PackageSettings, provenance: dict[str, Any] | None 
     )
     save_package(settings.out, parts.model, parts.tokenizer, config, model_card(config))
     return config
+
+
+@torch.no_grad()
+def spread_words(decoder: PoemDecoder) -> None:
+    """Rotate the space of the word embeddings at random, in place; the decoder computes the same.
+
+    Embeddings that start as principal components have few large dimensions, whose range int8 would give to all others.
+    After a random rotation all are alike (QuaRot, Ashkboos et al. 2024).
+    """
+    width = decoder.config.token_dim
+    random = torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rotation, _ = torch.linalg.qr(random)
+    for weight in (decoder.token_embedding.weight, decoder.gru.all_weights[0][0][:, :width]):
+        weight.copy_(weight.double() @ rotation)
+    for weight in (decoder.bottleneck.weight, decoder.bottleneck.bias):
+        weight.copy_(rotation.T @ weight.double())
 
 
 if __name__ == "__main__":

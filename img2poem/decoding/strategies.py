@@ -149,7 +149,7 @@ class Sampling(Strategy):
     """Samples each token by its probability; the same ``seed`` gives the same poem on every engine."""
 
     temperature: float = option(
-        0.7, np.float32, 0.05, 4.0, "divides the log-probabilities: lower is more predictable, higher more varied"
+        0.5, np.float32, 0.05, 4.0, "divides the log-probabilities: lower is more predictable, higher more varied"
     )
     top_k: int = option(
         TOP_TOKENS, np.int64, 1, TOP_TOKENS, "sample only from this many most likely tokens (Fan et al. 2018)"

@@ -299,7 +299,7 @@ def test_a_disk_that_is_full_stops_the_download(
 
     monkeypatch.setattr(PartialFile, "begin", full)
     routes = {f"{i}.jpg": photo(PHOTO) for i in range(30)}
-    with pytest.raises(DownloadStopped, match=r"jpg\.part cannot be .*: No space left.*start again") as caught:
+    with pytest.raises(DownloadStopped, match=r"jpg\.part cannot be .*: No space left.*run it again") as caught:
         fetch(photo_server, tmp_path, routes)
     assert isinstance(caught.value, OSError)
     assert sum(photo_server.requests.values()) <= 2 * FAST.concurrency, "it stops at once"

@@ -140,8 +140,9 @@ def test_decoders_agree_on_the_ranges_of_what_their_products_read(
         before = proto.SerializeToString()
         found[model] = ranges.observed(proto, served[model].sample(32, np.random.default_rng(7)))
         assert proto.SerializeToString() == before
-    # States and contexts are within 1; the output layer's inputs are larger.
-    assert all({*seen.values()} == {1.0, 8.0} for seen in found.values())
+    # States are within 1; the output layer's inputs are larger.
+    assert len({frozenset(seen.values()) for seen in found.values()}) == 1
+    assert all(min(seen.values()) == 1 < max(seen.values()) for seen in found.values())
     # An embedding's values are far smaller: all decoders measure it row by row, for any number of poems per embedding.
     assert len({len(found[model]) for model in decoders}) == 1
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from img2poem.datasets.contents import contents_of
+
 from ..conftest import ROOT, encoded
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "grey", "brown", "white")
@@ -87,6 +89,7 @@ def command(module: str, data: Path, work: Path, *options: str) -> list[str]:
 def run(module: str, data: Path, work: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a stage as ``python -m`` does, but in this process: importing torch and Lightning anew takes ten seconds."""
     arguments = command(module, data, work, *options)[3:]
+    contents_of.cache_clear()  # a process reads its data once
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)

@@ -14,10 +14,12 @@ from img2poem.nn.backbones import EfficientNetLite, ResNet50
 from training.encoder import EncoderSettings, EncoderTraining
 from training.fitting import Stage, compiles, result_path, start_of
 from training.generator import GeneratorSettings
-from training.package import kept_decoder
+from training.package import kept_decoder, spread_words
 from training.parts import result_of
 from training.pretrained import load_backbone
 from training.run import Run, fingerprint
+
+from ..nn.models import EMBEDDING_DIM, small_decoder
 
 
 @pytest.fixture
@@ -98,6 +100,15 @@ def test_a_result_made_from_an_older_one_is_not_built_on(run: Run) -> None:
 def test_a_package_takes_the_decoder_that_was_kept(run: Run, kept: float, decoder: str) -> None:
     Stage(run, "adversarial", "mark", {}).finish({"weight": torch.zeros(1)}, {"kept": kept})
     assert kept_decoder(result_of(run, "adversarial")) == decoder
+
+
+def test_a_decoder_whose_words_are_spread_computes_the_same() -> None:
+    decoder, embedding = small_decoder(), torch.randn(3, EMBEDDING_DIM)
+    tokens = torch.randint(1, decoder.config.vocabulary_size, (3, 7))
+    before, words = decoder(tokens, embedding), decoder.token_embedding.weight.detach().clone()
+    spread_words(decoder)
+    torch.testing.assert_close(decoder(tokens, embedding), before, rtol=1e-4, atol=1e-5)
+    assert (decoder.token_embedding.weight - words).abs().max() > 0.1
 
 
 def test_a_backbone_that_is_not_tuned_keeps_its_batch_statistics() -> None:

@@ -93,13 +93,18 @@ def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(data: Path, aligned
     assert resumed.returncode == 0 and "epoch 4/4" in resumed.stdout and "epoch 2/4" not in resumed.stdout
 
 
-def test_a_finished_stage_is_not_trained_again_unless_its_settings_change(data: Path, aligned: Path) -> None:
-    result = aligned / "lite" / "sentiment" / "result.safetensors"
+def test_a_finished_stage_is_not_trained_again_unless_its_settings_change(
+    data: Path, aligned: Path, tmp_path: Path
+) -> None:
+    work = Path(shutil.copytree(aligned, tmp_path / "work"))
+    result = work / "lite" / "sentiment" / "result.safetensors"
     before = result.stat().st_mtime_ns
-    assert run("sentiment", data, aligned, "--epochs", "4").returncode == 0
+    assert run("sentiment", data, work, "--epochs", "4").returncode == 0
     assert result.stat().st_mtime_ns == before
-    assert "sentiment_valence_r" in run("sentiment", data, aligned, "--epochs", "5").stdout
+    assert "sentiment_valence_r" in run("sentiment", data, work, "--epochs", "5").stdout
     assert result.stat().st_mtime_ns != before
+    stale = run("generator", data, work, "--no-distilled")
+    assert stale.returncode == 1 and "made from an older result of the stage sentiment" in stale.stderr
 
 
 def test_other_data_in_the_same_work_is_learned_anew(data: Path, tmp_path: Path) -> None:

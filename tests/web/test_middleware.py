@@ -152,7 +152,7 @@ def test_a_form_without_a_poem_is_the_callers_problem(client: TestClient, photos
     }
     answer = client.post("/v1/poems", params=asked, content=photos[0])
     assert answer.status_code == 422 and answer.json()["type"] == "urn:img2poem:problem:no-poem"
-    assert "ask for less" in answer.json()["detail"]
+    assert "relax the form" in answer.json()["detail"]
 
 
 def test_only_its_own_names_reach_it(repository: Path) -> None:

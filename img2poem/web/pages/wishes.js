@@ -2,7 +2,7 @@
 
 const form = document.getElementById("wishes");
 const [temperature, degrees, wanted] = ["temperature", "degrees", "wanted"].map((id) => document.getElementById(id));
-const BOLDNESS = [[0.6, "plain"], [0.9, "balanced"], [1.2, "bold"], [Infinity, "strange"]];
+const BOLDNESS = [[0.4, "plain"], [0.6, "balanced"], [0.9, "bold"], [Infinity, "strange"]];
 
 /** Return the fields of a request for a poem. */
 export function fieldsOf() {
