@@ -13,7 +13,7 @@ import typer
 from ..artifacts.installed import DISTRIBUTION, EXPORTED
 from ..client.operations import Where
 from ..decoding.options import Option
-from ..decoding.registry import REGISTRY, build
+from ..decoding.registry import FIELDS, REGISTRY, build
 from ..decoding.strategies import MAX_COUNT, AnyStrategy
 from ..form.form import Form
 from ..validation.numbers import told
@@ -97,11 +97,10 @@ def _with_options(default: str, names: Iterable[str], counted: bool = True) -> C
 
 
 def _typed(field: str, option: Option, owners: list[str], some: bool) -> Any:
-    meaning = option.meaning[0].upper() + option.meaning[1:]
     with_strategy = f", with {' or '.join(owners)}" if some else ""
     declared = typer.Option(
         flag_of(field),
-        help=f"{meaning}. {option.range}{with_strategy}.",
+        help=f"{option.sentence}. {option.range}{with_strategy}.",
         show_default=told(option.default),
         rich_help_panel=_SEARCH,
     )
@@ -122,9 +121,7 @@ class _Search:
             InvalidOption: an option belongs to another strategy, or is out of range.
         """
         name = str(self.strategy.value)
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        options = {field for one in REGISTRY.values() for field in one.options}
-        given = {field: value for field, value in values.items() if field in options and value is not None}
+        given = {field: value for field, value in vars(self).items() if field in FIELDS and value is not None}
         if "forbidden" in given:
             given["forbidden"] = tuple(word.lower() for word in given["forbidden"])
         return build(name, given, flag_of)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..decoding.strategies import AnyStrategy, BeamSearch, BestOf, Greedy, Sampling
+from ..decoding.registry import REGISTRY
+from ..decoding.strategies import AnyStrategy
 from ..errors import InvalidOption
 from ..form.form import Form
 from ..transports.address import Access, Tls
@@ -32,8 +33,10 @@ def chosen(strategy: AnyStrategy | None, default: AnyStrategy) -> AnyStrategy:
     """
     if strategy is None:
         return default
-    if not isinstance(strategy, Greedy | BeamSearch | Sampling | BestOf):
-        raise InvalidOption(f"strategy must be Greedy(), BeamSearch(), Sampling() or BestOf(), not {strategy!r}")
+    kinds = tuple(one.kind for one in REGISTRY.values())
+    if not isinstance(strategy, kinds):
+        *others, last = (f"{kind.__name__}()" for kind in kinds)
+        raise InvalidOption(f"strategy must be {', '.join(others)} or {last}, not {strategy!r}")
     return strategy
 
 

@@ -47,6 +47,11 @@ class Option:
         return int if self.dtype is np.int64 else float
 
     @property
+    def sentence(self) -> str:
+        """The meaning with a capital, without a full stop."""
+        return self.meaning[0].upper() + self.meaning[1:]
+
+    @property
     def range(self) -> str:
         """The range in words."""
         return f"{told(self.lowest)} to {told(self.highest)}"

@@ -64,8 +64,9 @@ REGISTRY = {
         Registered(BestOf, "img2poem_best", "poem_decoder_candidates", "candidate_noise", reranked=True),
     )
 }
-#: Every option by the name of its tensor.
-OPTIONS = {one.tensor: one for entry in REGISTRY.values() for one in entry.options.values()}
+#: Every option by the name of its field, and by the name of its tensor.
+FIELDS = {field: one for entry in REGISTRY.values() for field, one in entry.options.items()}
+OPTIONS = {one.tensor: one for one in FIELDS.values()}
 #: Names of the option tensors that every decoder takes, that beam search takes, and that sampling takes.
 RULE_OPTIONS = REGISTRY[Greedy.name].decoder_options
 BEAM_OPTIONS = REGISTRY[BeamSearch.name].decoder_options
@@ -75,6 +76,11 @@ SAMPLE_OPTIONS = REGISTRY[Sampling.name].decoder_options
 def registered(strategy: AnyStrategy) -> Registered:
     """Return the entry of a strategy."""
     return REGISTRY[strategy.name]
+
+
+def owners_of(field: str) -> list[str]:
+    """Return the names of the strategies that have an option."""
+    return [one.name for one in REGISTRY.values() if field in one.options]
 
 
 def build(name: str, given: Mapping[str, Any], spelled: Callable[[str], str] = str) -> AnyStrategy:
@@ -90,7 +96,7 @@ def build(name: str, given: Mapping[str, Any], spelled: Callable[[str], str] = s
     """
     entry = REGISTRY[name]
     if strange := [field for field in given if field not in entry.options]:
-        owners = " or ".join(one.name for one in REGISTRY.values() if strange[0] in one.options)
+        owners = " or ".join(owners_of(strange[0]))
         raise InvalidOption(f"{spelled(strange[0])} goes with {spelled('strategy')} {owners}, not with {name}")
     if entry.kind is not BestOf:
         return entry.kind(**given)

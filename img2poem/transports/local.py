@@ -17,7 +17,7 @@ from ..artifacts.installed import how_to_mend
 from ..artifacts.manifest import Manifest
 from ..artifacts.sessions import PROVIDERS, Device, check_file, open_session
 from ..decoding.noise import drawn
-from ..decoding.registry import REGISTRY
+from ..decoding.registry import REGISTRY, Registered
 from ..errors import BadRepository, ContractMismatch, InvalidOption, ServerError
 from ..images.decode import decode
 from ..requests import Answer, Call, Infer, ModelInfo, Tensors
@@ -27,12 +27,20 @@ from .forks import PerProcess
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-#: The decoder of each ensemble. ``rerank`` follows the decoder of best of n.
+_ENSEMBLES = {one.ensemble: one for one in REGISTRY.values()}
 _DECODERS = {one.ensemble: one.decoder for one in REGISTRY.values()}
 _CANDIDATES = ("candidates", "candidate_scores", "candidate_lengths")
 _DECODED = ("tokens", "scores", "lengths")
 #: The models that the client's operations run in process.
-MODELS = ("image_encoder", *_DECODERS.values(), "rerank", "poem_text", "poem_encoder", "decoder_init", "decoder_step")
+MODELS = (
+    "image_encoder",
+    *(one.decoder for one in REGISTRY.values()),
+    "rerank",
+    "poem_text",
+    "poem_encoder",
+    "decoder_init",
+    "decoder_step",
+)
 #: The only version of each model in an exported repository.
 _VERSION = "1"
 
@@ -66,9 +74,9 @@ class LocalEndpoint:
 
     def infer(self, request: Infer, call: Call) -> Answer:
         """Run a model or an ensemble."""
-        decoder = _DECODERS.get(request.model)
-        if decoder is not None:
-            found = self._ensemble(decoder, request.inputs, call)
+        ensemble = _ENSEMBLES.get(request.model)
+        if ensemble is not None:
+            found = self._ensemble(ensemble, request.inputs, call)
         elif request.model == "decode_image":
             found = {"pixels": self._pixels(request.inputs)}
         else:
@@ -77,11 +85,8 @@ class LocalEndpoint:
 
     def look(self, model: str, call: Call) -> ModelInfo:
         """Return the metadata of a model: of the decoder for an ensemble, of ``image_encoder`` for ``decode_image``."""
-        stamped = (
-            self._session({**_DECODERS, "decode_image": "image_encoder"}.get(model, model))
-            .get_modelmeta()
-            .custom_metadata_map
-        )
+        session = self._session({**_DECODERS, "decode_image": "image_encoder"}.get(model, model))
+        stamped = session.get_modelmeta().custom_metadata_map
         return ModelInfo(model, {k.removeprefix(PREFIX): v for k, v in stamped.items() if k.startswith(PREFIX)})
 
     def ready(self, call: Call) -> bool:
@@ -92,12 +97,12 @@ class LocalEndpoint:
         """Release the sessions and their memory."""
         self._sessions.close()
 
-    def _ensemble(self, decoder: str, inputs: Tensors, call: Call) -> Tensors:
+    def _ensemble(self, ensemble: Registered, inputs: Tensors, call: Call) -> Tensors:
         options = drawn({name: value for name, value in inputs.items() if name != "image"})
         encoded = self._run("image_encoder", ("embedding",), {"pixels": self._pixels(inputs)}, call)
-        outputs = _CANDIDATES if decoder == "poem_decoder_candidates" else _DECODED
-        decoded = self._run(decoder, outputs, {**encoded, **options}, call)
-        if outputs is _CANDIDATES:
+        outputs = _CANDIDATES if ensemble.reranked else _DECODED
+        decoded = self._run(ensemble.decoder, outputs, {**encoded, **options}, call)
+        if ensemble.reranked:
             decoded = self._run("rerank", (*_DECODED, "relevance"), {**decoded, **encoded}, call)
         text = self._run("poem_text", ("text",), {"tokens": decoded["tokens"]}, call)
         return {**decoded, **encoded, **text, "score": decoded["scores"], "length": decoded["lengths"]}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from ..decoding.options import Option
-from ..decoding.registry import OPTIONS, REGISTRY, build, distinct
+from ..decoding.registry import FIELDS, OPTIONS, REGISTRY, build, distinct, owners_of
 from ..decoding.strategies import MAX_COUNT, AnyStrategy
 from ..form.form import Form
 from ..validation.numbers import told
@@ -77,12 +77,11 @@ class _PoemOptions(OptionsModel):
 
 
 def _field(name: str, option: Option) -> tuple[Any, Any]:
-    owners = [one.name for one in REGISTRY.values() if name in one.options]
+    owners = owners_of(name)
     some = f"; with {' or '.join(owners)}" if len(owners) < len(REGISTRY) else ""
-    meaning = option.meaning[0].upper() + option.meaning[1:]
     lowest, highest = option.type(option.lowest), option.type(option.highest)
     return option.type | None, Field(
-        None, ge=lowest, le=highest, description=f"{meaning} ({told(option.default)}{some})."
+        None, ge=lowest, le=highest, description=f"{option.sentence} ({told(option.default)}{some})."
     )
 
 
@@ -91,7 +90,6 @@ if TYPE_CHECKING:
     class PoemOptions(_PoemOptions):
         """Strategy and form, under the names of the library."""
 else:
-    _OPTIONS = {name: option for one in REGISTRY.values() for name, option in one.options.items() if name not in LISTS}
     PoemOptions = create_model(
         "PoemOptions",
         __base__=_PoemOptions,
@@ -100,5 +98,5 @@ else:
             Literal[tuple(REGISTRY)] | None,
             Field(None, description="Decoding strategy (best-of; sample for a stream)."),
         ),
-        **{name: _field(name, option) for name, option in _OPTIONS.items()},
+        **{name: _field(name, option) for name, option in FIELDS.items() if name not in LISTS},
     )
