@@ -1,19 +1,25 @@
-"""Alignment stage: embed photographs, captions and poems in one space with a ranking loss.
+"""Alignment stage: embed photographs, captions and poems in one space with a ranking loss, and name what is seen.
 
     python -m training.alignment --data folder [--negatives all|hardest|both]
 
 Photographs are aligned with their captions and poems (Flickr8k, MiniPlaces, OASIS), and captions with poems (the same
-sets and COCO's). Captions and poems share the projection of the text encoder.
+sets and COCO's). Captions and poems share the projection of the text encoder. A linear layer, used in training only,
+predicts the captions' words from the photograph's embedding: a ranking loss alone keeps only what tells photographs
+apart, and a decoder needs what they show.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from img2poem import metrics
@@ -30,6 +36,12 @@ from .run import Run, fingerprint, main
 _MONITOR = "photo_to_caption_r10"
 # Only MiniPlaces' training part has poems.
 _SOURCES: dict[str, PhotoSource] = {"flickr8k": "flickr8k", "miniplaces": "miniplaces_train", "oasis": "oasis"}
+_STOP_WORDS = frozenset(
+    "a an and are as at by for from her his in into is it its of on one that the their there three to two who while"
+    " with".split()
+)
+# The embedding has length 1; logits of words need a wider range.
+_WORD_SCALE = 22.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,10 @@ class AlignmentSettings:
     """Weight of the photograph-poem loss, relative to the photograph-caption loss."""
     caption_poem_weight: float = 0.2
     """Weight of the caption-poem loss, relative to the photograph-caption loss."""
+    words: int = 800
+    """Number of the captions' most frequent words that are predicted from a photograph's embedding."""
+    words_weight: float = 8.0
+    """Weight of the loss of those words, a binary cross-entropy averaged over the words; 0: they are not predicted."""
     dropout: float = 0.0
     """Dropout in the photographs' projection."""
     patience: int | None = None
@@ -141,8 +157,28 @@ def _texts(parts: Parts, source: str, texts: list[list[str]]) -> Texts:
     )
 
 
+def frequent_words(photos: Sequence[Photo], count: int) -> list[str]:
+    """Return the ``count`` words that occur in the captions of the most photographs, stop words excluded."""
+    occurrences = Counter(word for photo in photos for word in _caption_words(photo))
+    return [word for word, _ in occurrences.most_common(count)]
+
+
+def word_targets(photos: Sequence[Photo], words: Sequence[str]) -> Tensor:
+    """Return which of ``words`` occur in each photograph's captions, bool ``[P, len(words)]``."""
+    columns = {word: column for column, word in enumerate(words)}
+    targets = torch.zeros(len(photos), len(words), dtype=torch.bool)
+    for row, photo in enumerate(photos):
+        targets[row, [columns[word] for word in _caption_words(photo) if word in columns]] = True
+    return targets
+
+
+def _caption_words(photo: Photo) -> set[str]:
+    found = {word for caption in photo.captions for word in re.findall("[a-z]+", caption.lower())}
+    return found - _STOP_WORDS
+
+
 class AlignmentTraining(L.LightningModule):
-    """Both projections; the encoders are frozen."""
+    """Both projections, and a layer that predicts words; the encoders are frozen."""
 
     def __init__(self, parts: Parts, data: AlignmentData, settings: AlignmentSettings) -> None:
         super().__init__()
@@ -153,6 +189,10 @@ class AlignmentTraining(L.LightningModule):
         for layer in self.image.projection:
             if isinstance(layer, nn.Dropout):
                 layer.p = settings.dropout
+        train = data.rows("train").tolist()
+        words = frequent_words([data.photos[i] for i in train], settings.words)
+        self._words = word_targets(data.photos[: data.pictured], words)
+        self.namer = nn.Linear(parts.model.config.embedding_dim, len(words))
         self._any = data.rows("train", pictured=False)
         self._held_out = data.rows("validation", sets=("flickr8k",))
 
@@ -166,6 +206,11 @@ class AlignmentTraining(L.LightningModule):
         some = self._any[torch.randint(len(self._any), (len(rows),))]
         caption, poem = self._text(self.data.captions.draw(some)), self._text(self.data.poems.draw(some))
         loss = loss + settings.caption_poem_weight * ranking_loss(caption, poem, settings.margin)
+        if settings.words_weight:
+            named = self.namer(image * _WORD_SCALE).float()
+            words = F.binary_cross_entropy_with_logits(named, self._words[rows].to(named))
+            self.log("train/words", words)
+            loss = loss + settings.words_weight * words
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -174,7 +219,8 @@ class AlignmentTraining(L.LightningModule):
         self.log_dict({f"validation/{name}": value for name, value in found.items()})
 
     def configure_optimizers(self) -> Any:
-        learned = [*self.image.projection.parameters(), *self.poem.projection.parameters()]
+        layers = (self.image.projection, self.poem.projection, self.namer)
+        learned = [parameter for layer in layers for parameter in layer.parameters()]
         optimizer = torch.optim.AdamW(learned, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
         return schedule(self, optimizer, self.settings.learning_rate, warmup=0.3)
 
