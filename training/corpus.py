@@ -37,9 +37,19 @@ class Photo:
         return split_of(self.name)
 
 
-def poems_about(photos: Sequence[Photo], rows: Iterable[int], faulty: bool) -> list[tuple[int, int]]:
-    """Return photograph and index of each poem about the photographs ``rows``, with or without those with a fault."""
-    return [(i, k) for i in rows for k, poem in enumerate(photos[i].poems) if faulty or poem.fault is None]
+def poems_about(photos: Sequence[Photo], rows: Iterable[int], best: bool) -> list[tuple[int, int]]:
+    """Return photograph and index of each poem about the photographs ``rows``.
+
+    Args:
+        photos: all photographs.
+        rows: the photographs whose poems are wanted.
+        best: leave out poems with a marked fault, and, if any of ``rows`` has a plain poem, those that are not plain.
+    """
+    poems = [(i, k) for i in rows for k in range(len(photos[i].poems))]
+    if not best:
+        return poems
+    faultless = [(i, k) for i, k in poems if photos[i].poems[k].fault is None]
+    return [(i, k) for i, k in faultless if photos[i].poems[k].plain] or faultless
 
 
 @dataclass(frozen=True)

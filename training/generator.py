@@ -108,7 +108,7 @@ class StudentTexts:
         training = [i for i, photo in enumerate(photos) if photo.split == "train"]
         # Those of training in the order of their soft targets.
         written, held_out = (
-            [(i, photos[i].poems[k].text) for i, k in poems_about(photos, split, faulty=False)]
+            [(i, photos[i].poems[k].text) for i, k in poems_about(photos, split, best=True)]
             for split in (training, data.rows("validation").tolist())
         )
         found = cls(

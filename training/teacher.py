@@ -62,6 +62,8 @@ class TeacherSettings:
     """Share of rows with only a caption in the first epoch."""
     captions_end: float = 0.05
     """The same share from a third of all epochs on."""
+    best_from: float = 0.4
+    """Share of the epochs after which only the best poems are learned: the plain ones, without faults."""
     described: float = 0.65
     """Share of poems that follow a caption; the others stand alone."""
     conditions: Mixture = field(default_factory=Mixture)
@@ -93,16 +95,16 @@ class TeacherTexts:
 
     @property
     def learned(self) -> list[tuple[int, int]]:
-        """Photograph and index of each training poem, without poems that were marked as faulty."""
-        return self.poems_of(self._training, faulty=False)
+        """Photograph and index of each of the best training poems."""
+        return self.poems_of(self._training)
 
-    def poems_of(self, split_rows: list[int], faulty: bool) -> list[tuple[int, int]]:
-        """Return photograph and index of each poem about ``split_rows``, with or without poems marked as faulty."""
-        return poems_about(self._photos, split_rows, faulty)
+    def poems_of(self, rows: list[int], best: bool = True) -> list[tuple[int, int]]:
+        """Return photograph and index of each poem about the photographs ``rows``; see :func:`corpus.poems_about`."""
+        return poems_about(self._photos, rows, best)
 
-    def drawing(self, captions: float, described: float, faulty: bool) -> Callable[[int], list[Text]]:
+    def drawing(self, captions: float, described: float, best: bool) -> Callable[[int], list[Text]]:
         """Return a function that draws rows: a share of ``captions``; a share ``described`` of poems follows one."""
-        poems = self.poems_of(self._training, faulty)
+        poems = self.poems_of(self._training, best)
 
         def draw(count: int) -> list[Text]:
             alone = int(torch.binomial(torch.tensor(float(count)), torch.tensor(captions)))
@@ -156,8 +158,7 @@ class TeacherTraining(L.LightningModule):
     def train_dataloader(self) -> DataLoader[Any]:
         s, progress = self.settings, self.current_epoch / max(1, self.settings.epochs - 1)
         captions = s.captions_start + (s.captions_end - s.captions_start) * min(1.0, 3 * progress)
-        # The last epochs exclude poems that were marked as faulty.
-        draw = self.texts.drawing(captions, s.described, faulty=progress < 0.75)
+        draw = self.texts.drawing(captions, s.described, best=progress >= s.best_from)
         batches = TextBatches(
             draw, self.points, s.conditions, s.epoch_batches, s.batch, step_seed(self), MULTIPLE if s.compiled else 1
         )
@@ -198,7 +199,7 @@ class TeacherTraining(L.LightningModule):
 
 def held_out(texts: TeacherTexts, data: AlignmentData, points: Points, most: int = 192) -> HeldOutPoems:
     """Return poems about validation photographs with pixels, each with its form's begin token."""
-    poems = texts.poems_of(data.rows("validation").tolist(), faulty=False)[:most]
+    poems = texts.poems_of(data.rows("validation").tolist())[:most]
     return HeldOutPoems(points.photos, [(i, texts.begins[i][k], texts.poems[i][k]) for i, k in poems], texts.captions)
 
 

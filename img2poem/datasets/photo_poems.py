@@ -23,7 +23,8 @@ class PhotoPoem:
 
     ``caption`` was written for this project; only photographs of MiniPlaces and OASIS have one. ``fault`` is what a
     strict second reading found: ``g`` grammar, ``n`` a nonsensical line, ``r`` a forced rhyme, ``c`` unkind, ``x``
-    mentions a picture; None if it found nothing.
+    mentions a picture; None if it found nothing. ``plain`` poems say what is seen in simple sentences, with a turn at
+    the end; the others are freer.
     """
 
     set: PhotoSet
@@ -32,6 +33,7 @@ class PhotoPoem:
     poem: str
     caption: str | None = None
     fault: str | None = None
+    plain: bool = False
 
     @property
     def key(self) -> str:
@@ -64,7 +66,8 @@ class PhotoPoems(Collection[PhotoPoem]):
     def parse(cls, data: bytes, path: Path) -> Iterator[PhotoPoem]:
         """Yield the records in ``data``; see :meth:`Collection.parse`."""
         text, maybe = (str,), (str, type(None))
-        fields = {"set": text, "photo": text, "form": text, "poem": text, "caption": maybe, "fault": maybe}
+        fields: dict[str, tuple[type, ...]] = dict.fromkeys(("set", "photo", "form", "poem"), text)
+        fields |= {"caption": maybe, "fault": maybe, "plain": (bool, type(None))}
         for name, record in xz_json_records(data, path, fields):
             for field, allowed in (("set", get_args(PhotoSet)), ("form", get_args(PoemForm))):
                 if record[field] not in allowed:
@@ -77,6 +80,7 @@ class PhotoPoems(Collection[PhotoPoem]):
                 record["poem"],
                 record.get("caption"),
                 record.get("fault"),
+                bool(record.get("plain")),
             )
 
     def in_split(self, split: Split, groups: Groups | None = None) -> list[PhotoPoem]:

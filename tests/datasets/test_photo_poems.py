@@ -35,10 +35,10 @@ def shipped() -> PhotoPoems:
 
 
 def test_a_record_has_its_fields_and_what_may_be_missing_is_none(tmp_path: Path) -> None:
-    full = {**RECORD, "form": "rhymed", "caption": "Two acorns.", "fault": "g"}
+    full = {**RECORD, "form": "rhymed", "caption": "Two acorns.", "fault": "g", "plain": True}
     one, other = PhotoPoems(written(tmp_path, RECORD, full))
     assert one == PhotoPoem("oasis", "Acorns 1.jpg", "free", RECORD["poem"])
-    assert (other.form, other.caption, other.fault) == ("rhymed", "Two acorns.", "g")
+    assert (other.form, other.caption, other.fault, other.plain) == ("rhymed", "Two acorns.", "g", True)
     assert one.key == other.key == "oasis/Acorns 1.jpg"
 
 
