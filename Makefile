@@ -63,5 +63,5 @@ docs: install  ## write the generated pages and drawings, and build the site int
 	$(BIN)/python docs/diagrams.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-clean:  ## remove the environment and everything generated
-	rm -rf $(VENV) $(VENV)-* triton_repo triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build dist sbom.json
+clean:  ## remove the environment and everything generated, but not the weights in triton_repo
+	rm -rf $(VENV) $(VENV)-* triton_repo.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .nox build dist sbom.json

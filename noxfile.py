@@ -40,7 +40,7 @@ def client(session: nox.Session, numpy: str) -> None:
 def oldest(session: nox.Session) -> None:
     """The same on the oldest versions."""
     session.install("-e", ".[local,client]", *OLDEST, *TOOLS)
-    session.run("python", "export/loads.py", "triton_repo")
+    session.run("python", "export/loads.py", "triton_repo.cpu")
     _compare(session)
     _test(session)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from img2poem import BeamSearch, Greedy, Sampling
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.serving.server import Ports, TritonServer
 
 from .homes import AnySearch, Homes, Tokens
@@ -40,7 +41,7 @@ def compare(server: TritonServer, photos: list[bytes]) -> tuple[Counter[tuple[st
 
 
 def main(
-    repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Option(help="Model repository.")] = EXPORTED,
     data: Annotated[Path | None, typer.Option(help="Folder with Flickr8k; else crops of two photographs.")] = None,
     count: Annotated[int, typer.Option(help="Number of photographs.")] = 100,
 ) -> None:

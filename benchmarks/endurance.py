@@ -27,6 +27,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from img2poem import BeamSearch, BestOf, Form, Greedy, Img2Poem, Img2PoemError, Sampling
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.decoding.strategies import AnyStrategy
 from img2poem.serving.server import Ports
 
@@ -143,7 +144,7 @@ def main(
     minutes: Annotated[float, typer.Option(min=0.5, help="Minutes with faults.")] = 30.0,
     callers: Annotated[int, typer.Option(min=1, help="Concurrent calls.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of faults and calls.")] = 0,
-    repository: Annotated[Path, typer.Option(help="Model repository; a copy of it is served.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Option(help="Model repository; a copy of it is served.")] = EXPORTED,
     pause: Annotated[float, typer.Option(min=1, help="Longest pause between faults, in seconds.")] = 30.0,
 ) -> None:
     """Run the test and print the results."""

@@ -24,6 +24,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.errors import BadImage
 from img2poem.images.decode import FORMATS, check, decode
 
@@ -195,7 +196,7 @@ def main(
     only: Annotated[str, typer.Option(help="Only bombs whose names contain this.")] = "",
     with_bombs: Annotated[bool, typer.Option("--bombs/--no-bombs", help="Decode the bombs too.")] = True,
     through: Annotated[int, typer.Option("--served", min=0, help="Number of files to send to a real server too.")] = 0,
-    repository: Annotated[Path, typer.Option(help="Model repository to serve.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Option(help="Model repository to serve.")] = EXPORTED,
     keep: Annotated[Path, typer.Option(help="Folder for files that exceed a limit.")] = Path("build/fuzz"),
 ) -> None:
     """Decode hostile files; exit with status 1 if one exceeds a limit."""

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from img2poem import Sampling
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 from .homes import Homes, Tokens
@@ -23,7 +24,7 @@ from .photographs import photographs
 
 
 def main(
-    repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Option(help="Model repository.")] = EXPORTED,
     count: Annotated[int, typer.Option(help="Number of poems of each kind.")] = 96,
     callers: Annotated[int, typer.Option(help="Number of concurrent callers.")] = 32,
 ) -> None:

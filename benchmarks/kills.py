@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from img2poem.artifacts.inspection import inspect
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.errors import Img2PoemError
 
 from .photographs import photographs
@@ -131,7 +132,7 @@ class Training(Writer):
 class Batch(Writer):
     """``img2poem batch`` over a folder of photographs."""
 
-    repository = Path("triton_repo")
+    repository = EXPORTED
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -27,6 +27,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from img2poem import AsyncImg2Poem, Greedy, Img2Poem
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.serving.server import Ports, TritonServer
 
 from .processes import resident_mib
@@ -102,7 +103,7 @@ def main() -> int:
     with ExitStack() as stack:
         urls = options.url
         if not urls:
-            server = stack.enter_context(TritonServer(Path("triton_repo"), Ports.free()))
+            server = stack.enter_context(TritonServer(EXPORTED, Ports.free()))
             urls = [server.grpc_url, server.http_url]
         for url in urls:
             for way in (with_threads, with_asyncio, with_streams):

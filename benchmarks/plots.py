@@ -22,7 +22,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from img2poem.artifacts.package import load_config
+from img2poem.artifacts.package import Package
 from img2poem.cli.console import reporting, tell
 from img2poem.errors import InvalidOption
 from img2poem.files.atomic import write_atomically
@@ -155,7 +155,7 @@ def _figures(report: Any, training: Any, weights: Path) -> dict[str, Callable[[]
     found: dict[str, Callable[[], Figure]] = {}
     titles = {one["title"] for one in report.get("sections", ())}
     if _ALONE in titles:
-        evaluation = load_config(weights).metrics.get("evaluation")
+        evaluation = Package.open(weights).config.metrics.get("evaluation")
         if not evaluation:
             raise InvalidOption(f"{weights} holds no evaluation; python -m training.all writes one")
         found["quality-speed"] = lambda: quality_against_speed(report, evaluation)

@@ -23,6 +23,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from export.triton import MAX_QUEUE
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
 
 from .measure import Times
@@ -34,7 +35,7 @@ STALL_MS = 400
 
 
 def main(
-    repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Option(help="Model repository.")] = EXPORTED,
     seconds: Annotated[float, typer.Option(help="Seconds of load for each variant.")] = 20.0,
     callers: Annotated[int, typer.Option(help="Number of concurrent callers.")] = 16,
     turns: Annotated[int, typer.Option(help="Number of turns for each variant.")] = 2,

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from img2poem import Img2Poem, Sampling
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.client.operations import line_options
 from img2poem.serving.server import Ports, TritonServer
 
@@ -18,7 +19,7 @@ from .streams import streaming
 
 
 def main(
-    repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Option(help="Model repository.")] = EXPORTED,
     data: Annotated[Path | None, typer.Option(help="Folder with Flickr8k; else crops of two photographs.")] = None,
     count: Annotated[int, typer.Option(help="Number of poems of each kind.")] = 100,
 ) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import typer
 
 from img2poem import BeamSearch, BestOf, Greedy, Img2Poem, Sampling
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.decoding.strategies import AnyStrategy
 from img2poem.images.decode import decode
 
@@ -78,7 +79,7 @@ def main(
     write: Annotated[Path | None, typer.Option(help="Output file for the results.")] = None,
     compare: Annotated[Path | None, typer.Option(help="File with the results to compare with.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Also over gRPC and HTTP of a real server.")] = False,
-    repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Option(help="Model repository.")] = EXPORTED,
 ) -> None:
     """Write poems and their numbers, or compare them with earlier ones."""
     if write is not None:

@@ -14,11 +14,10 @@ import sys
 from pathlib import Path
 
 from img2poem import Img2Poem, Img2PoemError
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.errors import BadImage
 from img2poem.images.decode import check, read_photo
 from img2poem.serving.server import Ports, TritonServer
-
-REPOSITORY = Path("triton_repo")
 
 
 def main(photos: list[Path]) -> int:
@@ -27,14 +26,14 @@ def main(photos: list[Path]) -> int:
     usable = [photo for photo in photos if _usable(photo)]
     if not usable:
         return 2
-    exported = subprocess.run([sys.executable, "-m", "export.all", "--out", str(REPOSITORY)]).returncode
+    exported = subprocess.run([sys.executable, "-m", "export.all", "--out", str(EXPORTED)]).returncode
     if exported:
         return exported
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("starting Triton ...", flush=True)
     try:
         # Free ports, so that the demo can run beside a server on the default ports.
-        with TritonServer(REPOSITORY, Ports.free()) as server, Img2Poem(server.grpc_url) as poet:
+        with TritonServer(EXPORTED, Ports.free()) as server, Img2Poem(server.grpc_url) as poet:
             written = [_write(poet, photo) for photo in usable]
     except Img2PoemError as error:
         print(f"demo: {error}", file=sys.stderr)

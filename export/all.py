@@ -1,6 +1,7 @@
 """Write the Triton model repository of a model package: ``python -m export.all``.
 
-    python -m export.all --weights weights/lite --out triton_repo --device cpu
+    python -m export.all                  # for CPUs, to triton_repo.cpu
+    python -m export.all --device gpu     # for GPUs: fills in the weights of triton_repo
 
 Each exported file is compared with torch before it enters the repository. If one differs, or the export is
 interrupted, nothing is replaced. If nothing has changed since the last export, nothing is written. Otherwise only
@@ -19,16 +20,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from img2poem.artifacts import manifest
-from img2poem.artifacts.package import load_config
+from img2poem.artifacts.package import Package
 from img2poem.errors import BadRepository, Img2PoemError
 from img2poem.files.atomic_folder import replacing
 from img2poem.system.cores import allowed
 from img2poem.text.vocabulary import word_list
 
 from . import table
-from .repository import fingerprint, is_current, write_manifest
-from .settings import FORMATS, OLDEST_TARGET, OPSETS, Device, Settings
+from .repository import fingerprint, is_current, may_be_replaced, write_manifest
+from .settings import DEFAULT_OUT, FORMATS, OLDEST_TARGET, OPSETS, Device, Settings
 
 if TYPE_CHECKING:
     from .writing import Row
@@ -86,8 +86,8 @@ def export(
         BrokenProcessPool: a process was killed, for example for lack of memory; ``out`` is untouched.
         InvalidOption: ``settings`` name a model that does not exist.
     """
-    load_config(weights)
-    mark = fingerprint(weights, settings)
+    package = Package.open(weights)
+    mark = fingerprint(package, settings)
     if not force and is_current(out, mark):
         return False
     # Imported late: when nothing has changed, the export ends without loading torch.
@@ -96,7 +96,7 @@ def export(
     console = table.console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows: list[Row] = []
-    whole = replacing(out, manifest.NAME, BadRepository)
+    whole = replacing(out, may_be_replaced, BadRepository)
     with whole as staging, Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("loading the package", total=None)
         earlier = reuse.Earlier(None if force else out)
@@ -105,7 +105,7 @@ def export(
             bar.update(task, description=model, total=total)
 
         at_a_time = min(allowed(), _MOST_PROCESSES) if processes is None else processes
-        for row in build.build(weights, staging, settings, earlier, progress, at_a_time):
+        for row in build.build(package, staging, settings, earlier, progress, at_a_time):
             rows.append(row)
             bar.advance(task)
         write_manifest(staging, mark, settings.data, {row.model: asdict(row.made) for row in rows if row.made})
@@ -117,7 +117,13 @@ def export(
 
 def main(
     weights: Annotated[Path, typer.Option(help="Model package to export.")] = Path("weights/lite"),
-    out: Annotated[Path, typer.Option(help="Model repository to write; replaced as a whole.")] = Path("triton_repo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model repository to write; replaced as a whole.",
+            show_default=_by_device(DEFAULT_OUT),
+        ),
+    ] = None,
     device: Annotated[DeviceOption, typer.Option(help="Device that Triton runs the models on.")] = DeviceOption.cpu,
     precision: Annotated[
         PrecisionOption, typer.Option(help="Precision of the models: fp16 for GPUs, int8 for CPUs.")
@@ -204,6 +210,7 @@ def main(
             data=data,
             forbidden_words=None if forbidden_words is None else word_list(forbidden_words),
         )
+        out = out or DEFAULT_OUT[device.value]
         written = export(weights, out, settings, force, processes)
     except Img2PoemError as error:
         typer.echo(f"export: {error}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from img2poem.artifacts.package import PackageConfig
+from img2poem.artifacts.package import Package, PackageConfig
 from img2poem.decoding.registry import OPTIONS
 from img2poem.errors import InvalidOption
 
 from . import onnx, quality, stream, torchscript, triton, warmup
 from .ensembles import DECODERS, ENSEMBLES, ensemble_config
 from .graphs import GraphModel, graph_models
+from .repository import TRACKED
 from .reuse import Earlier, Made
 from .served import MAX_BATCH, ServedModel, TensorSpec
 from .settings import Settings
@@ -26,13 +27,13 @@ from .writing import Row, Writer, written
 
 #: File with the measured loss of quality of a lower precision.
 QUALITY = "quality.json"
-_PYTHON_MODELS = Path(__file__).parent / "python_models"
+README = "README.md"
 
 Stamps = Callable[[str], dict[str, str]]
 
 
 def build(
-    weights: Path,
+    package: Package,
     folder: Path,
     settings: Settings,
     earlier: Earlier,
@@ -42,7 +43,7 @@ def build(
     """Write every model that ``settings`` select, or keep the earlier file; yield a row for each.
 
     Args:
-        weights: the model package.
+        package: the model package.
         folder: an empty folder.
         settings: options of the export.
         earlier: the repository that this one replaces.
@@ -54,7 +55,7 @@ def build(
         PlacementError: a GPU file has operators without a CUDA kernel.
         InvalidOption: ``settings`` name a model that does not exist.
     """
-    writer = Writer(weights, folder, settings)
+    writer = Writer(package, folder, settings)
     model, tokenizer = writer.model, writer.tokenizer
     graphs = {graph.name: graph for graph in graph_models(model.config, tokenizer)}
     configs = model_configs([*writer.served.values()], [*graphs.values()], model.config, settings, writer.stamps)
@@ -68,19 +69,38 @@ def build(
         progress("quality", len(configs))
         measures = quality.check(folder, model, tokenizer, settings.precision, writer.converter.held_out, settings.data)
         (folder / QUALITY).write_text(json.dumps(measures, indent=2) + "\n", encoding="utf-8")
+    shutil.copyfile(TRACKED / README, folder / README)
     for name, config in configs.items():
         if name in graphs:
             yield _write_graph(graphs[name], folder, settings.cpu_opset, writer.stamps(name))
         elif config.backend == "python":
             (folder / name / "1").mkdir(parents=True)
-            shutil.copyfile(_PYTHON_MODELS / f"{name}.py", folder / name / "1" / triton.PYTHON_FILE)
+            shutil.copyfile(TRACKED / name / "1" / triton.PYTHON_FILE, folder / name / "1" / triton.PYTHON_FILE)
             yield Row(name, "python")
         elif config.platform == "ensemble":
-            # Triton requires a version folder even if it is empty.
-            (folder / name / "1").mkdir(parents=True)
             yield Row(name, "ensemble")
-        (folder / name / "config.pbtxt").write_text(triton.to_text(config), encoding="utf-8")
+        for path, text in texts(config, writer.served.values()).items():
+            write_text(folder / name / path, text)
         warmup.write(folder / name, config)
+
+
+def texts(config: pb.ModelConfig, served: Iterable[ServedModel]) -> dict[str, str]:
+    """Return the text files of a model by path: its config, its label files, and what keeps an ensemble's folder."""
+    found = {"config.pbtxt": triton.to_text(config)}
+    classes = {one.name: [spec.classes for spec in one.outputs] for one in served}
+    for tensor, names in zip(config.output, classes.get(config.name, ()), strict=False):
+        if tensor.label_filename:
+            found[tensor.label_filename] = "".join(f"{name}\n" for name in names)
+    if config.platform == "ensemble":
+        # Triton requires a version folder even if it is empty, and git keeps no empty folder.
+        found["1/.gitkeep"] = ""
+    return found
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def model_configs(

@@ -17,7 +17,8 @@ import typer
 from rich.progress import track
 
 from img2poem.artifacts import manifest
-from img2poem.artifacts.package import contract_hash, load_config
+from img2poem.artifacts.installed import EXPORTED
+from img2poem.artifacts.package import Package
 from img2poem.errors import BadRepository, ContractMismatch, Img2PoemError
 
 from . import table
@@ -51,13 +52,13 @@ def check(
         ContractMismatch: ``repository`` was exported from another package than ``weights``.
         MissingDependency: this onnxruntime has no CUDA.
     """
-    load_config(weights)
-    settings = _settings(repository, weights)
+    package = Package.open(weights)
+    settings = _settings(repository, package)
     settings = replace(settings, data=data or settings.data)
     from . import quality, writing
     from .parity import ParityError
 
-    writer = writing.Writer(weights, repository, settings)
+    writer = writing.Writer(package, repository, settings)
     models = [path.parent.parent.name for path in repository.glob("*/1/model.*")]
     rows, wrong, measures = [], [], {}
     for job in track(writer.jobs(models), description=f"comparing on {device.value}", transient=True):
@@ -74,7 +75,7 @@ def check(
     return rows, measures, wrong
 
 
-def _settings(repository: Path, weights: Path) -> Settings:
+def _settings(repository: Path, package: Package) -> Settings:
     try:
         found = manifest.read(repository)
         made_from: dict[str, Any] = found.about["made_from"]
@@ -84,15 +85,15 @@ def _settings(repository: Path, weights: Path) -> Settings:
         ) from error
     if changed := manifest.differences(repository, found.files).told():
         raise BadRepository(f"{repository} was changed since its export: {'; '.join(changed[:3])}")
-    if found.about["contract"] != contract_hash(weights):
-        raise ContractMismatch(f"{repository} was not exported from {weights}; name its package with --weights")
+    if found.about["contract"] != package.contract:
+        raise ContractMismatch(f"{repository} was not exported from {package.folder}; name its package with --weights")
     lists = {name: tuple(value) for name, value in made_from["settings"].items() if isinstance(value, list)}
     data = found.about.get("data")
     return Settings(**{**made_from["settings"], **lists, "data": data and Path(data)})
 
 
 def main(
-    repository: Annotated[Path, typer.Argument(help="Exported model repository.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Argument(help="Exported model repository.")] = EXPORTED,
     weights: Annotated[Path, typer.Option(help="Model package of the repository.")] = Path("weights/lite"),
     device: Annotated[On, typer.Option(help="Device that the files run on; torch always runs on the CPU.")] = On.cpu,
     data: Annotated[

@@ -1,41 +1,42 @@
-"""The GPU configs as readable text: ``python -m export.configs`` writes ``export/configs/gpu``.
+"""The tracked files of ``triton_repo/``: ``python -m export.configs`` writes them anew.
 
-They are the output of ``python -m export.all --device gpu --formats onnx,torchscript`` for the shipped package,
-without the stamps, which change with every training.
+They are what ``python -m export.all --device gpu`` writes for the shipped package, without its weights: configs and
+label files. The sources of the Python models are tracked there too, and copied by every export.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from img2poem.nn.model import load_package
+from img2poem.artifacts.package import Package
 
-from . import triton
-from .build import model_configs
+from .build import model_configs, texts, write_text
 from .graphs import graph_models
-from .served import served_models
-from .settings import FORMATS, Settings
+from .repository import TRACKED
+from .settings import Settings
+from .writing import Writer
 
-ROOT = Path(__file__).resolve().parent
-FOLDER = ROOT / "configs" / "gpu"
+WEIGHTS = TRACKED.parent / "weights" / "lite"
 
 
-def texts(weights: Path) -> dict[str, str]:
-    """Return the text of each model's ``config.pbtxt`` by name."""
-    model, tokenizer = load_package(weights)
-    settings = Settings(device="gpu", formats=FORMATS)
-    graphs = graph_models(model.config, tokenizer)
-    configs = model_configs(served_models(model, tokenizer), graphs, model.config, settings, lambda name: {})
-    return {name: triton.to_text(config) for name, config in configs.items()}
+def tracked(weights: Path) -> dict[str, str]:
+    """Return the texts of the tracked files by path, the Python models excluded."""
+    settings = Settings(device="gpu")
+    writer = Writer(Package.open(weights), TRACKED, settings)
+    served, config = [*writer.served.values()], writer.model.config
+    graphs = graph_models(config, writer.tokenizer)
+    configs = model_configs(served, graphs, config, settings, writer.stamps)
+    return {f"{name}/{path}": text for name, of in configs.items() for path, text in texts(of, served).items()}
 
 
 def main() -> None:
-    """Rewrite the folder."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
-    for name, text in texts(ROOT.parent / "weights" / "lite").items():
-        (FOLDER / f"{name}.pbtxt").write_text(text, encoding="utf-8")
+    """Write the files, and delete the configs of models that no longer exist."""
+    found = tracked(WEIGHTS)
+    for config in TRACKED.glob("*/config.pbtxt"):
+        if f"{config.parent.name}/{config.name}" not in found:
+            config.unlink()
+    for path, text in found.items():
+        write_text(TRACKED / path, text)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import inspect
 import io
 import json
@@ -20,7 +19,6 @@ import onnx
 import torch
 from onnxscript import ir
 from onnxscript.optimizer import optimize_ir
-from torchvision.models import ResNet50_Weights
 
 from img2poem.artifacts.package import PackageConfig
 from img2poem.text.vocabulary import BOS, EOS, NEWLINE, PAD, UNK
@@ -32,7 +30,6 @@ from .simplify import simplified
 
 _EXAMPLE_BATCH = 2
 _ANY_SIZE = 2**31
-_TOOLS = ("img2poem", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
 def export_module(served: ServedModel, opset: int) -> onnx.ModelProto:
@@ -77,28 +74,19 @@ def stamps_of(
     config: PackageConfig, pieces: Sequence[str], contract: str, model: str, precision: str
 ) -> dict[str, str]:
     """Return the stamps of every file of the repository: the facts that a client needs."""
-    versions = {name: importlib.metadata.version(name) for name in _TOOLS}
     vocabulary = pieces[: config.decoder.vocabulary_size]
     return {
-        **(_class_names(config) if model == "image_encoder" else {}),
         **(_words(config) if model == "poem_text" else {}),
         "img2poem.contract": contract,
         "img2poem.package": config.name,
         "img2poem.model": model,
         "img2poem.precision": precision,
-        "img2poem.tools": json.dumps(versions),
         "img2poem.preprocessing": json.dumps(dataclasses.asdict(config.preprocessing)),
         "img2poem.special_ids": json.dumps({"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK, "newline": NEWLINE}),
         "img2poem.vocabulary": hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest(),
         "img2poem.vocabulary_size": str(len(vocabulary)),
         "img2poem.aligner_vocabulary_size": str(len(pieces)),
     }
-
-
-def _class_names(config: PackageConfig) -> dict[str, str]:
-    """Return the encoders' class names: ImageNet's from torchvision, scenes from the package."""
-    names = {"object": ResNet50_Weights.DEFAULT.meta["categories"], "scene": config.scene_classes}
-    return {f"img2poem.{kind}_classes": _json(of) for kind, of in names.items()}
 
 
 def _words(config: PackageConfig) -> dict[str, str]:

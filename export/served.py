@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torchvision.models import ResNet50_Weights
 
 from img2poem.artifacts.package import PackageConfig
 from img2poem.decoding.noise import noise
@@ -51,11 +52,15 @@ INSTANCES = 2
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A served tensor: name, numpy dtype and shape without the batch; all axes of size ``FREE`` have the same size."""
+    """A served tensor: name, numpy dtype and shape without the batch; all axes of size ``FREE`` have the same size.
+
+    ``classes`` are the names of what its values score, in order, for a label file; empty for other tensors.
+    """
 
     name: str
     dtype: type[np.generic]
     dims: tuple[int, ...]
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,11 @@ def _encoders(model: PhotoToPoem) -> list[ServedModel]:
     embedding = TensorSpec("embedding", np.float32, (config.embedding_dim,))
     encoders = config.image_encoder.encoders
     scores = {"object": "object_scores", "scene": "scene_scores", "sentiment": "sentiment"}
-    fused = [TensorSpec(output, np.float32, (encoders[name].outputs,)) for name, output in scores.items()]
+    classes = {"object": tuple(ResNet50_Weights.DEFAULT.meta["categories"]), "scene": tuple(config.scene_classes)}
+    fused = [
+        TensorSpec(output, np.float32, (encoders[name].outputs,), classes.get(name, ()))
+        for name, output in scores.items()
+    ]
     found = [
         ServedModel(
             "image_encoder",
@@ -100,7 +109,7 @@ def _encoders(model: PhotoToPoem) -> list[ServedModel]:
     for name, encoder in encoders.items():
         module = ServedEncoder(model.image_encoder, name)
         features = TensorSpec("features", np.float32, (int(module.head.features),))  # type: ignore[arg-type]
-        outputs = (features, TensorSpec("scores", np.float32, (encoder.outputs,)))
+        outputs = (features, TensorSpec("scores", np.float32, (encoder.outputs,), classes.get(name, ())))
         found.append(ServedModel(f"{name}_encoder", module, (pixels,), outputs, samples.pixels, instances=1))
     text = tuple(TensorSpec(name, np.int64, (FREE,)) for name in ("input_ids", "attention_mask"))
     poem = ServedPoemEncoder(model.poem_encoder)

@@ -9,7 +9,10 @@ import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from img2poem.artifacts.labels import label_file
+
 from . import warmup
+from .repository import HEADER
 from .served import FREE, INSTANCES, TensorSpec
 from .settings import Device
 
@@ -136,9 +139,7 @@ def python_config(
 
 def to_text(config: pb.ModelConfig) -> str:
     """Return ``config`` as the text of a ``config.pbtxt``."""
-    return "# Written by python -m export.all; changes are lost at the next export.\n" + str(
-        text_format.MessageToString(config)
-    )
+    return HEADER + str(text_format.MessageToString(config))
 
 
 def stamp(config: pb.ModelConfig, stamps: dict[str, str]) -> None:
@@ -155,7 +156,8 @@ def _config(
     for spec in inputs:
         config.input.add(name=spec.name, data_type=_TYPES[spec.dtype], dims=spec.dims)
     for spec in outputs:
-        config.output.add(name=spec.name, data_type=_TYPES[spec.dtype], dims=spec.dims)
+        labels = label_file(spec.name) if spec.classes else ""
+        config.output.add(name=spec.name, data_type=_TYPES[spec.dtype], dims=spec.dims, label_filename=labels)
     stamp(config, stamps)
     return config
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import onnx as onnx_format
 import torch
 
-from img2poem.artifacts.package import PackageConfig, contract_hash
+from img2poem.artifacts.package import Package, PackageConfig
 from img2poem.artifacts.sessions import Device
 from img2poem.nn.model import PhotoToPoem, load_package
 from img2poem.system.cores import allowed
@@ -52,20 +52,20 @@ class Writer:
     """Writes a package's models into a folder and checks them, or keeps earlier files with new stamps.
 
     Args:
-        weights: the model package.
+        package: the model package.
         folder: folder of the repository.
         settings: options of the export.
     """
 
-    def __init__(self, weights: Path, folder: Path, settings: Settings) -> None:
-        self.made_of = (weights, folder, settings)
-        self.model, self.tokenizer = _load(weights, settings)
+    def __init__(self, package: Package, folder: Path, settings: Settings) -> None:
+        self.made_of = (package, folder, settings)
+        self.model, self.tokenizer = _load(package, settings)
         self.served = {
             one.name: replace(one, max_batch=settings.largest_batch(one.max_batch))
             for one in served_models(self.model, self.tokenizer)
         }
         self.converter = Converter(settings, self.model.config.preprocessing.size)
-        self._contract, self._folder, self._settings = contract_hash(weights), folder, settings
+        self._contract, self._folder, self._settings = package.contract, folder, settings
 
     def stamps(self, name: str) -> dict[str, str]:
         """Return the stamps of the file ``name``."""
@@ -168,11 +168,11 @@ def written(writer: Writer, jobs: Sequence[Job], processes: int) -> Iterator[Row
 _writer: Writer | None = None
 
 
-def _begin(threads: int, weights: Path, folder: Path, settings: Settings) -> None:
+def _begin(threads: int, package: Package, folder: Path, settings: Settings) -> None:
     global _writer
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _writer = Writer(weights, folder, settings)
+    _writer = Writer(package, folder, settings)
 
 
 def _end_with_parent() -> None:
@@ -197,8 +197,8 @@ def _computed_by(config: PackageConfig) -> dict[str, Any]:
     return {"image_encoder": encoder, "bert": config.poem_encoder.bert, "decoder": decoder}
 
 
-def _load(weights: Path, settings: Settings) -> tuple[PhotoToPoem, PoemTokenizer]:
-    model, tokenizer = load_package(weights)
+def _load(package: Package, settings: Settings) -> tuple[PhotoToPoem, PoemTokenizer]:
+    model, tokenizer = load_package(package)
     if settings.forbidden_words is not None:
         decoder = replace(model.config.decoder, forbidden_words=[*settings.forbidden_words])
         model.config, model.poem_decoder.config = replace(model.config, decoder=decoder), decoder

@@ -29,6 +29,25 @@ class Infer:
     inputs: Tensors
     outputs: tuple[str, ...]
 
+    def class_count(self, output: str) -> int:
+        """Return the number of classes wanted of an output of scores; 0 for the tensor itself."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Classify(Infer):
+    """Request to run ``model``, with the highest scores of some outputs instead of the whole tensors.
+
+    An output ``[B, C]`` in ``counts`` is answered by its ``counts[output]`` highest scores, highest first, as strings
+    ``score:index:name``: Triton's classification extension.
+    """
+
+    counts: dict[str, int]
+
+    def class_count(self, output: str) -> int:
+        """Return the number of classes wanted of an output; 0 for the tensor itself."""
+        return self.counts.get(output, 0)
+
 
 @dataclass(frozen=True)
 class Follow(Infer):

@@ -16,6 +16,7 @@ from filelock import FileLock
 from PIL import Image
 
 from export.all import export
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.serving.server import Ports, TritonServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Each test worker has its own copy: tests identify processes by the repository that they serve.
     """
-    out, temporary = ROOT / "triton_repo", tmp_path_factory.getbasetemp()
+    out, temporary = ROOT / EXPORTED, tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" not in os.environ:
         export(WEIGHTS, out)
         return out

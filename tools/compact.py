@@ -16,6 +16,7 @@ from onnx import TensorProto, numpy_helper
 from export.rewrite import graphs
 from img2poem.artifacts import manifest
 from img2poem.artifacts.compact import WEIGHTS, compact_name
+from img2poem.artifacts.labels import label_files
 from img2poem.errors import BadRepository
 
 #: Size in bytes from which a tensor is moved to the shared weights.
@@ -52,6 +53,9 @@ def compact(repository: Path, models: Iterable[str], out: Path, extra: Iterable[
                 for tensor in graph.initializer:
                     weights.take(tensor)
             (out / compact_name(name)).write_bytes(model.SerializeToString())
+            for labels in label_files(name, found.files):
+                (out / name).mkdir(exist_ok=True)
+                (out / labels).write_bytes((repository / labels).read_bytes())
     for path in extra:
         (out / path.name).write_bytes(path.read_bytes())
     manifest.write(out, {name: found.about[name] for name in ("contract", "made_from")})

@@ -22,6 +22,7 @@ from PIL import Image
 
 from img2poem import Img2Poem
 from img2poem import __file__ as package
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.cli.console import reporting, tell
 from img2poem.files.atomic import write_atomically
 from img2poem.images.card import Layout, card
@@ -81,7 +82,7 @@ def _jpeg(picture: bytes, width: int) -> bytes:
 
 def main(
     folder: Annotated[Path, typer.Option(help="Output folder.")] = Path("docs/images"),
-    engine: Annotated[Path, typer.Option(help="Model repository that writes the poems.")] = Path("triton_repo"),
+    engine: Annotated[Path, typer.Option(help="Model repository that writes the poems.")] = EXPORTED,
 ) -> None:
     """Generate the pictures of the README and the docs."""
     with reporting():

@@ -10,8 +10,8 @@ from pathlib import Path
 from ..errors import BadRepository
 from ..version import __version__
 
-#: Folder that ``python -m export.all`` writes by default.
-EXPORTED = Path("triton_repo")
+#: Folder that ``python -m export.all`` writes by default: the models for CPUs.
+EXPORTED = Path("triton_repo.cpu")
 #: Package with the released models; its version must equal this package's.
 DISTRIBUTION = "img2poem-lite"
 _MODULE = "img2poem_lite"
@@ -20,7 +20,7 @@ _MODULE = "img2poem_lite"
 def default_repository() -> Path:
     """Return the repository to run in process by default.
 
-    That is ``triton_repo`` in the current folder if it exists, even if it is damaged; else the installed package.
+    That is ``triton_repo.cpu`` in the current folder if it exists, even if it is damaged; else the installed package.
 
     Raises:
         BadRepository: neither exists, or the package has another version.

@@ -139,13 +139,30 @@ class PackageConfig:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
-def load_config(folder: Path) -> PackageConfig:
-    """Verify every file of the package in ``folder`` against the manifest, then return the configuration.
+@dataclass(frozen=True)
+class Package:
+    """A verified model package: its folder, configuration and contract. Open it once and pass it on.
 
-    Raises:
-        BadPackage: the folder, one of its ``FILES`` or the manifest is missing, a file has changed, the configuration
-            is malformed, or the package has another architecture version.
+    ``contract`` is that of :func:`contract_hash`.
     """
+
+    folder: Path
+    config: PackageConfig
+    contract: str
+
+    @classmethod
+    def open(cls, folder: Path) -> Package:
+        """Verify every file of the package in ``folder`` against its manifest, which reads each file once.
+
+        Raises:
+            BadPackage: the folder, one of its ``FILES`` or the manifest is missing, a file has changed, the
+                configuration is malformed, or the package has another architecture version.
+        """
+        _verify(folder)
+        return cls(folder, config_of(folder), str(manifest.read(folder).about["contract"]))
+
+
+def _verify(folder: Path) -> None:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise BadPackage(
@@ -156,10 +173,9 @@ def load_config(folder: Path) -> PackageConfig:
         raise BadPackage(
             f"{folder}: {'; '.join(problems)}; get the package again, or run img2poem seal {folder} if you changed it"
         )
-    config = config_of(folder)
     if not sealed:  # written by an earlier release
+        config_of(folder)  # an error there says more
         raise BadPackage(f"{folder} has no {manifest.NAME}; if you trust its files: img2poem seal {folder}")
-    return config
 
 
 def seal(folder: Path) -> None:

@@ -9,19 +9,21 @@ from typing import Annotated
 
 import typer
 
+from ..artifacts.installed import EXPORTED
 from ..errors import InvalidOption
 from ..files.reading import read_limited
-from ..serving.checkup import EXPOSED, Verdict, check_up
+from ..serving.checkup import EXPOSED, check_up
 from ..serving.server import TritonServer
-from ..serving.settings import LogLevel, ModelControl, Ports, ServerSettings, Tls
+from ..serving.settings import LogLevel, ModelControl, Ports, ServerSettings, ServerTls
 from ..serving.supervisor import RestartPolicy, supervise
+from ..system.findings import Verdict
 from .console import reporting, say, tell, until_interrupted
 
 _WHERE, _SAFETY, _RUN, _WATCH = "Addresses", "Security", "Running", "Logs and traces"
 
 
 def serve(
-    repository: Annotated[Path, typer.Argument(help="Model repository to serve.")] = Path("triton_repo"),
+    repository: Annotated[Path, typer.Argument(help="Model repository to serve.")] = EXPORTED,
     host: Annotated[
         str,
         typer.Option(help="IPv4 address for gRPC; any but loopback exposes the server.", rich_help_panel=_WHERE),
@@ -156,9 +158,9 @@ def _check(repository: Path, ports: Ports, settings: ServerSettings, as_json: bo
         raise typer.Exit(1)
 
 
-def _tls(certificate: Path | None, key: Path | None, ca: Path | None) -> Tls | None:
+def _tls(certificate: Path | None, key: Path | None, ca: Path | None) -> ServerTls | None:
     if certificate is not None and key is not None:
-        return Tls(certificate, key, ca)
+        return ServerTls(certificate, key, ca)
     if certificate is not None or key is not None or ca is not None:
         raise InvalidOption("TLS needs both --grpc-cert and --grpc-key; --grpc-ca needs them too")
     return None

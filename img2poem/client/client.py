@@ -34,7 +34,7 @@ class Img2Poem:
     Args:
         target: a model repository (folder) to run in process, the address of a server (``grpc://HOST:PORT``,
             ``grpcs://…``, ``http://…`` or ``https://…``), or several addresses, of which the first that answers is
-            used. By default the folder ``triton_repo`` if it exists, else the installed package ``img2poem-lite``.
+            used. By default the folder ``triton_repo.cpu`` if it exists, else the installed package ``img2poem-lite``.
         timeout: seconds for a whole call, with its retries. With several photographs, seconds for each of them.
         retries: further attempts when no server answers, is ready or has room; each address after the first adds one.
         concurrency: maximum number of poems in progress at once, when several are requested.

@@ -21,7 +21,7 @@ yields many requests instead of one: ``decode_image``, ``image_encoder``, then `
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -34,7 +34,7 @@ from ..decoding.strategies import AnyStrategy, BestOf, Greedy, Sampling
 from ..errors import InvalidOption, NoPoem
 from ..form.form import Form
 from ..form.search import FormSearch
-from ..requests import Answer, Flow, Follow, Infer, Line, Tensors, infer, look, one_string
+from ..requests import Answer, Classify, Flow, Follow, Infer, Line, Tensors, infer, look, one_string
 from ..text.vocabulary import BOS, EOS, PAD
 from .results import Description, Info, Label, Match, Model
 from .served_vocabulary import ServedVocabulary
@@ -146,16 +146,12 @@ class Operations:
     def describe(self, photo: bytes, k: int) -> Flow[Description]:
         """Return the ``k`` most likely objects and scenes in a photograph, and its sentiment."""
         [pixels] = yield from infer("decode_image", {"image": one_string(photo)}, "pixels")
-        names = ("object_scores", "scene_scores", "sentiment")
-        objects, scenes, sentiment = yield from infer("image_encoder", {"pixels": pixels}, *names)
-        stamps = (yield from look("image_encoder")).stamps
-        valence, arousal = (round(float(value), 3) for value in sentiment[0])
-        return Description(
-            tuple(_likeliest(objects[0], json.loads(stamps["object_classes"]), k)),
-            tuple(_likeliest(scenes[0], json.loads(stamps["scene_classes"]), k)),
-            valence,
-            arousal,
-        )
+        scores, outputs = ("object_scores", "scene_scores"), ("object_scores", "scene_scores", "sentiment")
+        request = Classify("image_encoder", {"pixels": pixels}, outputs, dict.fromkeys(scores, k))
+        found = cast("Answer", (yield request)).tensors
+        objects, scenes = (tuple(map(_label, found[name].reshape(-1))) for name in scores)
+        valence, arousal = (round(float(value), 3) for value in found["sentiment"][0])
+        return Description(objects, scenes, valence, arousal)
 
     def info(self, target: tuple[str, ...]) -> Flow[Info]:
         """Return the metadata of the model package."""
@@ -167,7 +163,6 @@ class Operations:
             precision=stamps["precision"],
             vocabulary_size=int(stamps["vocabulary_size"]),
             image_size=int(json.loads(stamps["preprocessing"])["size"]),
-            tools=json.loads(stamps["tools"]),
         )
 
     def _followed(self, photo: bytes, strategy: Greedy | Sampling) -> Flow[Written]:
@@ -289,9 +284,10 @@ def _place(form: Form, where: Where | None) -> Where:
     return "client"
 
 
-def _likeliest(scores: Floats, names: Sequence[str], k: int) -> Iterator[Label]:
-    for i in np.argsort(-scores, kind="stable")[:k]:
-        yield Label(names[i], round(float(scores[i]), 4))
+def _label(classified: bytes | str) -> Label:
+    """Return the class in ``score:index:name``."""
+    score, _, name = _text(classified).split(":", 2)
+    return Label(name, round(float(score), 4))
 
 
 def _text(value: bytes | str) -> str:

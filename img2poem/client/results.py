@@ -147,7 +147,6 @@ class Info(_Json):
     precision: str
     vocabulary_size: int
     image_size: int
-    tools: dict[str, str]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ..errors import Img2PoemError
 
 
 @contextmanager
-def replacing(target: Path, mark: str, error: type[Img2PoemError]) -> Iterator[Path]:
+def replacing(target: Path, may_be_replaced: Callable[[Path], bool], error: type[Img2PoemError]) -> Iterator[Path]:
     """Yield an empty folder that replaces ``target`` when the block ends without an error.
 
     If the writer is killed, the old folder is intact: at ``target`` or, between the two renames, at
@@ -21,18 +21,18 @@ def replacing(target: Path, mark: str, error: type[Img2PoemError]) -> Iterator[P
 
     Args:
         target: folder to write.
-        mark: name of a file that identifies folders that may be replaced.
+        may_be_replaced: whether a folder that is not empty may be replaced.
         error: class of the errors to raise.
 
     Raises:
-        Img2PoemError: of class ``error``: ``target`` is not empty and has no ``mark``, is a mount point, or another
+        Img2PoemError: of class ``error``: ``target`` is a file, may not be replaced, is a mount point, or another
             process is writing it.
     """
     target = target.resolve()
     if os.path.ismount(target):
         raise error(f"{target} is a mount point, which cannot be renamed; name a folder within it")
-    if target.exists() and any(target.iterdir() if target.is_dir() else [target]) and not (target / mark).exists():
-        raise error(f"{target} holds something else, without {mark}; name another --out")
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not may_be_replaced(target)):
+        raise error(f"{target} holds something else, which would be lost; name another --out")
     target.parent.mkdir(parents=True, exist_ok=True)
     staging, old = (target.with_name(f"{target.name}.{part}") for part in ("new", "old"))
     with open(target.with_name(f"{target.name}.lock"), "w") as lock:

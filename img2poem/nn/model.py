@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..artifacts.package import PackageConfig, load_config, seal
+from ..artifacts.package import Package, PackageConfig, seal
 from ..errors import BadPackage
 from ..files.atomic_folder import replacing
 from ..text.tokenizer import PoemTokenizer
@@ -29,13 +29,17 @@ class PhotoToPoem(nn.Module):
         self.poem_decoder = PoemDecoder(config.decoder, config.embedding_dim)
 
 
-def load_package(folder: Path) -> tuple[PhotoToPoem, PoemTokenizer]:
+def load_package(package: Path | Package) -> tuple[PhotoToPoem, PoemTokenizer]:
     """Load a model package: weights in float32, model in evaluation mode.
+
+    Args:
+        package: its folder, or the package that :meth:`Package.open` has verified, which is not verified again.
 
     Raises:
         BadPackage: a file is missing, changed or damaged, or weights and configuration do not match.
     """
-    config = load_config(folder)
+    opened = Package.open(package) if isinstance(package, Path) else package
+    folder, config = opened.folder, opened.config
     model = PhotoToPoem(config)
     try:
         state = load_file(folder / "model.safetensors")
@@ -56,7 +60,7 @@ def save_package(folder: Path, model: PhotoToPoem, tokenizer: PoemTokenizer, con
     Raises:
         BadPackage: ``folder`` holds something other than a model package, or another process is writing it.
     """
-    with replacing(folder, "config.json", BadPackage) as staging:
+    with replacing(folder, lambda found: (found / "config.json").exists(), BadPackage) as staging:
         save_file(
             {name: _narrowed(tensor) for name, tensor in model.state_dict().items()}, staging / "model.safetensors"
         )

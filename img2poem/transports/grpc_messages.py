@@ -30,7 +30,7 @@ def arguments(request: Infer, call: Call, access: Access) -> dict[str, Any]:
     return {
         "model_name": request.model,
         "inputs": [_input(name, value) for name, value in request.inputs.items()],
-        "outputs": [InferRequestedOutput(name) for name in request.outputs],
+        "outputs": [InferRequestedOutput(name, class_count=request.class_count(name)) for name in request.outputs],
         "request_id": call.request_id,
         "priority": access.priority,
     }

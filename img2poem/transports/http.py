@@ -205,7 +205,10 @@ def _tensors(request: Infer) -> tuple[list[Any], list[Any]]:
     for name, value in request.inputs.items():
         inputs.append(InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
         inputs[-1].set_data_from_numpy(np.ascontiguousarray(value), binary_data=True)
-    return inputs, [InferRequestedOutput(name, binary_data=True) for name in request.outputs]
+    outputs = [
+        InferRequestedOutput(name, binary_data=True, class_count=request.class_count(name)) for name in request.outputs
+    ]
+    return inputs, outputs
 
 
 def _answer(response: Any, request: Infer, call: Call, name: str) -> Answer:

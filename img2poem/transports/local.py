@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..artifacts import manifest
 from ..artifacts.compact import WEIGHTS, path_of
 from ..artifacts.inspection import PREFIX, is_package, no_repository
 from ..artifacts.installed import how_to_mend
+from ..artifacts.labels import labels
 from ..artifacts.manifest import Manifest
 from ..artifacts.sessions import PROVIDERS, Device, check_file, open_session
 from ..decoding.noise import drawn
@@ -81,7 +83,16 @@ class LocalEndpoint:
             found = {"pixels": self._pixels(request.inputs)}
         else:
             found = self._run(request.model, request.outputs, request.inputs, call)
-        return Answer({name: found[name] for name in request.outputs}, _VERSION)
+        return Answer({name: self._classified(request, name, found[name]) for name in request.outputs}, _VERSION)
+
+    def _classified(self, request: Infer, output: str, scores: NDArray[Any]) -> NDArray[Any]:
+        """Return an output, or its highest scores with the names of their classes, as Triton does."""
+        if not (count := request.class_count(output)):
+            return scores
+        names = labels(self._repository, self._manifest, request.model, output)
+        highest = np.argsort(-scores, kind="stable")[:, :count]
+        rows = [[f"{row[i]:f}:{i}:{names[i]}" for i in best] for row, best in zip(scores, highest, strict=True)]
+        return np.array(rows, np.object_)
 
     def look(self, model: str, call: Call) -> ModelInfo:
         """Return the metadata of a model: of the decoder for an ensemble, of ``image_encoder`` for ``decode_image``."""

@@ -12,7 +12,7 @@ import pytest
 
 from img2poem.artifacts import manifest
 from img2poem.artifacts.inspection import inspect
-from img2poem.artifacts.package import contract_hash, load_config
+from img2poem.artifacts.package import Package, contract_hash
 from img2poem.errors import BadRepository
 
 from ..conftest import ROOT, WEIGHTS
@@ -35,15 +35,15 @@ def models_of(repository: Path) -> set[str]:
 def test_a_whole_repository_says_what_it_is(repository: Path) -> None:
     report = inspect(repository)
     assert not report.problems and report.contract == contract_hash(WEIGHTS)
+    assert {"torch", "onnx", "onnxruntime", "tritonclient"} <= report.made_from.keys()
     by_name = {model.name: model for model in report.models}
     assert by_name.keys() == models_of(repository) and by_name["img2poem"].platform == "ensemble"
     for model in report.models:
         assert model.stamps["model"] == model.name and model.stamps["precision"] == "fp32"
         assert json.loads(model.stamps["special_ids"])["newline"] == 4
         assert json.loads(model.stamps["preprocessing"])["size"] == 224
-        assert {"torch", "onnx", "onnxruntime", "img2poem"} <= json.loads(model.stamps["tools"]).keys()
         assert len(model.stamps["vocabulary"]) == 64
-        assert int(model.stamps["vocabulary_size"]) == load_config(WEIGHTS).decoder.vocabulary_size
+        assert int(model.stamps["vocabulary_size"]) == Package.open(WEIGHTS).config.decoder.vocabulary_size
 
 
 def restamp(repository: Path, key: str, value: str) -> None:

@@ -52,10 +52,10 @@ def test_an_export_in_the_folder_comes_before_the_package(folder: Path, package:
     installed = package(__version__)
     assert default_repository() == installed == installed_repository()
     assert "img2poem_lite_of_tests" not in sys.modules
-    (folder / "triton_repo").mkdir()
-    assert default_repository() == Path("triton_repo")
+    (folder / "triton_repo.cpu").mkdir()
+    assert default_repository() == Path("triton_repo.cpu")
     # A broken export is an error; it does not fall back to the package.
-    with pytest.raises(BadRepository, match="triton_repo holds no exported model repository"):
+    with pytest.raises(BadRepository, match=r"triton_repo\.cpu holds no exported model repository"):
         Img2Poem()
 
 

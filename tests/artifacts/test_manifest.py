@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from img2poem import BeamSearch, Greedy, Img2Poem
 from img2poem.artifacts import manifest
 from img2poem.artifacts.package import FILES as PARTS
-from img2poem.artifacts.package import config_of, faults, load_config, seal
+from img2poem.artifacts.package import Package, config_of, faults, seal
 from img2poem.errors import BadPackage, BadRepository
 from img2poem.nn.model import load_package
 from img2poem.serving.repository import verify
@@ -78,7 +78,7 @@ def test_a_changed_byte_of_a_package_is_refused_and_named(package: Path, name: s
 def test_a_package_with_more_than_it_was_written_with(package: Path) -> None:
     (package / "extra.py").write_text("")
     with pytest.raises(BadPackage, match=r"extra\.py is not in the manifest"):
-        load_config(package)
+        Package.open(package)
 
 
 def test_a_package_of_another_architecture_says_what_to_do(package: Path) -> None:
@@ -88,16 +88,16 @@ def test_a_package_of_another_architecture_says_what_to_do(package: Path) -> Non
         seal(package)
     (package / manifest.NAME).unlink()
     with pytest.raises(BadPackage, match="use the img2poem release that trained the package, or train again"):
-        load_config(package)
+        Package.open(package)
 
 
 def test_a_package_is_sealed_by_whoever_trusts_it(package: Path) -> None:
     (package / "MODEL_CARD.md").write_text("a better card")
     (package / manifest.NAME).unlink()
     with pytest.raises(BadPackage, match=f"if you trust its files: img2poem seal {package}"):
-        load_config(package)
+        Package.open(package)
     seal(package)
-    assert load_config(package) == config_of(WEIGHTS) and not faults(package)
+    assert Package.open(package).config == config_of(WEIGHTS) and not faults(package)
 
 
 FILES = (

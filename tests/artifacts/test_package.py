@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from img2poem.artifacts.package import FILES, PackageConfig, contract_hash, load_config, seal
+from img2poem.artifacts.package import FILES, Package, PackageConfig, contract_hash, seal
 from img2poem.errors import BadPackage
 from img2poem.nn.model import load_package, save_package
 
@@ -40,7 +40,7 @@ def test_the_contract_covers_every_byte(package: Path, name: str) -> None:
 def test_a_missing_file_is_named(package: Path, name: str) -> None:
     (package / name).unlink()
     with pytest.raises(BadPackage, match=name):
-        load_config(package)
+        Package.open(package)
 
 
 def test_wrong_configurations_are_named(package: Path) -> None:
@@ -62,7 +62,7 @@ def test_wrong_configurations_are_named(package: Path) -> None:
         (package / "config.json").write_text(text)
         (package / "manifest.json").unlink(missing_ok=True)
         with pytest.raises(BadPackage, match=says):
-            load_config(package)
+            Package.open(package)
 
 
 def test_damaged_weights_are_refused(package: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import tritonclient.grpc as grpcclient
 from PIL import Image
 
 from img2poem import (
@@ -231,3 +232,29 @@ def test_a_description_names_classes_of_the_package(target: str, photos: list[by
     assert {label.name for label in seen.scenes} <= set(config["scene_classes"])
     assert "temple/east_asia" in {label.name for label in seen.scenes}  # china.jpg shows a Chinese temple
     assert seen.objects[0].probability >= seen.objects[1].probability > 0
+
+
+def test_every_home_names_the_same_classes(repository: Path, server: TritonServer, photos: list[bytes]) -> None:
+    """Asked for more classes than there are, all homes return all of them."""
+    found = []
+    for home in (str(repository), server.grpc_url, server.http_url):
+        with Img2Poem(home) as poet:
+            found.append(poet.describe(photos[1], k=200))
+    assert found[0].objects[:5] == found[1].objects[:5] == found[2].objects[:5]
+    assert found[0].scenes[:5] == found[1].scenes[:5] == found[2].scenes[:5]
+    assert [len(seen.objects) for seen in found] == [200] * 3
+    assert [len({label.name for label in seen.scenes}) for seen in found] == [100] * 3
+
+
+def test_triton_answers_scores_with_names(server: TritonServer) -> None:
+    """Its classification extension, as any client may use it."""
+    client = grpcclient.InferenceServerClient(server.grpc_url.removeprefix("grpc://"))
+    pixels = grpcclient.InferInput("pixels", [1, 224, 224, 3], "UINT8")
+    pixels.set_data_from_numpy(np.zeros((1, 224, 224, 3), np.uint8))
+    wanted = [grpcclient.InferRequestedOutput("scores", class_count=2)]
+    scores = client.infer("scene_encoder", [pixels], outputs=wanted).as_numpy("scores")
+    names = json.loads((WEIGHTS / "config.json").read_text())["scene_classes"]
+    for entry in scores.reshape(-1):
+        _, index, name = entry.decode().split(":", 2)
+        assert names[int(index)] == name
+    client.close()

@@ -32,7 +32,7 @@ NOT_RUN = {
     r"docker |GRAFANA_PASSWORD=\S+ docker ": "needs a container engine; tests/deploy checks its files",
     r"kubectl ": "needs a cluster; tests/deploy renders the files and checks them",
     r"curl .*img2poem-key": "needs a server with a key; tests/serving/test_security.py asks with one and without",
-    r"cp -r triton_repo/": "changes a served repository; tests/serving/test_faults.py does so",
+    r"cp -r triton_repo.cpu/": "changes a served repository; tests/serving/test_faults.py does so",
 }
 
 #: Languages of code blocks that are not run.

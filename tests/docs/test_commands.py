@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from img2poem.artifacts.installed import EXPORTED
 from img2poem.serving.server import Ports, TritonServer
 
 from ..conftest import ROOT
@@ -82,7 +83,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, server: TritonServer, photos:
     for name, photo in {"photo.jpg": 0, "other.png": 7, "photos/1.jpg": 1, "photos/2.jpg": 8}.items():
         (folder / name).write_bytes(photos[photo])
     (folder / "poem.txt").write_text("an old temple\nover the water\n")
-    (folder / "triton_repo").symlink_to(server.repository)
+    (folder / EXPORTED).symlink_to(server.repository)
     for name in ("deploy", "examples", "weights"):
         (folder / name).symlink_to(ROOT / name)
     # The command of this checkout, not the installed one.

@@ -16,6 +16,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from export import build, parity
 from export.all import export
+from export.repository import HEADER, may_be_replaced
 from export.settings import Settings
 from img2poem.artifacts.inspection import inspect
 from img2poem.errors import BadPackage, BadRepository
@@ -83,6 +84,18 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_only_an_export_or_the_tracked_folder_may_be_replaced(tmp_path: Path) -> None:
+    assert may_be_replaced(ROOT / "triton_repo")
+    own = tmp_path / "noise" / "config.pbtxt"
+    own.parent.mkdir()
+    own.write_text('name: "noise"')
+    assert not may_be_replaced(tmp_path)
+    own.write_text(HEADER + 'name: "noise"')
+    assert may_be_replaced(tmp_path)
+    (tmp_path / "notes").mkdir()
+    assert not may_be_replaced(tmp_path)
+
+
 def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) -> None:
     """State after a kill between the two renames: the old repository is moved away, the new one is still staged."""
     before = contents(copy)
@@ -90,7 +103,7 @@ def test_what_a_kill_leaves_is_cleared_and_the_old_one_comes_back(copy: Path) ->
     copy.with_name("repository.new").mkdir()
 
     def broken() -> Iterator[None]:
-        with replacing(copy, "manifest.json", BadRepository):
+        with replacing(copy, may_be_replaced, BadRepository):
             yield
             raise ValueError
 

@@ -1,7 +1,9 @@
-"""GPU configs: the committed texts are the output of export; Triton and its backends know every option."""
+"""Configs: the tracked ones are the output of export; Triton and its backends know every option."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,13 +18,14 @@ from export.all import export
 from export.build import model_configs
 from export.ensembles import DECODERS
 from export.graphs import graph_models
+from export.repository import TRACKED
 from export.served import INSTANCES, ServedModel, TensorSpec
-from export.settings import Settings
+from export.settings import FORMATS, Settings
 from export.stream import DECODER
 from img2poem.nn.model import PhotoToPoem
 from img2poem.text.tokenizer import PoemTokenizer
 
-from ..conftest import WEIGHTS
+from ..conftest import ROOT, WEIGHTS
 
 #: Keys of ``parameters`` that the backends read: README.md and src/onnxruntime.cc of onnxruntime_backend (r24.10 to
 #: r26.06); README.md of pytorch_backend; for the Python backend, those that our own models read.
@@ -52,8 +55,8 @@ def read(text: str) -> pb.ModelConfig:
 
 
 @pytest.fixture(scope="module")
-def gpu() -> dict[str, pb.ModelConfig]:
-    return {name: read(text) for name, text in configs.texts(WEIGHTS).items()}
+def gpu(made: Made) -> dict[str, pb.ModelConfig]:
+    return made(Settings(device="gpu", formats=FORMATS))
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +70,33 @@ def on_gpu(found: dict[str, pb.ModelConfig]) -> Iterator[tuple[str, pb.ModelConf
             yield name, config
 
 
-def test_the_committed_ones_are_what_export_writes() -> None:
-    committed = {path.stem: path.read_text(encoding="utf-8") for path in configs.FOLDER.glob("*.pbtxt")}
-    assert committed == configs.texts(WEIGHTS), "write them anew: python -m export.configs"
+def test_the_tracked_ones_are_what_export_writes() -> None:
+    known = {".pbtxt", ".txt", ".gitkeep"}
+    found = [path for path in TRACKED.rglob("*") if path.is_file() and {path.suffix, path.name} & known]
+    tracked = {path.relative_to(TRACKED).as_posix(): path.read_text(encoding="utf-8") for path in found}
+    assert tracked == configs.tracked(WEIGHTS), "write them anew: python -m export.configs"
 
 
-def test_an_export_for_gpus_writes_them_with_stamps(tmp_path: Path) -> None:
-    export(WEIGHTS, tmp_path / "out", Settings(device="gpu", models=("decoder_init", "poem_text")))
-    for name, kind in (("decoder_init", "KIND_GPU"), ("poem_text", "KIND_CPU")):
-        written = read((tmp_path / "out" / name / "config.pbtxt").read_text())
-        assert pb.ModelInstanceGroup.Kind.Name(written.instance_group[0].kind) == kind
-        for key in [key for key in written.parameters if key.startswith("img2poem.")]:
-            del written.parameters[key]
-        assert written == read((configs.FOLDER / f"{name}.pbtxt").read_text())
+def test_an_export_for_gpus_fills_in_the_weights_and_changes_no_tracked_file(tmp_path: Path) -> None:
+    out = Path(shutil.copytree(TRACKED, tmp_path / "out"))
+    models = ("decoder_init", "poem_text", "img2poem_stream", "scene_encoder")
+    export(WEIGHTS, out, Settings(device="gpu", models=models))
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    tracked = {path for path in written if (TRACKED / path).exists()}
+    assert tracked >= {"README.md", "poem_text/config.pbtxt", "img2poem_stream/1/model.py", "scene_encoder/scores.txt"}
+    for path in tracked:
+        assert (out / path).read_bytes() == (TRACKED / path).read_bytes(), path
+    weights = {f"{name}/1/model.onnx" for name in ("decoder_init", "poem_text", "scene_encoder")}
+    assert written - tracked >= {"manifest.json", *weights}
+    kinds = {name: read((out / name / "config.pbtxt").read_text()).instance_group[0].kind for name in models[:2]}
+    assert [*kinds.values()] == [pb.ModelInstanceGroup.KIND_GPU, pb.ModelInstanceGroup.KIND_CPU]
+
+
+def test_git_ignores_what_an_export_adds() -> None:
+    for path in ("manifest.json", "decoder_step/1/model.onnx", "noise/warmup/seed", "quality.json"):
+        assert subprocess.run(["git", "check-ignore", "-q", f"triton_repo/{path}"], cwd=ROOT).returncode == 0, path
+    for path in ("noise/config.pbtxt", "decode_image/1/model.py", "img2poem/1/.gitkeep", "scene_encoder/scores.txt"):
+        assert subprocess.run(["git", "check-ignore", "-q", f"triton_repo/{path}"], cwd=ROOT).returncode == 1, path
 
 
 @pytest.mark.parametrize("where", ["gpu", "cpu"])

@@ -18,7 +18,7 @@ from export.all import export
 from export.reuse import Earlier
 from export.served import MAX_BATCH, MAX_BATCH_OF_CANDIDATES
 from export.settings import Settings
-from img2poem.artifacts.package import contract_hash
+from img2poem.artifacts.package import Package, contract_hash
 from img2poem.errors import InvalidOption
 from img2poem.nn.model import load_package, save_package
 from img2poem.text.vocabulary import EOS
@@ -32,7 +32,7 @@ def stamped(path: Path) -> str:
 
 def rows(weights: Path, folder: Path, settings: Settings, earlier: Path) -> dict[str, build.Row]:
     folder.mkdir()
-    found = build.build(weights, folder, settings, Earlier(earlier), lambda model, total: None)
+    found = build.build(Package.open(weights), folder, settings, Earlier(earlier), lambda model, total: None)
     return {row.model: row for row in found}
 
 

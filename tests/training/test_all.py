@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2poem.artifacts.package import load_config
+from img2poem.artifacts.package import Package
 from img2poem.nn.model import load_package
 
 from ..conftest import ROOT
@@ -63,7 +63,7 @@ def test_all_writes_a_measured_package_and_goes_on_after_a_kill(data: Path, tmp_
     second = run("all", data, work, "--out", str(out), *SHORT)
     assert second.returncode == 0, second.stderr
     assert (work / "lite" / "alignment" / "result.safetensors").read_bytes() == aligned, "what was done is kept"
-    config = load_config(out)
+    config = Package.open(out).config
     assert config.name == "small" and config.scene_classes == list(COLOURS)
     assert config.metrics["scene"]["scene_top1"] > 0.6, "eight plain colours, by chance 0.125"
     curves = json.loads((work / "lite" / "generator" / "curves.json").read_text())
