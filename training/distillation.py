@@ -26,6 +26,7 @@ from torch import Tensor
 
 from img2poem.decoding.strategies import TOP_TOKENS
 from img2poem.files.atomic import write_atomically
+from img2poem.nn import search
 from img2poem.nn.transformer_decoder import Layer, TransformerDecoder
 from img2poem.text.vocabulary import CAPTION, EOS, FREE, NEWLINE, PAD, RHYMED, SPECIAL_TOKENS, UNK
 
@@ -133,11 +134,12 @@ def write(
 
 def _draw(log_probs: Tensor, temperature: float, top_p: float, random: torch.Generator) -> Tensor:
     """Return one token a row, int64 ``[B, 1]``, of the nucleus."""
-    top = log_probs.topk(min(TOP_TOKENS, log_probs.shape[-1]), dim=-1)
-    probabilities = (top.values / temperature).softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
-    kept = torch.where(before < top_p, probabilities, 0.0)
-    return top.indices.gather(1, torch.multinomial(kept, 1, generator=random))
+    rows, width = len(log_probs), min(TOP_TOKENS, log_probs.shape[-1])
+    top = log_probs.topk(width, dim=-1)
+    uniform = torch.rand(rows, width, generator=random).clamp_(min=torch.finfo(torch.float32).tiny)
+    temperatures, nucleus = torch.full((rows,), temperature), torch.full((rows,), top_p)
+    pick = search.draw(top.values, temperatures, torch.full((rows,), width), nucleus, search.gumbel_of(uniform))
+    return top.indices.gather(1, pick)
 
 
 class Teacher:

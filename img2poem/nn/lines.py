@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..text.orthography import Orthography
 from ..text.vocabulary import EOS, NEWLINE, PAD
-from .poem_decoder import PoemDecoder
-from .rules import History, Limits, RowOptions, Rules
-from .search import DecoderStep, State, draw, gumbel_of, loop
+from .rules import History, Limits, RowOptions
+from .search import Search, State, draw, gumbel_of, loop
 
 
 class Prefix(NamedTuple):
@@ -23,18 +20,12 @@ class Prefix(NamedTuple):
     score: Tensor  # float32 [B], sum of log-probabilities
 
 
-class LineDecoder(nn.Module):
+class LineDecoder(Search):
     """Continues each poem by one line.
 
     Called line by line, it gives the tokens of :class:`img2poem.nn.search.Sampling`, or, if the temperature is 0, of
     :class:`img2poem.nn.search.GreedySearch`.
     """
-
-    def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
-        super().__init__()
-        orthography = Orthography.of(decoder.config, pieces)
-        self.step = DecoderStep(decoder, orthography)
-        self.rules = Rules(orthography)
 
     def forward(
         self,

@@ -30,7 +30,7 @@ class Hypotheses(NamedTuple):
     lengths: Tensor  # int64 [B], with the end token
 
 
-class _Search(nn.Module):
+class Search(nn.Module):
     """Base of the searches: the decoder step and the rules."""
 
     def __init__(self, decoder: PoemDecoder, pieces: Sequence[str]) -> None:
@@ -40,7 +40,7 @@ class _Search(nn.Module):
         self.rules = Rules(orthography)
 
 
-class GreedySearch(_Search):
+class GreedySearch(Search):
     """Greedy search: the most likely allowed token at each step."""
 
     def forward(self, embedding: Tensor, options: RowOptions) -> Hypotheses:
@@ -48,7 +48,7 @@ class GreedySearch(_Search):
         return _one_path(self, embedding, options, lambda allowed, step: allowed.argmax(-1, keepdim=True))
 
 
-class BeamSearch(_Search):
+class BeamSearch(Search):
     """Beam search that keeps the best finished hypothesis apart from the active beams.
 
     A row is done when ``beam_width`` hypotheses have finished. A finished hypothesis counts if it is among the
@@ -119,7 +119,7 @@ class BeamSearch(_Search):
         return Hypotheses(best, best_score, (best != PAD).sum(1))
 
 
-class Sampling(_Search):
+class Sampling(Search):
     """Samples each token from the allowed candidates of its step, with noise from the caller.
 
     It uses the Gumbel-max trick (Gumbel 1954): with ``noise`` uniform in (0, 1), the argmax of
@@ -216,7 +216,7 @@ class DecoderStep(nn.Module):
 
 
 def _one_path(
-    search: _Search, embedding: Tensor, options: RowOptions, choose: Callable[[Tensor, Tensor], Tensor]
+    search: Search, embedding: Tensor, options: RowOptions, choose: Callable[[Tensor, Tensor], Tensor]
 ) -> Hypotheses:
     """Decode one poem per row; ``choose(allowed, step)`` returns the index ``[N, 1]`` of the next candidate."""
     decoder = search.step.decoder
