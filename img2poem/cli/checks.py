@@ -6,7 +6,7 @@ import importlib.metadata
 import io
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from ..artifacts.package import seal as seal_package
 from ..client.client import Img2Poem
 from ..decoding.strategies import Greedy
 from ..errors import Img2PoemError
+from ..system.findings import Finding, Verdict
 from . import options
 from .console import reporting, say, tell
 from .grouped import grouped
@@ -32,15 +33,6 @@ _EXTRAS = {
     "heic": ("pillow-heif",),
     "server": ("nvidia-pytriton",),
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Result of one check: ``ok``, ``missing`` (an extra, which not every target needs) or ``failed``."""
-
-    check: str
-    verdict: str
-    detail: str
 
 
 def inspect(
@@ -81,14 +73,15 @@ def doctor(
 
     Use `img2poem serve --check` to check whether this machine can run the server.
     """
-    findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"), *_installed()]
+    findings = [Finding("python", Verdict.ok, f"{platform.python_version()} on {platform.platform()}"), *_installed()]
     findings += _written(source)
-    failed = any(finding.verdict == "failed" for finding in findings)
+    failed = any(finding.verdict is Verdict.failed for finding in findings)
     if as_json:
         say(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}))
     else:
         for finding in findings:
-            say(f"{finding.verdict:8} {finding.check}: {finding.detail}")
+            advice = f"; {finding.advice}" if finding.advice else ""
+            say(f"{finding.verdict.value:8} {finding.check}: {finding.detail}{advice}")
     if failed:
         raise typer.Exit(1)
 
@@ -98,9 +91,9 @@ def _installed() -> list[Finding]:
     for extra, names in _EXTRAS.items():
         try:
             versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
-            found.append(Finding(extra, "ok", ", ".join(versions)))
+            found.append(Finding(extra, Verdict.ok, ", ".join(versions)))
         except importlib.metadata.PackageNotFoundError as error:
-            found.append(Finding(extra, "missing", f"no {error.name}; pip install 'img2poem[{extra}]'"))
+            found.append(Finding(extra, Verdict.missing, f"no {error.name}", f"pip install 'img2poem[{extra}]'"))
     return found
 
 
@@ -112,14 +105,14 @@ def _written(source: Source) -> list[Finding]:
     step = "target"
     try:
         with source.poet() as poet:
-            found += [Finding(h.endpoint, "ok" if h.ready else "failed", h.detail) for h in poet.health()]
+            found += [Finding(h.endpoint, Verdict.ok if h.ready else Verdict.failed, h.detail) for h in poet.health()]
             step = "models"
-            found.append(Finding(step, "ok", _models(poet)))
+            found.append(Finding(step, Verdict.ok, _models(poet)))
             step = "poem"
             poem = poet.write(picture.getvalue(), Greedy())
-            found.append(Finding(step, "ok", f"{len(poem.lines)} lines in {poem.timings['total']:.0f} ms"))
+            found.append(Finding(step, Verdict.ok, f"{len(poem.lines)} lines in {poem.timings['total']:.0f} ms"))
     except Img2PoemError as error:
-        found.append(Finding(step, "failed", f"{type(error).__name__}: {error}"))
+        found.append(Finding(step, Verdict.failed, f"{type(error).__name__}: {error}"))
     return found
 
 

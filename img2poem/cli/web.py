@@ -9,6 +9,7 @@ import typer
 
 from ..errors import MissingDependency, ServerError
 from ..serving.settings import LogLevel
+from ..system.hosts import is_loopback
 from .console import reporting, tell, until_interrupted
 from .grouped import grouped
 from .source import Source
@@ -73,7 +74,7 @@ def web(
             import uvicorn
 
             from ..web.app import create_app
-            from ..web.settings import WebSettings, is_loopback
+            from ..web.settings import WebSettings
         except ImportError as error:
             raise MissingDependency(f"the web page needs {error.name}; pip install 'img2poem[web]'") from None
         local = is_loopback(host)

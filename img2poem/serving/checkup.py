@@ -6,11 +6,10 @@ import importlib.util
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from ..errors import ContractMismatch, MissingDependency
+from ..system.findings import Finding, Verdict
 from . import shared_memory, wheel
 from .repository import faults
 from .server import taken_ports
@@ -23,24 +22,6 @@ _GLIBC = (2, 35)
 _SERVER_MIB, _MODEL_MIB = 50, 75
 #: Memory of a loaded graph after full batches, as a multiple of its model file (measured).
 _MODEL_FACTOR = 6
-
-
-class Verdict(str, Enum):
-    """Outcome of a check; a ``warning`` does not prevent the server from starting."""
-
-    ok = "ok"
-    warning = "warning"
-    failed = "failed"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Result of one check, with advice if it is not ``ok``."""
-
-    check: str
-    verdict: Verdict
-    detail: str
-    advice: str = ""
 
 
 def check_up(repository: Path, ports: Ports, settings: ServerSettings) -> list[Finding]:

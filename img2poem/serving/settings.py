@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import InvalidOption
 from ..files.reading import check_readable
+from ..system.hosts import is_loopback
 from ..transports.address import as_path
 
 #: Interfaces that can read the host's memory, replace a model by the caller's code, or write files. Only callers with
@@ -61,7 +62,7 @@ class Ports:
 
 
 @dataclass(frozen=True)
-class Tls:
+class ServerTls:
     """PEM files for TLS on gRPC; with ``ca``, clients need a certificate signed by it (mutual TLS).
 
     Raises:
@@ -103,7 +104,7 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     http_host: str = "127.0.0.1"
-    tls: Tls | None = None
+    tls: ServerTls | None = None
     api_key: str | None = field(default=None, repr=False)
     log_level: LogLevel = LogLevel.info
     model_control: ModelControl = ModelControl.none
@@ -185,11 +186,6 @@ class ServerSettings:
         if not self.cache_mb:
             return []
         return [f"--cache-directory={caches}", f"--cache-config=local,size={self.cache_mb * 2**20}"]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an IPv4 address is a loopback address, which only this machine can reach."""
-    return ipaddress.IPv4Address(host).is_loopback
 
 
 def reachable(host: str) -> str:

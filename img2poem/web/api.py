@@ -103,7 +103,7 @@ async def write_poem(request: Request, asked: AskedPoem, poet: Poet) -> Response
     order = _Order(asked.photo, asked.options.strategies("best-of"), asked.options.form())
     poems = await _done(request, _poems(poet, order))
     for poem in poems:
-        _count(request, poem)
+        request.app.state.metrics.wrote(poem)
     told = [poem.to_json() for poem in poems]
     body = told[0] if asked.options.count is None else f'{{"poems": [{", ".join(told)}]}}'
     return Response(body, media_type="application/json")
@@ -125,7 +125,7 @@ async def stream_poem(
                 if isinstance(part, Line):
                     yield ServerSentEvent(data={"index": part.index, "text": part.text}, event="line")
                 else:
-                    _count(request, part)
+                    request.app.state.metrics.wrote(part)
                     yield ServerSentEvent(raw_data=part.to_json(), event="poem")
     except Exception as error:
         yield ServerSentEvent(data=problem_of(error, request_id(request)), event="problem")
@@ -192,7 +192,3 @@ async def _parts(poet: AsyncImg2Poem, order: _Order) -> AsyncGenerator[Line | Po
 async def _poems(poet: AsyncImg2Poem, order: _Order) -> list[Poem]:
     """Write one poem after the other, because a request has only one slot."""
     return [await poet.write(order.photo, strategy, form=order.form) for strategy in order.strategies]
-
-
-def _count(request: Request, poem: Poem) -> None:
-    request.app.state.metrics.poems.labels(poem.strategy.name).inc()

@@ -133,7 +133,7 @@ async def complete(request: Request, order: Annotated[ChatOrder, Depends(_in_tur
         return _Events(_events(request, poet, order), headers={"x-accel-buffering": "no"})
     poems = [await unless_gone(request, poet.write(order.photo, strategy)) for strategy in order.strategies]
     for poem in poems:
-        _count(request, poem)
+        request.app.state.metrics.wrote(poem)
     choices = [_choice(index, poem) for index, poem in enumerate(poems)]
     answer = ChatCompletion(id=_id(request), created=int(time.time()), choices=choices, usage=_usage(poems))
     return JSONResponse(answer.model_dump())
@@ -152,7 +152,7 @@ async def _events(request: Request, poet: AsyncImg2Poem, order: ChatOrder) -> As
                         text = f"\n{part.text}" if part.index else part.text
                         yield _event({**head, "choices": [_delta(index, {"content": text})]})
                     else:
-                        _count(request, part)
+                        request.app.state.metrics.wrote(part)
                         poems.append(part)
             yield _event({**head, "choices": [_delta(index, {}, _FINISHED[poems[-1].finish_reason])]})
         if order.usage:
@@ -182,7 +182,3 @@ def _usage(poems: list[Poem]) -> Usage:
 
 def _id(request: Request) -> str:
     return f"chatcmpl-{request_id(request)}"
-
-
-def _count(request: Request, poem: Poem) -> None:
-    request.app.state.metrics.poems.labels(poem.strategy.name).inc()

@@ -11,9 +11,7 @@ from urllib.parse import unquote_to_bytes
 from pydantic_core import from_json, to_json
 
 from ..errors import BadImage, InvalidOption
-
-#: Maximum size of a JSON body without its photograph, in bytes.
-_AROUND = 2**16
+from .settings import MAX_OTHER_BYTES
 
 
 def photo_of(url: str) -> bytes:
@@ -65,6 +63,6 @@ def in_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
     url = fields.pop("photo", None)
     if not isinstance(url, str):
         raise BadImage("the field photo must be a data: URL, as data:image/jpeg;base64,...")
-    if len(to_json(fields)) > _AROUND:
+    if len(to_json(fields)) > MAX_OTHER_BYTES:
         raise InvalidOption("the options beside the photograph are too large")
     return photo_of(url), fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from ..client.results import Poem
 from ..requests import CallEvent
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
@@ -24,7 +25,7 @@ class Metrics:
             registry=registry,
             buckets=_SECONDS,
         )
-        self.poems = Counter("img2poem_web_poems", "Complete poems.", ("strategy",), registry=registry)
+        self._poems = Counter("img2poem_web_poems", "Complete poems.", ("strategy",), registry=registry)
         self.under_way = Gauge("img2poem_web_under_way", "Requests in progress.", registry=registry)
         self.waiting = Gauge("img2poem_web_waiting", "Requests waiting in the queue.", registry=registry)
         self._models = Histogram(
@@ -35,6 +36,10 @@ class Metrics:
             buckets=_SECONDS,
         )
         ProcessCollector(registry=registry)
+
+    def wrote(self, poem: Poem) -> None:
+        """Count a complete poem."""
+        self._poems.labels(poem.strategy.name).inc()
 
     def called(self, event: CallEvent) -> None:
         """Observe a request to a model; a hook of the client."""

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .bodies import Body
 from .metrics import Metrics
 from .problems import GONE, answer, problem, problem_of
-from .settings import WebSettings
+from .settings import MAX_OTHER_BYTES, WebSettings
 
 log = logging.getLogger("img2poem.web")
 
@@ -101,7 +101,7 @@ class Limits:
             response = answer(problem(status, detail, scope["state"]["request_id"]), more)
             body = Body(receive, send, 0, status == 413 and "expect" not in headers)
             return await response(scope, receive, body.send)
-        body = Body(receive, send, self._settings.max_bytes + _AROUND)
+        body = Body(receive, send, self._settings.max_bytes + MAX_OTHER_BYTES)
 
         async def measured() -> Message:
             message = await body.receive()
@@ -119,7 +119,7 @@ class Limits:
 
     def _too_large(self, headers: Headers) -> _Refusal | None:
         length = headers.get("content-length", "")
-        if not length.isdecimal() or int(length) <= self._settings.max_bytes + _AROUND:
+        if not length.isdecimal() or int(length) <= self._settings.max_bytes + MAX_OTHER_BYTES:
             return None
         return 413, self._told(), {"connection": "close"}
 
@@ -138,8 +138,6 @@ class Limits:
 
 
 _Refusal = tuple[int, str, dict[str, str]]
-#: Allowance for the parts of a form other than the photograph, in bytes.
-_AROUND = 2**16
 
 
 def _compressed(headers: Headers) -> _Refusal | None:

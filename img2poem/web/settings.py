@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -10,6 +9,8 @@ from ..errors import InvalidOption
 from ..images.decode import MAX_BYTES
 
 _MOST_MB = MAX_BYTES // 2**20
+#: Maximum size in bytes of what a request carries beside its photograph.
+MAX_OTHER_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,3 @@ class WebSettings:
     def max_bytes(self) -> int:
         """Maximum size of an upload in bytes."""
         return self.max_mb * 2**20
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is a loopback address, which only this machine can reach."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -12,9 +12,10 @@ import pytest
 
 from img2poem.artifacts import manifest
 from img2poem.errors import BadRepository, ContractMismatch
-from img2poem.serving.checkup import Verdict, check_up
+from img2poem.serving.checkup import check_up
 from img2poem.serving.repository import faults, verify
 from img2poem.serving.server import Ports, ServerSettings
+from img2poem.system.findings import Verdict
 
 from ..conftest import ROOT
 

@@ -20,7 +20,7 @@ from benchmarks.streams import client_of
 from img2poem.errors import InvalidOption
 from img2poem.images.decode import MAX_BYTES
 from img2poem.serving.server import Ports, ServerSettings, TritonServer
-from img2poem.serving.settings import KEY_HEADER, LogLevel, ModelControl, Tls
+from img2poem.serving.settings import KEY_HEADER, LogLevel, ModelControl, ServerTls
 
 from ..conftest import ROOT
 from .requests import KEY, OVER_GRPC, poem
@@ -50,7 +50,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def guarded(repository: Path, papers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A server that requires certificates and a key; with the key, its models may be changed."""
     settings = ServerSettings(
-        tls=Tls(papers / "server.pem", papers / "server.key", papers / "ca.pem"),
+        tls=ServerTls(papers / "server.pem", papers / "server.key", papers / "ca.pem"),
         api_key=KEY,
         model_control=ModelControl.explicit,
         log_level=LogLevel.verbose,

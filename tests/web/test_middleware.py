@@ -18,8 +18,9 @@ from fastapi.testclient import TestClient
 
 from img2poem.errors import InvalidOption
 from img2poem.serving.server import Ports
+from img2poem.system.hosts import is_loopback
 from img2poem.web.app import PAGES
-from img2poem.web.settings import WebSettings, is_loopback
+from img2poem.web.settings import WebSettings
 
 from .caller import Caller
 from .conftest import opened, running
