@@ -20,7 +20,7 @@ from img2poem.text.vocabulary import NEWLINE, SPECIAL_TOKENS, UNK
 
 MAX_TEXT_TOKENS = 128
 # Size of the aligner's vocabulary: the decoder's words, and as many of BERT's pieces as fit into a small package.
-_VOCABULARY_SIZE = 13_312
+_VOCABULARY_SIZE = 12_544
 
 
 class Text(NamedTuple):
