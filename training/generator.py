@@ -29,7 +29,7 @@ from .batches import MULTIPLE
 from .corpus import poems_about
 from .distillation import SOFT_TARGETS, read_poems
 from .fitting import Result, Stage, compiles, load_prefixed, once, rounded, schedule, start_of, step_seed
-from .likelihood import HeldOutPoems, distillation_loss, likelihood_loss
+from .likelihood import HeldOutPoems, distillation_loss, no_targets
 from .parts import Parts, result_of, trained
 from .run import Run, fingerprint, main
 from .soft_targets import SoftTargets
@@ -188,11 +188,9 @@ class GeneratorTraining(L.LightningModule):
         )
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        if batch.soft is None:
-            loss = nats = likelihood_loss(self.decoder, batch.ids, batch.points)
-        else:
-            loss, nats = distillation_loss(self.decoder, batch.ids, batch.points, batch.soft, self.settings.soft)
-            self.log("train/loss", loss)
+        soft = no_targets(batch.ids) if batch.soft is None else batch.soft
+        loss, nats = distillation_loss(self.decoder, batch.ids, batch.points, soft, self.settings.soft)
+        self.log("train/loss", loss)
         self.log("train/nats", nats, prog_bar=True)
         return loss
 

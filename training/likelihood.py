@@ -50,6 +50,12 @@ def likelihood_loss(decoder: Decoder, ids: Tensor, points: Tensor, real: Tensor 
     return found.float()
 
 
+def no_targets(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return soft targets for ``ids int64 [B, T]`` that hold none: :func:`distillation_loss` then is the likelihood."""
+    empty = ids.new_zeros(*ids[:, 1:].shape, 0)
+    return empty, empty.float()
+
+
 def distillation_loss(
     decoder: PoemDecoder, ids: Tensor, points: Tensor, soft: tuple[Tensor, Tensor], share: float
 ) -> tuple[Tensor, Tensor]:

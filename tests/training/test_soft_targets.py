@@ -12,7 +12,7 @@ from img2poem.text.vocabulary import BOS, CAPTION, EOS, FREE, PAD
 from training import soft_targets
 from training.batches import padded
 from training.generator import principal_components
-from training.likelihood import distillation_loss, likelihood_loss
+from training.likelihood import distillation_loss, likelihood_loss, no_targets
 from training.soft_targets import TOP, SoftTargets, Told, write_soft_targets
 
 from ..nn.models import EMBEDDING_DIM, small_decoder
@@ -75,7 +75,7 @@ def test_the_loss_is_the_mixed_cross_entropy_and_texts_without_targets_count_the
     ids = padded([[BOS, 9, 10, EOS], [BOS, 11, EOS]])
     soft = targets([[0.75, 0.25], [1.0], [0.5, 0.5]], [[9, 12], [10], [EOS, 13]]).batch([0, None], 3)
     loss, nats = distillation_loss(decoder, ids, points, soft, share=0.6)
-    assert nats == pytest.approx(float(likelihood_loss(decoder, ids, points)), rel=1e-5)
+    assert float(nats) == pytest.approx(float(likelihood_loss(decoder, ids, points)), rel=1e-5)
     log_probs = decoder(ids[:, :-1], points).log_softmax(-1)
     wanted = [
         0.4 * log_probs[0, 0, 9] + 0.6 * (0.75 * log_probs[0, 0, 9] + 0.25 * log_probs[0, 0, 12]),
@@ -86,3 +86,17 @@ def test_the_loss_is_the_mixed_cross_entropy_and_texts_without_targets_count_the
     ]
     assert ids[1, 3] == PAD
     assert loss == pytest.approx(-float(sum(wanted)) / 5, rel=1e-4)
+
+
+def test_without_any_targets_it_is_the_likelihoods_loss() -> None:
+    decoder, points = small_decoder(), torch.randn(2, EMBEDDING_DIM)
+    ids = padded([[BOS, 9, 10, EOS], [BOS, 11, EOS]])
+    gradients = []
+    for loss in (
+        distillation_loss(decoder, ids, points, no_targets(ids), share=0.6)[0],
+        likelihood_loss(decoder, ids, points),
+    ):
+        decoder.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append(decoder.token_embedding.weight.grad)
+    torch.testing.assert_close(*gradients)
