@@ -52,8 +52,8 @@ matrix: install  ## compare poems over all supported versions of Python and libr
 train-data:
 	@$(if $(DATA),:,$(error name the folder of the training data: make train DATA=folder))
 
-train: train-data install  ## train weights/lite anew from DATA=folder (about an hour)
-	$(BIN)/python -m training.all --data "$(DATA)" --out weights/lite
+train: train-data install  ## train weights/lite anew from DATA=folder and the poems of this clone (some hours)
+	$(BIN)/python -m training.all --data "$(DATA)" --poems data --out weights/lite
 
 bench: install  ## measure everything about speed, side by side; report.md and report.json say how it went
 	$(BIN)/python -m benchmarks.all

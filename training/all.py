@@ -83,7 +83,8 @@ def train(options: All) -> None:
     pack(run, PackageSettings(beside, other), provenance)
     pack(run, PackageSettings(options.out, kept), provenance)
     others = (beside, *options.evaluation.beside)
-    evaluate_into_package(options.out, run.data, dataclasses.replace(options.evaluation, beside=others))
+    settings = dataclasses.replace(options.evaluation, beside=others, poems=run.poems)
+    evaluate_into_package(options.out, run.data, settings)
 
 
 def main() -> None:

@@ -60,8 +60,10 @@ class Corpus:
 
     @classmethod
     @functools.cache  # each stage of training.all loads it again
-    def load(cls, data: Path, limit: int | None = None) -> Corpus:
+    def load(cls, data: Path, limit: int | None = None, poems_from: Path | None = None) -> Corpus:
         """Read the collections in ``data``, COCO's if present, limited to the first ``limit`` photographs each.
+
+        PhotoPoems is read from ``poems_from``, or from ``data`` if that is None.
 
         Raises:
             BadData: a file is missing or malformed.
@@ -71,7 +73,7 @@ class Corpus:
         if (data / "coco_captions.json").exists():
             captions["coco"] = photographs.coco_captions(data)
         poems: dict[tuple[PhotoSet, str], list[PhotoPoem]] = defaultdict(list)
-        for record in PhotoPoems(data):
+        for record in PhotoPoems(poems_from or data):
             captions[record.set].setdefault(record.photo, [record.caption] if record.caption else [])
             if record.fault not in _LEFT_OUT:
                 poems[record.set, record.photo].append(record)

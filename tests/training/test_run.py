@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import lzma
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -9,8 +11,10 @@ from typing import Any, cast
 import pytest
 import torch
 
+from img2poem.datasets import PhotoPoems
 from img2poem.datasets.errors import MissingData
 from img2poem.nn.backbones import EfficientNetLite, ResNet50
+from training.corpus import Corpus
 from training.encoder import EncoderSettings, EncoderTraining
 from training.fitting import Stage, compiles, result_path, start_of
 from training.generator import GeneratorSettings
@@ -45,6 +49,18 @@ def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
     for work in (tmp_path, tmp_path / "runs", tmp_path / ".." / tmp_path.name / "runs"):
         with pytest.raises(ValueError, match="lies within --data"):
             Run(tmp_path, work)
+
+
+def test_poems_from_another_folder_make_another_run(run: Run, tmp_path: Path) -> None:
+    poems = tmp_path / "clone" / PhotoPoems.FILE
+    poems.parent.mkdir(parents=True)
+    poems.write_bytes(lzma.compress(b'{"set": "flickr8k", "photo": "1.jpg", "form": "free", "poem": "A dog."}'))
+    (run.data / "flickr8k_captions.json").write_text('{"1.jpg": ["a dog"]}')
+    other = dataclasses.replace(run, poems=tmp_path / "clone")
+    assert run.sources() != other.sources() and run.features != other.features
+    assert Corpus.load(other.data, None, other.poems).poem_texts() == ["A dog."]
+    with pytest.raises(MissingData):
+        Corpus.load(run.data)
 
 
 def test_another_file_of_the_same_name_is_another_backbone(run: Run, tmp_path: Path) -> None:
