@@ -53,7 +53,7 @@ train-data:
 	@$(if $(DATA),:,$(error name the folder of the training data: make train DATA=folder))
 
 train: train-data install  ## train weights/lite anew from DATA=folder and the poems of this clone (some hours)
-	$(BIN)/python -m training.all --data "$(DATA)" --poems data --out weights/lite
+	$(BIN)/python -m training.all --data "$(DATA)" --poems-from data --out weights/lite
 
 bench: install  ## measure everything about speed, side by side; report.md and report.json say how it went
 	$(BIN)/python -m benchmarks.all

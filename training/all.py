@@ -83,7 +83,7 @@ def train(options: All) -> None:
     pack(run, PackageSettings(beside, other), provenance)
     pack(run, PackageSettings(options.out, kept), provenance)
     others = (beside, *options.evaluation.beside)
-    settings = dataclasses.replace(options.evaluation, beside=others, poems=run.poems)
+    settings = dataclasses.replace(options.evaluation, beside=others, poems_from=run.poems_from)
     evaluate_into_package(options.out, run.data, settings)
 
 

@@ -65,7 +65,7 @@ class EvaluationSettings:
     """Seed of sampling and of the random human poems."""
     order_gain: int = 200
     """Poems per system that the order gain is measured on, with SmolLM2; 0 skips it."""
-    poems: Path | None = None
+    poems_from: Path | None = None
     """Folder with photo_poems in the place of the one in --data."""
     judge: Path | None = None
     """Folder of a sentence encoder that no stage trains on (Hugging Face's format), for an independent relevance."""
@@ -87,9 +87,9 @@ class HeldOut:
     corpus: Corpus
 
     @classmethod
-    def load(cls, data: Path, limit: int, poems: Path | None) -> HeldOut:
+    def load(cls, data: Path, limit: int, poems_from: Path | None) -> HeldOut:
         """Read the held-out photographs of Flickr8k; the distractors are training photographs."""
-        corpus = Corpus.load(data, None, poems)
+        corpus = Corpus.load(data, None, poems_from)
         named = corpus.named("flickr8k")
         chosen = [p for p in named.values() if p.split != "train" and p.poems][:limit]
         files = {name: encoded for name, encoded, _ in photographs.flickr8k(data) if name in named}
@@ -106,7 +106,7 @@ def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[st
     """Return metrics by system, poems by system, retrieval of captions by photographs, and likelihood."""
     if settings.sheet:  # fail early if the file cannot be written
         settings.sheet.parent.mkdir(parents=True, exist_ok=True)
-    held_out = HeldOut.load(data, settings.photos, settings.poems)
+    held_out = HeldOut.load(data, settings.photos, settings.poems_from)
     judge = SentenceEncoder(settings.judge) if settings.judge else None
     model, tokenizer = load_package(weights)
     writer = Writer(model, tokenizer)

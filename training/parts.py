@@ -46,7 +46,7 @@ class Parts:
             MissingData: a stage has not been run, or was run with other data; the backbone's weights are unavailable.
         """
         torch.manual_seed(run.seed)
-        corpus = Corpus.load(run.data, run.limit, run.poems)
+        corpus = Corpus.load(run.data, run.limit, run.poems_from)
         text = minilm(corpus.poem_texts(), corpus.caption_texts())
         scenes = photographs.miniplaces_classes(run.data)
         shortened = contractions(corpus.poem_texts())

@@ -48,7 +48,7 @@ class Run:
     """Lightning's accelerator: auto, cpu, gpu, ...; the run uses one device."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """Lightning's precision; auto is bf16-mixed if the hardware supports it."""
-    poems: Path | None = None
+    poems_from: Path | None = None
     """Folder with photo_poems in the place of the one in --data; a clone's is data."""
 
     def __post_init__(self) -> None:
@@ -68,12 +68,12 @@ class Run:
     @property
     def features(self) -> Path:
         """Folder of cached features of this data."""
-        name = "-".join(map(contents_of, filter(None, (self.data, self.poems))))
+        name = "-".join(map(contents_of, filter(None, (self.data, self.poems_from))))
         return (self.work if self.limit is None else self.root) / "features" / name
 
     def sources(self) -> dict[str, Any]:
         """Return the options that the run's results depend on."""
-        given = {"data": self.data, "poems": self.poems, "places365": self.places365}
+        given = {"data": self.data, "poems": self.poems_from, "places365": self.places365}
         files = {name: contents_of(path) for name, path in given.items() if path}
         named = self.backbones in ("pretrained", "none")
         backbones = self.backbones if named else contents_of(Path(self.backbones))

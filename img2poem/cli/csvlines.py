@@ -17,10 +17,14 @@ COLUMNS = tuple("photo seed text score relevance finish_reason strategy form mod
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
+#: The writer quotes cells with a character of its line terminator: a poem without commas needs that too.
+_END = "\r\n"
+
+
 def _row(cells: Iterable[object]) -> str:
     buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="").writerow(cells)
-    return buffer.getvalue()
+    csv.writer(buffer, lineterminator=_END).writerow(cells)
+    return buffer.getvalue().removesuffix(_END)
 
 
 class CsvLines(Lines):

@@ -56,9 +56,9 @@ def test_poems_from_another_folder_make_another_run(run: Run, tmp_path: Path) ->
     poems.parent.mkdir(parents=True)
     poems.write_bytes(lzma.compress(b'{"set": "flickr8k", "photo": "1.jpg", "form": "free", "poem": "A dog."}'))
     (run.data / "flickr8k_captions.json").write_text('{"1.jpg": ["a dog"]}')
-    other = dataclasses.replace(run, poems=tmp_path / "clone")
+    other = dataclasses.replace(run, poems_from=tmp_path / "clone")
     assert run.sources() != other.sources() and run.features != other.features
-    assert Corpus.load(other.data, None, other.poems).poem_texts() == ["A dog."]
+    assert Corpus.load(other.data, None, other.poems_from).poem_texts() == ["A dog."]
     with pytest.raises(MissingData):
         Corpus.load(run.data)
 
