@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import lzma
 import shutil
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_poems_from_another_folder_make_another_run(run: Run, tmp_path: Path) ->
     poems = tmp_path / "clone" / PhotoPoems.FILE
     poems.parent.mkdir(parents=True)
     poems.write_bytes(lzma.compress(b'{"set": "flickr8k", "photo": "1.jpg", "form": "free", "poem": "A dog."}'))
-    (run.data / "flickr8k_captions.json").write_text('{"1.jpg": ["a dog"]}')
+    (run.data / "flickr8k_captions.json").write_text(json.dumps({"1.jpg": ["a dog"] * 5}))
     other = dataclasses.replace(run, poems_from=tmp_path / "clone")
     assert run.sources() != other.sources() and run.features != other.features
     assert Corpus.load(other.data, None, other.poems_from).poem_texts() == ["A dog."]

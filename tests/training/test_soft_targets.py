@@ -89,7 +89,7 @@ def test_the_loss_is_the_mixed_cross_entropy_and_texts_without_targets_count_the
 
 
 def test_without_any_targets_it_is_the_likelihoods_loss() -> None:
-    decoder, points = small_decoder(), torch.randn(2, EMBEDDING_DIM)
+    decoder, points = small_decoder().requires_grad_(), torch.randn(2, EMBEDDING_DIM)
     ids = padded([[BOS, 9, 10, EOS], [BOS, 11, EOS]])
     gradients = []
     for loss in (
