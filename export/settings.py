@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from img2poem.artifacts.installed import EXPORTED
+from img2poem.artifacts.installed import EXPORTED, EXPORTED_FOR_GPUS
 from img2poem.datasets.contents import contents_of
 from img2poem.errors import InvalidOption
 
@@ -17,7 +17,7 @@ Profile = Literal["all", "serving"]
 
 FORMATS = ("onnx", "torchscript")
 #: Repository that an export writes by default.
-DEFAULT_OUT: dict[Device, Path] = {"cpu": EXPORTED, "gpu": Path("triton_repo")}
+DEFAULT_OUT: dict[Device, Path] = {"cpu": EXPORTED, "gpu": EXPORTED_FOR_GPUS}
 #: Oldest supported Triton releases. For CPUs, the first whose ONNX Runtime (1.19) reads the files; for GPUs, the first
 #: whose ONNX Runtime (1.21) has a CUDA kernel for every operator in them. ArgMax was the last to get one.
 OLDEST_TARGET: dict[Device, str] = {"cpu": "24.10", "gpu": "25.03"}

@@ -12,6 +12,8 @@ from ..version import __version__
 
 #: Folder that ``python -m export.all`` writes by default: the models for CPUs.
 EXPORTED = Path("triton_repo.cpu")
+#: Folder that ``python -m export.all --device gpu`` writes by default; a clone has it, without weights.
+EXPORTED_FOR_GPUS = Path("triton_repo")
 #: Package with the released models; its version must equal this package's.
 DISTRIBUTION = "img2poem-lite"
 _MODULE = "img2poem_lite"
@@ -54,7 +56,8 @@ def how_to_mend(repository: Path) -> str:
     spec = importlib.util.find_spec(_MODULE)
     if spec is not None and spec.origin is not None and Path(spec.origin).parent in repository.absolute().parents:
         return f"pip install --force-reinstall --no-deps {DISTRIBUTION}=={__version__}"
-    return f"make one with: python -m export.all --out {repository}"
+    device = " --device gpu" if repository.name == EXPORTED_FOR_GPUS.name else ""
+    return f"make one with: python -m export.all{device} --out {repository}"
 
 
 def _check_version() -> None:

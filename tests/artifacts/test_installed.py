@@ -89,7 +89,9 @@ def test_a_damaged_package_is_installed_again_and_not_exported(package: Callable
     (installed / manifest.NAME).unlink()
     with pytest.raises(BadRepository, match="holds no exported model repository; pip install --force-reinstall"):
         Img2Poem()
-    assert "export.all" in how_to_mend(installed.parents[2] / "elsewhere")
+    assert "export.all --out" in how_to_mend(installed.parents[2] / "elsewhere")
+    # The tracked folder holds the configs for GPUs: an export for CPUs would replace them.
+    assert "export.all --device gpu --out" in how_to_mend(Path("triton_repo"))
 
 
 @pytest.mark.parametrize(
