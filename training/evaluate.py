@@ -129,7 +129,7 @@ def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[st
         write_sheet(settings.sheet, held_out.encoded[shown], texts[f"best of {settings.best_of}"][shown])
     return {
         "photographs": len(held_out.photos),
-        "settings": {name: str(value) for name, value in asdict(settings).items()},
+        "settings": {name: _named(value) for name, value in asdict(settings).items()},
         "systems": rows,
         "retrieval": _retrievals(writer, embeddings.numpy(), held_out.photos),
         "nats_a_token": _nats(model, tokenizer, embeddings, held_out.photos),
@@ -138,6 +138,13 @@ def evaluate(weights: Path, data: Path, settings: EvaluationSettings) -> dict[st
             for i, photo in enumerate(held_out.photos)
         ],
     }
+
+
+def _named(value: object) -> str:
+    """Return a setting as text, files by their names alone: a package is passed on to other machines."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_named, value))
+    return value.name if isinstance(value, Path) else str(value)
 
 
 def evaluate_into_package(weights: Path, data: Path, settings: EvaluationSettings) -> dict[str, Any]:
