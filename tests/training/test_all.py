@@ -64,6 +64,7 @@ def test_all_writes_a_measured_package_and_goes_on_after_a_kill(data: Path, tmp_
     assert second.returncode == 0, second.stderr
     assert (work / "lite" / "alignment" / "result.safetensors").read_bytes() == aligned, "what was done is kept"
     config = Package.open(out).config
+    assert str(tmp_path) not in json.dumps(config.metrics), "a package is passed on to other machines"
     assert config.name == "small" and config.scene_classes == list(COLOURS)
     assert config.metrics["scene"]["scene_top1"] > 0.6, "eight plain colours, by chance 0.125"
     curves = json.loads((work / "lite" / "generator" / "curves.json").read_text())
